@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 # The build root: the compilers that Debian builds its own kernel with.
 
-BUILD_PACKAGES="build-essential bc bison flex libssl-dev rustc rust-src rustfmt bindgen clang lld llvm libclang-dev
+BUILD_PACKAGES="build-essential bc bison flex libssl-dev openssl rustc rust-src rustfmt bindgen clang lld llvm libclang-dev
 dwarves rsync cpio xz-utils python3 kmod busybox-static"
 # With backports on, libelf1t64 comes from there, and the development package has to match it.
 BACKPORTS_PACKAGES="libelf-dev/$SUITE-backports libdw1t64/$SUITE-backports"
@@ -14,9 +14,21 @@ buildroot_make() {
     make_root "$1/root" --variant=apt --skip=cleanup/apt \
         --include="$(printf '%s,' $BUILD_PACKAGES)" \
         --customize-hook='chroot "$1" apt-get install -y --no-install-recommends '"$BACKPORTS_PACKAGES"
+    local include=$1/root/usr/include
+    mkdir "$1/uapi"
+    cp -rL "$include"/linux "$include"/asm-generic "$include"/x86_64-linux-gnu/asm "$1/uapi/"
 }
 
 buildroot_prepare() {
     need_root "making the build root"
     make_once "${BUILDROOT##*/}" "Debian 13 build root" buildroot_make
+}
+
+# The kernel's user headers out of the build root, apart from its libc: v4l2r generates bindings from
+# videodev2.h, and Debian 12's is too old.
+UAPI=$BUILDROOT/uapi
+
+uapi_export() {
+    export V4L2R_VIDEODEV2_H_PATH=$UAPI/linux
+    export BINDGEN_EXTRA_CLANG_ARGS="-I$UAPI"
 }

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+# shellcheck shell=bash
+# A stock Debian kernel with CONFIG_RUST=y, its modules, and a source tree prepared to build modules for it.
+# KERNEL=7.3 chooses another series of Debian 13 backports.
+
+KERNEL=${KERNEL:-7.2}
+
+# The release in the cache, newest first, or nothing.
+kernel_cached() {
+    find "$CACHE" -maxdepth 1 -name "kernel-$KERNEL.*-amd64" -printf '%f\n' 2>/dev/null |
+        sed 's/^kernel-//' | sort -V | tail -n 1
+}
+
+# The newest release of the series that has headers, modules, image and source of one version.
+kernel_newest() {
+    local root=$BUILDROOT/root release version source
+    source=$(chroot "$root" apt-cache madison "linux-source-$KERNEL" | awk '{print $3}')
+    # `|| true`: no match is reported below, with what to do about it.
+    for release in $(chroot "$root" apt-cache pkgnames "linux-headers-$KERNEL." |
+        sed -n 's/^linux-headers-\([0-9.]*+deb[0-9]*-amd64\)$/\1/p' | sort -rV); do
+        version=$(chroot "$root" apt-cache madison "linux-headers-$release" | awk '{print $3; exit}')
+        grep -qxF "$version" <<<"$source" || continue
+        [ -n "$(chroot "$root" apt-cache madison "linux-modules-$release")" ] || continue
+        printf '%s %s\n' "$release" "$version"
+        return 0
+    done
+    return 1
+}
+
+# Runs inside the build root, in the new directory: packages, unpacked tree, `modules_prepare`.
+# shellcheck disable=SC2016 # a script for the inner shell
+KERNEL_SCRIPT='
+    release=$1 version=$2 series=$3
+    image=linux-binary-$release
+    apt-cache show "$image" >/dev/null 2>&1 || image=linux-binary-unsigned-$release
+    apt-get -o APT::Sandbox::User=root download \
+        "linux-headers-$release" "$image" "linux-modules-$release" "linux-source-$series=$version"
+    for deb in *.deb; do dpkg-deb -x "$deb" unpacked; done
+    rm -- *.deb
+
+    mkdir tree
+    find unpacked -name "vmlinuz*" -type f -exec mv {} vmlinuz \;
+    [ -s vmlinuz ]
+    modules=$(find unpacked -type d -path "*/lib/modules/$release" | head -n 1)
+    mv "$modules" modules
+    rm -f modules/build modules/source
+
+    tar -C tree --strip-components=1 -xf unpacked/usr/src/linux-source-"$series".tar.xz
+    cp unpacked/usr/src/linux-headers-"$release"/{.config,Module.symvers} tree/
+    rm -rf unpacked
+    cd tree
+    # The release is the version of the Makefile and what follows it: 7.2.12 + "+deb13-amd64".
+    echo "${release#"$(make -s kernelversion)"}" >localversion-debian
+    cp .config .config.debian
+    make LOCALVERSION= olddefconfig
+    # Anything else that changed would be a kernel with another struct module.
+    if diff <(grep -v "^CONFIG_CC_VERSION_TEXT=" .config.debian) <(grep -v "^CONFIG_CC_VERSION_TEXT=" .config); then
+        echo "the configuration is Debian'\''s"
+    else
+        echo "the build root changes the configuration of the Debian kernel: it lacks a tool (see the lines above)"
+        exit 1
+    fi
+    make -j"$(nproc)" LOCALVERSION= prepare modules_prepare
+    [ "$(make -s LOCALVERSION= kernelrelease)" = "$release" ]
+'
+
+kernel_make() {
+    BIND="$1:/kernel" in_root "$BUILDROOT/root" \
+        bash -euo pipefail -c "cd /kernel; $KERNEL_SCRIPT" kernel "$2" "$3" "$KERNEL"
+    printf '%s\n' "$2" >"$1/release"
+}
+
+kernel_prepare() {
+    local found
+    KERNEL_RELEASE=$(kernel_cached)
+    if [ -z "$KERNEL_RELEASE" ]; then
+        need_root "making the kernel tree"
+        in_root "$BUILDROOT/root" apt-get update -q >"$CACHE/apt-update.log" 2>&1 ||
+            die "apt-get update in the build root failed; see $CACHE/apt-update.log"
+        found=$(kernel_newest) ||
+            die "no complete linux $KERNEL in $SUITE-backports (headers, modules, source of one version); try KERNEL=7.3"
+        KERNEL_RELEASE=${found% *}
+        make_once "kernel-$KERNEL_RELEASE" "kernel tree $KERNEL_RELEASE" kernel_make "$KERNEL_RELEASE" "${found#* }"
+    fi
+    KERNEL_DIR=$CACHE/kernel-$KERNEL_RELEASE
+}
