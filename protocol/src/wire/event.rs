@@ -13,7 +13,9 @@ pub const DQBUF: u32 = 1;
 pub const EVENT: u32 = 2;
 
 /// `struct virtio_media_event_header`, at the start of every event.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct EventHeader {
     /// [`ERROR`], [`DQBUF`] or [`EVENT`].
@@ -23,7 +25,9 @@ pub struct EventHeader {
 }
 
 /// `struct virtio_media_event_error`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct EventError {
     /// `event` is [`ERROR`].

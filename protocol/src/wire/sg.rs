@@ -8,7 +8,9 @@ use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 ///
 /// A pointer to guest memory (`m.userptr` of a buffer or plane, `ptr` of a control) travels as as many
 /// entries as cover the length that its structure states. Entries stand only in the device-readable part.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct SgEntry {
     /// Guest-physical address, in bytes.
@@ -33,6 +35,8 @@ impl SgEntry {
 }
 
 /// UUID of a virtio object, in place of a dmabuf's file descriptor.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(transparent)]
 pub struct Uuid(pub [u8; 16]);
