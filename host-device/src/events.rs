@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+//! The way back to the guest: events of all sessions, in order, never dropped.
+//!
+//! An event goes straight into the event queue of the guest. When the guest has left no buffer there, events are
+//! held back and leave in order as soon as it has. What is held back is bounded: by the buffers that the
+//! guest queued (one DQBUF for each), and by the controls that a session has, since events of one type and ID
+//! coalesce.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nix::errno::Errno;
+use protocol::wire::event::{DQBUF, ERROR, EVENT, EventDqbuf, EventError, EventEvent, EventHeader};
+use protocol::wire::v4l2::{
+    Buffer, Event, EventCtrl, MEMORY_MMAP, Plane, VIDEO_MAX_PLANES, is_multiplanar,
+};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// `V4L2_EVENT_CTRL`.
+const EVENT_CTRL: u32 = 3;
+
+/// State of a session as its events see it: alive, closed, or lost with an errno.
+#[derive(Debug)]
+pub(crate) struct Liveness(AtomicU32);
+
+impl Liveness {
+    const ALIVE: u32 = 0;
+    const CLOSED: u32 = u32::MAX;
+
+    fn new() -> Self {
+        Self(AtomicU32::new(Self::ALIVE))
+    }
+
+    /// The errno of the session's error event, if it is lost.
+    pub(crate) fn lost(&self) -> Option<Errno> {
+        match self.0.load(Ordering::Acquire) {
+            Self::ALIVE | Self::CLOSED => None,
+            errno => Some(Errno::from_raw(errno.cast_signed())),
+        }
+    }
+
+    fn is_alive(&self) -> bool {
+        self.0.load(Ordering::Acquire) == Self::ALIVE
+    }
+}
+
+/// One event, as it waits.
+#[derive(Clone, Debug)]
+enum Body {
+    Dqbuf {
+        buffer: Buffer,
+        planes: [Plane; VIDEO_MAX_PLANES],
+    },
+    Event(Event),
+    Error(u32),
+}
+
+#[derive(Debug)]
+struct Held {
+    session: u32,
+    body: Body,
+}
+
+/// What became of an event that was offered to the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Put {
+    /// The guest has it.
+    Done,
+    /// There is no buffer for it: keep it.
+    Full,
+}
+
+/// Events of all sessions of one VMM, oldest first.
+pub(crate) struct Outbox {
+    held: Mutex<VecDeque<Held>>,
+    /// Called after an event came in, without locks held; is to call [`Outbox::drain`].
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Outbox {
+    pub(crate) fn new(wake: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self {
+            held: Mutex::new(VecDeque::new()),
+            wake: Box::new(wake),
+        })
+    }
+
+    fn held(&self) -> MutexGuard<'_, VecDeque<Held>> {
+        // Nothing panics between two steps that belong together.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Offers events to `put`, oldest first, until it has no room.
+    pub(crate) fn drain(&self, mut put: impl FnMut(&[u8]) -> Put) {
+        let mut held = self.held();
+        while let Some(Held { session, body }) = held.front() {
+            let hdr = |event| EventHeader {
+                event,
+                session_id: *session,
+            };
+            let outcome = match body {
+                Body::Dqbuf { buffer, planes } => put(EventDqbuf {
+                    hdr: hdr(DQBUF),
+                    buffer: *buffer,
+                    planes: *planes,
+                }
+                .as_bytes()),
+                Body::Event(event) => put(EventEvent {
+                    hdr: hdr(EVENT),
+                    event: *event,
+                }
+                .as_bytes()),
+                Body::Error(errno) => put(EventError {
+                    hdr: hdr(ERROR),
+                    errno: *errno,
+                    reserved: 0,
+                }
+                .as_bytes()),
+            };
+            match outcome {
+                Put::Done => held.pop_front(),
+                Put::Full => break,
+            };
+        }
+    }
+
+    /// Forgets every event, of every session.
+    pub(crate) fn clear(&self) {
+        self.held().clear();
+    }
+}
+
+/// The way back to the guest for one session; clones are handles of the same session.
+///
+/// No method blocks. After the session's CLOSE, and after [`error`](Self::error), they do nothing.
+#[derive(Clone)]
+pub struct Events {
+    outbox: Arc<Outbox>,
+    session: u32,
+    liveness: Arc<Liveness>,
+}
+
+impl std::fmt::Debug for Events {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Events")
+            .field("session", &self.session)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Events {
+    pub(crate) fn new(outbox: Arc<Outbox>, session: u32) -> Self {
+        Self {
+            outbox,
+            session,
+            liveness: Arc::new(Liveness::new()),
+        }
+    }
+
+    pub(crate) fn liveness(&self) -> &Liveness {
+        &self.liveness
+    }
+
+    /// Returns a buffer that the guest queued: VIRTIO_MEDIA_EVT_DQBUF.
+    ///
+    /// `planes` are those of a multi-planar buffer, none otherwise. Pointers do not travel: `m.userptr`, `m.fd`
+    /// and `m.planes` become zero, `m.offset` and `m.mem_offset` of MMAP buffers stay.
+    pub fn dqbuf(&self, buffer: Buffer, planes: &[Plane]) {
+        let mmap = buffer.memory == MEMORY_MMAP;
+        let mut buffer = buffer;
+        if !mmap || is_multiplanar(buffer.type_) {
+            buffer.m = 0;
+        }
+        let mut all = [Plane::default(); VIDEO_MAX_PLANES];
+        for (to, from) in all.iter_mut().zip(planes) {
+            *to = *from;
+            if !mmap {
+                to.m = 0;
+            }
+        }
+        self.push(Body::Dqbuf {
+            buffer,
+            planes: all,
+        });
+    }
+
+    /// Signals an event that the guest subscribed to: VIRTIO_MEDIA_EVT_EVENT.
+    ///
+    /// An event of the same type and ID that is still held back is replaced, as a full queue of
+    /// `v4l2_event_subscribe` does; a control event keeps the `changes` of the one that it replaces.
+    pub fn event(&self, event: Event) {
+        self.push(Body::Event(event));
+    }
+
+    /// Ends the session with `errno`: VIRTIO_MEDIA_EVT_ERROR. Later commands of the guest fail with it.
+    pub fn error(&self, errno: Errno) {
+        let number = (errno as i32).cast_unsigned();
+        {
+            let mut held = self.outbox.held();
+            if !self.liveness.is_alive() {
+                return;
+            }
+            self.liveness.0.store(number, Ordering::Release);
+            held.push_back(Held {
+                session: self.session,
+                body: Body::Error(number),
+            });
+        }
+        (self.outbox.wake)();
+    }
+
+    /// Drops buffers of the queue `buf_type` that are still held back: STREAMOFF gives all of them back to the
+    /// guest at once.
+    pub fn purge(&self, buf_type: u32) {
+        self.outbox.held().retain(|held| {
+            !(held.session == self.session
+                && matches!(held.body, Body::Dqbuf { buffer, .. } if buffer.type_ == buf_type))
+        });
+    }
+
+    /// Ends the session for its events: drops what is held back and whatever is still to come.
+    pub(crate) fn close(&self) {
+        let mut held = self.outbox.held();
+        self.liveness.0.store(Liveness::CLOSED, Ordering::Release);
+        held.retain(|held| held.session != self.session);
+    }
+
+    fn push(&self, body: Body) {
+        {
+            let mut held = self.outbox.held();
+            // Under the lock: nothing slips in behind CLOSE or the error event.
+            if !self.liveness.is_alive() {
+                return;
+            }
+            match &body {
+                Body::Event(event) if self.coalesce(&mut held, event) => {}
+                _ => held.push_back(Held {
+                    session: self.session,
+                    body,
+                }),
+            }
+        }
+        (self.outbox.wake)();
+    }
+
+    /// Merges `event` into one that is held back, if that keeps the order that matters.
+    ///
+    /// Control events merge wherever they stand. Others do not move across a buffer of their session: the guest
+    /// must see `V4L2_EVENT_EOS` before the LAST buffer of every drain.
+    fn coalesce(&self, held: &mut VecDeque<Held>, event: &Event) -> bool {
+        for entry in held.iter_mut().rev() {
+            if entry.session != self.session {
+                continue;
+            }
+            match &mut entry.body {
+                Body::Event(old) if old.type_ == event.type_ && old.id == event.id => {
+                    let changes = EventCtrl::read_from_prefix(&old.u).map_or(0, |(c, _)| c.changes);
+                    *old = *event;
+                    if event.type_ == EVENT_CTRL
+                        && let Ok((ctrl, _)) = EventCtrl::mut_from_prefix(&mut old.u)
+                    {
+                        ctrl.changes |= changes;
+                    }
+                    return true;
+                }
+                Body::Dqbuf { .. } if event.type_ != EVENT_CTRL => return false,
+                _ => {}
+            }
+        }
+        false
+    }
+}
+
+mod testing;
+pub use testing::{Sent, SentEvents};
+
+#[cfg(test)]
+mod tests;

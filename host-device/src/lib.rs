@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+//! `virtio-v4l2d`: VIRTIO Media Devices over vhost-user.
+//!
+//! `transport` speaks vhost-user and rings, [`session`] turns commands into typed calls, [`device`] answers
+//! them, [`memory`] and [`events`] are what a device gives back to the guest.
+
+pub mod cli;
+pub mod config;
+pub mod device;
+pub mod events;
+pub mod memory;
+pub mod session;
+pub mod transport;

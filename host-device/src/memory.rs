@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+//! Memory that guest and devices share.
+
+mod buffer;
+mod region;
+
+pub use buffer::{HostBuffer, PAGE_SIZE, set_limit};
+pub use region::Region;

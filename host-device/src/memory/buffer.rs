@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+//! Buffers of the host that the guest maps.
+
+use std::ffi::c_void;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use gstreamer as gst;
+use gstreamer::glib::translate::from_glib_full;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::unistd::ftruncate;
+use vm_memory::VolatileSlice;
+use vm_memory::bitmap::BS;
+
+/// Size of a page: mappings start and end on it. 4 KiB on every machine whose guests we serve.
+pub const PAGE_SIZE: usize = 4096;
+
+/// Memory of all buffers that live, in bytes, and the most it may become.
+static IN_USE: AtomicUsize = AtomicUsize::new(0);
+static LIMIT: AtomicUsize = AtomicUsize::new(4 << 30);
+
+/// Sets the limit on the memory of all [`HostBuffer`]s of the process together, in bytes.
+pub fn set_limit(bytes: usize) {
+    LIMIT.store(bytes, Ordering::Relaxed);
+}
+
+/// A share of the limit, given back on drop.
+#[derive(Debug)]
+struct Charge(usize);
+
+impl Charge {
+    fn new(bytes: usize) -> Result<Self, Errno> {
+        let limit = LIMIT.load(Ordering::Relaxed);
+        IN_USE
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                used.checked_add(bytes).filter(|sum| *sum <= limit)
+            })
+            .map(|_| Self(bytes))
+            .map_err(|_| Errno::ENOMEM)
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        IN_USE.fetch_sub(self.0, Ordering::Relaxed);
+    }
+}
+
+/// One plane of an MMAP buffer: a memfd whose size is sealed, mapped once for as long as it lives.
+///
+/// The guest maps the same pages and may write to them at any time. So the host never forms a reference to
+/// their content: it copies in and out, or hands the address to code that expects memory to change.
+///
+/// # Invariants
+///
+/// `address` is the start of a shared, read-write mapping of `mapped` bytes that lives as long as `self`; the
+/// file behind it is at least as long and cannot shrink.
+#[derive(Debug)]
+pub struct HostBuffer {
+    address: NonNull<c_void>,
+    mapped: usize,
+    len: usize,
+    fd: OwnedFd,
+    _charge: Charge,
+}
+
+// SAFETY: The mapping belongs to `self` alone, and its content is only touched as memory that others may change at
+// any time.
+unsafe impl Send for HostBuffer {}
+// SAFETY: As above; no method needs exclusive access.
+unsafe impl Sync for HostBuffer {}
+
+impl HostBuffer {
+    /// A buffer of `len` bytes, all zero. It takes whole pages.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for length 0; `ENOMEM` when it would exceed the limit on all buffers, or the host has no memory.
+    pub fn new(len: usize) -> Result<Arc<Self>, Errno> {
+        let mapped = len
+            .checked_next_multiple_of(PAGE_SIZE)
+            .ok_or(Errno::ENOMEM)?;
+        let size = NonZeroUsize::new(mapped).ok_or(Errno::EINVAL)?;
+        let charge = Charge::new(mapped)?;
+
+        let fd = memfd_create(
+            c"virtio-v4l2 buffer",
+            MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING,
+        )?;
+        ftruncate(&fd, i64::try_from(mapped).map_err(|_| Errno::ENOMEM)?)?;
+        // Whoever gets the file cannot shrink it under us (SIGBUS) nor grow it beyond the limit.
+        fcntl(
+            &fd,
+            FcntlArg::F_ADD_SEALS(
+                SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL,
+            ),
+        )?;
+        // SAFETY: A new mapping at an address of the kernel's choice touches nothing that exists.
+        let address = unsafe {
+            mmap(
+                None,
+                size,
+                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+                MapFlags::MAP_SHARED,
+                &fd,
+                0,
+            )
+        }?;
+        Ok(Arc::new(Self {
+            address,
+            mapped,
+            len,
+            fd,
+            _charge: charge,
+        }))
+    }
+
+    /// Length in bytes, as it was asked for.
+    #[allow(clippy::len_without_is_empty)] // Never empty.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Length in bytes of the file and of a mapping of it: whole pages.
+    pub fn mapped_len(&self) -> usize {
+        self.mapped
+    }
+
+    /// The file.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Copies `data` into the buffer at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when it does not fit.
+    pub fn write_at(&self, offset: usize, data: &[u8]) -> Result<(), Errno> {
+        self.slice(offset..offset.checked_add(data.len()).ok_or(Errno::EINVAL)?)?
+            .copy_from(data);
+        Ok(())
+    }
+
+    /// Copies from the buffer at `offset` into `data`.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when the buffer is shorter.
+    pub fn read_at(&self, offset: usize, data: &mut [u8]) -> Result<(), Errno> {
+        self.slice(offset..offset.checked_add(data.len()).ok_or(Errno::EINVAL)?)?
+            .copy_to(data);
+        Ok(())
+    }
+
+    fn slice(&self, range: Range<usize>) -> Result<VolatileSlice<'_, BS<'_, ()>>, Errno> {
+        let len = self.check(&range)?;
+        // SAFETY: `check` found the range inside the mapping, which lives as long as `self` (type invariant). The
+        // memory is accessed as volatile only.
+        Ok(unsafe { VolatileSlice::new(self.address.as_ptr().cast::<u8>().add(range.start), len) })
+    }
+
+    /// The length of `range`, which is inside the buffer.
+    fn check(&self, range: &Range<usize>) -> Result<usize, Errno> {
+        if range.end > self.len {
+            return Err(Errno::EINVAL);
+        }
+        range.end.checked_sub(range.start).ok_or(Errno::EINVAL)
+    }
+
+    /// Wraps a range of the buffer for GStreamer, read-only, without a copy.
+    ///
+    /// `on_release` runs when GStreamer has let go of it, on whatever thread that happens; the buffer lives at
+    /// least until then.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when the range is empty or not inside the buffer.
+    pub fn gst_memory(
+        self: &Arc<Self>,
+        range: Range<usize>,
+        on_release: impl FnOnce() + Send + 'static,
+    ) -> Result<gst::Memory, Errno> {
+        struct Lent {
+            _buffer: Arc<HostBuffer>,
+            on_release: Box<dyn FnOnce() + Send>,
+        }
+
+        unsafe extern "C" fn release(data: gst::glib::ffi::gpointer) {
+            // SAFETY: `data` is the box that `gst_memory_new_wrapped` was given, and this runs once.
+            let lent = unsafe { Box::from_raw(data.cast::<Lent>()) };
+            (lent.on_release)();
+        }
+
+        let len = self.check(&range)?;
+        if len == 0 {
+            return Err(Errno::EINVAL);
+        }
+        let lent = Box::new(Lent {
+            _buffer: Arc::clone(self),
+            on_release: Box::new(on_release),
+        });
+        // SAFETY: The range is inside the mapping, which lives until `release` drops its reference. GStreamer
+        // writes to no memory that is marked read-only, and copes with content that changes.
+        let memory = unsafe {
+            let data = self.address.as_ptr().cast::<u8>().add(range.start);
+            from_glib_full(gst::ffi::gst_memory_new_wrapped(
+                gst::ffi::GST_MEMORY_FLAG_READONLY,
+                data.cast(),
+                len,
+                0,
+                len,
+                Box::into_raw(lent).cast(),
+                Some(release),
+            ))
+        };
+        Ok(memory)
+    }
+}
+
+impl Drop for HostBuffer {
+    fn drop(&mut self) {
+        // SAFETY: The mapping is ours (type invariant) and nobody holds a pointer into it any more: those who were
+        // lent one hold a reference to `self`.
+        let _ = unsafe { munmap(self.address, self.mapped) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+
+    #[test]
+    fn copies_in_and_out_within_bounds() {
+        let buffer = HostBuffer::new(5000).unwrap();
+        assert_eq!((buffer.len(), buffer.mapped_len()), (5000, 8192));
+        buffer.write_at(4990, &[7; 10]).unwrap();
+        let mut data = [0; 11];
+        buffer.read_at(4989, &mut data).unwrap();
+        assert_eq!(data, [0, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7]);
+        assert_eq!(buffer.write_at(4991, &[7; 10]), Err(Errno::EINVAL));
+        assert_eq!(buffer.write_at(usize::MAX, &[7; 10]), Err(Errno::EINVAL));
+        assert_eq!(buffer.read_at(5000, &mut [0]), Err(Errno::EINVAL));
+    }
+
+    #[test]
+    fn size_is_sealed() {
+        let buffer = HostBuffer::new(4096).unwrap();
+        assert_eq!(ftruncate(buffer.fd(), 0), Err(Errno::EPERM));
+        assert_eq!(ftruncate(buffer.fd(), 8192), Err(Errno::EPERM));
+    }
+
+    #[test]
+    fn refuses_absurd_sizes() {
+        assert_eq!(HostBuffer::new(0).unwrap_err(), Errno::EINVAL);
+        assert_eq!(HostBuffer::new(usize::MAX).unwrap_err(), Errno::ENOMEM);
+        assert_eq!(HostBuffer::new(1 << 40).unwrap_err(), Errno::ENOMEM);
+    }
+
+    #[test]
+    fn gst_memory_is_the_mapping_and_reports_release() {
+        gst::init().unwrap();
+        let buffer = HostBuffer::new(100).unwrap();
+        buffer.write_at(10, b"hello").unwrap();
+        let released = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&released);
+        let memory = buffer
+            .gst_memory(10..15, move || flag.store(true, Ordering::SeqCst))
+            .unwrap();
+        let map = memory.into_mapped_memory_readable().unwrap();
+        assert_eq!(map.as_slice(), b"hello");
+        assert_eq!(
+            map.as_slice().as_ptr() as usize,
+            buffer.address.as_ptr() as usize + 10
+        );
+        assert_eq!(Arc::strong_count(&buffer), 2);
+        drop(map);
+        assert!(released.load(Ordering::SeqCst));
+        assert_eq!(Arc::strong_count(&buffer), 1);
+        assert_eq!(buffer.gst_memory(0..101, || ()).unwrap_err(), Errno::EINVAL);
+        assert_eq!(buffer.gst_memory(5..5, || ()).unwrap_err(), Errno::EINVAL);
+    }
+}
