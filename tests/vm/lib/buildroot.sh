@@ -10,7 +10,7 @@ BACKPORTS_PACKAGES="libelf-dev/$SUITE-backports libdw1t64/$SUITE-backports"
 BUILDROOT=$CACHE/buildroot-$(hash_of "$BUILD_PACKAGES" "$BACKPORTS_PACKAGES")
 
 buildroot_make() {
-    # shellcheck disable=SC2086 # lists of words
+    # shellcheck disable=SC2086,SC2016 # lists of words; $1 is for the hook's shell
     make_root "$1/root" --variant=apt --skip=cleanup/apt \
         --include="$(printf '%s,' $BUILD_PACKAGES)" \
         --customize-hook='chroot "$1" apt-get install -y --no-install-recommends '"$BACKPORTS_PACKAGES"

@@ -34,7 +34,7 @@ KERNEL_SCRIPT='
     image=linux-binary-$release
     apt-cache show "$image" >/dev/null 2>&1 || image=linux-binary-unsigned-$release
     apt-get -o APT::Sandbox::User=root download \
-        "linux-headers-$release" "$image" "linux-modules-$release" "linux-source-$series=$version"
+        "linux-headers-$release" "linux-base-$release" "$image" "linux-modules-$release" "linux-source-$series=$version"
     for deb in *.deb; do dpkg-deb -x "$deb" unpacked; done
     rm -- *.deb
 
@@ -42,8 +42,10 @@ KERNEL_SCRIPT='
     find unpacked -name "vmlinuz*" -type f -exec mv {} vmlinuz \;
     [ -s vmlinuz ]
     modules=$(find unpacked -type d -path "*/lib/modules/$release" | head -n 1)
-    mv "$modules" modules
-    rm -f modules/build modules/source
+    mkdir -p root/lib/modules
+    mv "$modules" root/lib/modules/
+    rm -f root/lib/modules/"$release"/{build,source}
+    depmod -b root "$release"
 
     tar -C tree --strip-components=1 -xf unpacked/usr/src/linux-source-"$series".tar.xz
     cp unpacked/usr/src/linux-headers-"$release"/{.config,Module.symvers} tree/

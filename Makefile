@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+# The commands people type. The kernel half is built by kbuild (see Kbuild), the host half by cargo.
+
+VM := tests/vm
+MODULE_DIR := out/module
+
+.PHONY: all help prepare module daemon vm-run vm-shell demo test clean distclean
+
+all: module daemon
+
+help:
+	@echo 'make                 build virtio_v4l2.ko (out/module) and virtio-v4l2d (target/release)'
+	@echo 'make demo            encode a clip in a guest with three programs; results in out/demo [INPUT=clip]'
+	@echo 'make test            every check and test'
+	@echo 'make vm-shell        a login shell in a guest with /dev/video0'
+	@echo 'make vm-run SCRIPT=f run f in a guest [FILES="a b"] [MODULE=0] [SOCKET=path] [VIRTIO_ID=n] [TIMEOUT=s]'
+	@echo 'make prepare         make kernel tree, guest and QEMU in the cache (the others do it when needed)'
+	@echo 'make clean           remove build products; make distclean: the cache, too'
+
+prepare:
+	@$(VM)/prepare
+
+module: prepare
+	@OUT=$(MODULE_DIR) $(VM)/kmake .
+
+daemon: prepare
+	@$(VM)/env cargo build --release --locked -p virtio-v4l2d
+
+# What a person gives on make's command line (KERNEL, ACCEL, OUT, ...) is in the environment of these scripts.
+vm-run: all
+	@$(if $(SCRIPT),,$(error say which script: make vm-run SCRIPT=file))$(VM)/run $(SCRIPT) $(FILES)
+
+vm-shell: all
+	@$(VM)/run --shell
+
+demo: all
+	@tests/demo/run
+
+test:
+	@tests/run
+
+clean:
+	rm -rf out target
+
+distclean: clean
+	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/virtio-v4l2"

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+# shellcheck shell=bash
+# The virtual machine: MACHINE becomes QEMU's arguments. The device sits on a root port, so that it can be unplugged.
+
+# machine_arguments DIR: DIR holds the run's files (harness/, out/, sockets).
+machine_arguments() {
+    local dir=$1 share
+    # shellcheck disable=SC2054 # QEMU's options have commas
+    MACHINE=(
+        -name "virtio-v4l2" -M q35 "${ACCEL_ARGS[@]}" -smp "$SMP" -m "$MEM"
+        -object "memory-backend-memfd,id=ram,share=on,size=$MEM" -machine memory-backend=ram
+        -nodefaults -no-user-config -display none -no-reboot
+        -kernel "$KERNEL_DIR/vmlinuz" -initrd "$GUEST_DIR/initramfs.img"
+        -append "console=ttyS0 panic=-1 printk.time=1 ${KERNEL_ARGS:-}"
+        -drive "file=$GUEST_DIR/root.ext4,format=raw,if=none,id=root,snapshot=on"
+        -device virtio-blk-pci,drive=root
+        -serial "file:$dir/console.log"
+        -chardev "pipe,id=monitor,path=$dir/monitor" -object monitor-hmp,id=hmp,chardev=monitor
+        -device virtio-serial-pci -device virtconsole,chardev=hvc
+        -device pcie-root-port,id=port0,chassis=1,slot=1
+    )
+    for share in harness out; do
+        local readonly=on
+        [ "$share" = harness ] || readonly=off
+        MACHINE+=(-fsdev "local,id=$share,path=$dir/$share,security_model=none,readonly=$readonly"
+            -device "virtio-9p-pci,fsdev=$share,mount_tag=$share")
+    done
+    if [ "$SHELL_MODE" = 1 ]; then
+        # shellcheck disable=SC2054
+        MACHINE+=(-chardev stdio,id=hvc,signal=off,mux=on)
+    else
+        # shellcheck disable=SC2054
+        MACHINE+=(-chardev stdio,id=hvc,signal=off)
+    fi
+    if [ "$DEVICE" = 1 ]; then
+        MACHINE+=(-chardev "socket,id=media,path=$SOCKET" -device "$(machine_device)")
+    fi
+    local extra
+    read -ra extra <<<"${QEMU_ARGS:-}"
+    MACHINE+=(${extra[@]+"${extra[@]}"})
+}
+
+machine_device() {
+    printf '%s' "vhost-user-test-device-pci,id=media0,bus=port0,chardev=media," \
+        "virtio-id=$VIRTIO_ID,num_vqs=2,config_size=40,vq_size=256"
+}
