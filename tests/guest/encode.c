@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+/* What an encoder promises beyond one clean run: drains, key frames, bitrate, timestamps. */
+#include "tests.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Takes what is ready within `ms` of waiting for each buffer; LAST ends it. Returns the frames that had data. */
+static unsigned int take(struct node *node, int ms, bool *last, void (*each)(const struct coded *, void *),
+			 void *context)
+{
+	struct coded coded;
+	unsigned int frames = 0;
+
+	while (!node_dequeue(node, &coded, ms)) {
+		if (coded.bytes) {
+			frames++;
+			if (each)
+				each(&coded, context);
+		}
+		if (coded.flags & V4L2_BUF_FLAG_LAST) {
+			*last = true;
+			break;
+		}
+		node_requeue(node, coded.index);
+	}
+	return frames;
+}
+
+/* Encodes `count` frames from `first`, taking results as they come. */
+static unsigned int encode(struct node *node, unsigned int first, unsigned int count, bool noise,
+			   void (*each)(const struct coded *, void *), void *context)
+{
+	unsigned int frames = 0;
+	bool last = false;
+
+	for (unsigned int i = 0; i < count; i++) {
+		node_queue_frame(node, first + i, NULL, noise);
+		frames += take(node, 0, &last, each, context);
+	}
+	return frames;
+}
+
+static unsigned int drain(struct node *node, bool *last, void (*each)(const struct coded *, void *),
+			  void *context)
+{
+	*last = false;
+	node_command(node, V4L2_ENC_CMD_STOP);
+	return take(node, 10000, last, each, context);
+}
+
+static void start(struct node *node, unsigned int width, unsigned int height)
+{
+	node_open(node);
+	node_setup(node, width, height, 4, 4);
+	node_subscribe_eos(node);
+	node_queue_all_capture(node);
+	node_stream(node, OUTPUT, true);
+	node_stream(node, CAPTURE, true);
+}
+
+void test_drains(void)
+{
+	static const unsigned int counts[] = { 1, 7, 2, 30, 3, 1, 16, 5, 4, 11 };
+	struct node node;
+	char name[64];
+
+	start(&node, 320, 240);
+	for (unsigned int i = 0, first = 0; i < 10; first += counts[i++]) {
+		bool last, eos;
+		unsigned int frames = encode(&node, first, counts[i], false, NULL, NULL);
+
+		frames += drain(&node, &last, NULL, NULL);
+		eos = node_take_eos(&node);
+		snprintf(name, sizeof(name), "drain %u of 10: %u frames, EOS, LAST", i + 1, counts[i]);
+		check(frames == counts[i] && last && eos, name, "%u frames, EOS %d, LAST %d", frames, eos, last);
+		struct coded coded;
+		int err = node_dequeue(&node, &coded, 0);
+		if (err != EPIPE)
+			check(false, "DQBUF after LAST is EPIPE", "%s", err ? strerror(err) : "a buffer");
+		node_queue_all_capture(&node);
+		node_command(&node, V4L2_ENC_CMD_START);
+	}
+	node_close(&node);
+}
+
+struct idrs {
+	unsigned int frame, at, count;
+	bool flags_agree;
+};
+
+static void note_idr(const struct coded *coded, void *context)
+{
+	struct idrs *idrs = context;
+	bool idr = has_nal(coded->data, coded->bytes, 5);
+
+	if (idr) {
+		idrs->at = idrs->frame;
+		idrs->count++;
+	}
+	if (idr != !!(coded->flags & V4L2_BUF_FLAG_KEYFRAME))
+		idrs->flags_agree = false;
+	idrs->frame++;
+}
+
+void test_keyframe(void)
+{
+	struct idrs idrs = { .flags_agree = true };
+	struct node node;
+	bool last;
+
+	node_open(&node);
+	node_setup(&node, 320, 240, 4, 4);
+	node_set_control(&node, V4L2_CID_MPEG_VIDEO_GOP_SIZE, 1000);
+	node_queue_all_capture(&node);
+	node_stream(&node, OUTPUT, true);
+	node_stream(&node, CAPTURE, true);
+	encode(&node, 0, 17, false, note_idr, &idrs);
+	node_set_control(&node, V4L2_CID_MPEG_VIDEO_FORCE_KEY_FRAME, 1);
+	encode(&node, 17, 23, false, note_idr, &idrs);
+	drain(&node, &last, note_idr, &idrs);
+	check(idrs.frame == 40, "forced key frame: no frame lost", "%u of 40", idrs.frame);
+	check(idrs.count == 2 && idrs.at == 17, "forced key frame: the IDR is frame 17",
+	      "%u IDR frames, the last is frame %u", idrs.count, idrs.at);
+	check(idrs.flags_agree, "KEYFRAME is set on IDR frames and on no other", "it is not");
+	node_close(&node);
+}
+
+static void add_bytes(const struct coded *coded, void *context)
+{
+	*(unsigned long *)context += coded->bytes;
+}
+
+void test_bitrate(void)
+{
+	const int rates[] = { 2000000, 8000000, 1000000 };
+	struct v4l2_streamparm parm = { .type = OUTPUT };
+	struct node node;
+	char name[64];
+	bool last;
+
+	node_open(&node);
+	node_setup(&node, 320, 240, 4, 4);
+	parm.parm.output.timeperframe.numerator = 1;
+	parm.parm.output.timeperframe.denominator = 25;
+	check(!node_ioctl(node.fd, VIDIOC_S_PARM, &parm), "S_PARM with buffers allocated", "%s", strerror(errno));
+	node_set_control(&node, V4L2_CID_MPEG_VIDEO_BITRATE_MODE, V4L2_MPEG_VIDEO_BITRATE_MODE_CBR);
+	node_set_control(&node, V4L2_CID_MPEG_VIDEO_BITRATE, rates[0]);
+	node_queue_all_capture(&node);
+	node_stream(&node, OUTPUT, true);
+	node_stream(&node, CAPTURE, true);
+	for (unsigned int i = 0, frame = 0; i < 3; i++) {
+		unsigned long bytes = 0, settling = 0;
+
+		if (i)
+			node_set_control(&node, V4L2_CID_MPEG_VIDEO_BITRATE, rates[i]);
+		/* Rate control needs some frames to get there; then three seconds count. */
+		encode(&node, frame, 50, true, add_bytes, &settling);
+		unsigned int measured = encode(&node, frame + 50, 75, true, add_bytes, &bytes);
+		double rate = measured ? bytes * 8.0 * 25 / measured : 0;
+
+		frame += 125;
+		snprintf(name, sizeof(name), "bitrate %d kbit/s %s", rates[i] / 1000, i ? "set in mid-stream" : "");
+		check(rate > rates[i] * 0.7 && rate < rates[i] * 1.3, name, "measured %.0f kbit/s", rate / 1000);
+	}
+	drain(&node, &last, NULL, NULL);
+	node_close(&node);
+}
+
+struct stamps {
+	struct timeval sent[64];
+	unsigned int next, wrong;
+	bool flags, sequence, timecode;
+};
+
+static void compare_stamp(const struct coded *coded, void *context)
+{
+	struct stamps *stamps = context;
+	unsigned int i = stamps->next++;
+
+	if (i >= 64 || memcmp(&coded->timestamp, &stamps->sent[i], sizeof(coded->timestamp)))
+		stamps->wrong++;
+	if ((coded->flags & V4L2_BUF_FLAG_TIMESTAMP_MASK) != V4L2_BUF_FLAG_TIMESTAMP_COPY)
+		stamps->flags = false;
+	if (coded->sequence != i)
+		stamps->sequence = false;
+	if (!(coded->flags & V4L2_BUF_FLAG_TIMECODE) || coded->timecode.frames != i % 25 ||
+	    coded->timecode.seconds != i / 25)
+		stamps->timecode = false;
+}
+
+/* Timestamps are labels: far apart, repeated, going back, with odd microseconds, they come back as they went. */
+void test_timestamps(void)
+{
+	struct stamps stamps = { .flags = true, .sequence = true, .timecode = true };
+	struct node node;
+	bool last = false;
+
+	srand(4);
+	start(&node, 320, 240);
+	for (unsigned int i = 0; i < 64; i++) {
+		stamps.sent[i].tv_sec = i % 7 ? rand() : (int)i;
+		stamps.sent[i].tv_usec = i % 5 ? rand() % 1000000 : 0;
+		node_queue_frame(&node, i, &stamps.sent[i], false);
+		take(&node, 0, &last, compare_stamp, &stamps);
+	}
+	drain(&node, &last, compare_stamp, &stamps);
+	check(stamps.next == 64, "timestamps: no frame lost", "%u of 64", stamps.next);
+	check(!stamps.wrong, "timestamps come back as sent", "%u differ", stamps.wrong);
+	check(stamps.flags, "TIMESTAMP_COPY on every buffer", "not on all");
+	check(stamps.sequence, "sequence counts from 0", "it does not");
+	check(stamps.timecode, "TIMECODE comes back", "it does not");
+	node_close(&node);
+}
+
+/* A client that sits on all its CAPTURE buffers for a while gets every frame once it goes on. */
+void test_slow_consumer(void)
+{
+	struct coded held[4];
+	struct node node;
+	bool last = false;
+	unsigned int frames = 0;
+
+	start(&node, 320, 240);
+	for (unsigned int i = 0; i < 4; i++)
+		node_queue_frame(&node, i, NULL, false);
+	while (frames < 4 && !node_dequeue(&node, &held[frames], 10000))
+		frames++;
+	for (unsigned int i = 4; i < 8; i++)
+		node_queue_frame(&node, i, NULL, false);
+	struct coded none;
+	int err = node_dequeue(&node, &none, 500);
+	check(err == ETIME, "no CAPTURE buffer queued: nothing is dequeued", "%s", err ? strerror(err) : "a buffer");
+	node_queue_all_capture(&node);
+	frames += take(&node, 1000, &last, NULL, NULL);
+	frames += drain(&node, &last, NULL, NULL);
+	check(frames == 8 && last, "slow consumer gets all frames", "%u of 8, LAST %d", frames, last);
+	node_close(&node);
+}
+
+/* STREAMOFF/STREAMON over and over, with frames inside; then a whole run must still be whole. */
+void test_restart(void)
+{
+	struct node node;
+	bool last;
+	unsigned int frames;
+
+	start(&node, 320, 240);
+	for (unsigned int i = 0; i < 10; i++) {
+		for (unsigned int f = 0; f <= i % 4; f++)
+			node_queue_frame(&node, f, NULL, false);
+		if (i % 3 == 2)
+			node_command(&node, V4L2_ENC_CMD_STOP);
+		node_stream(&node, i % 2 ? CAPTURE : OUTPUT, false);
+		node_stream(&node, i % 2 ? OUTPUT : CAPTURE, false);
+		while (node_take_eos(&node))
+			;
+		node_queue_all_capture(&node);
+		node_stream(&node, OUTPUT, true);
+		node_stream(&node, CAPTURE, true);
+	}
+	frames = encode(&node, 0, 20, false, NULL, NULL);
+	frames += drain(&node, &last, NULL, NULL);
+	check(frames == 20 && last, "whole after ten STREAMOFF with frames inside", "%u of 20, LAST %d", frames, last);
+	node_close(&node);
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+#include "tests.h"
+
+#include <string.h>
+
+static const struct {
+	const char *name;
+	void (*run)(void);
+} tests[] = {
+	{ "drains", test_drains },
+	{ "keyframe", test_keyframe },
+	{ "bitrate", test_bitrate },
+	{ "timestamps", test_timestamps },
+	{ "slow-consumer", test_slow_consumer },
+	{ "restart", test_restart },
+	{ "blocked-dqbuf", test_blocked_dqbuf },
+	{ "bad-requests", test_bad_requests },
+	{ "abandon", test_abandon },
+	{ "opens", test_opens },
+	{ "hold", test_hold },
+};
+
+int main(int argc, char **argv)
+{
+	if (argc > 2)
+		device_path = argv[2];
+	for (unsigned int i = 0; argc > 1 && i < sizeof(tests) / sizeof(*tests); i++)
+		if (!strcmp(argv[1], tests[i].name)) {
+			tests[i].run();
+			return failures;
+		}
+	fprintf(stderr, "usage: client TEST [NODE], where TEST is one of\n");
+	for (unsigned int i = 0; i < sizeof(tests) / sizeof(*tests); i++)
+		fprintf(stderr, "  %s\n", tests[i].name);
+	return 2;
+}

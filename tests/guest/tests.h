@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+#ifndef TESTS_H
+#define TESTS_H
+
+#include "node.h"
+
+#include <stdio.h>
+
+/* encode.c */
+void test_drains(void);
+void test_keyframe(void);
+void test_bitrate(void);
+void test_timestamps(void);
+void test_slow_consumer(void);
+void test_restart(void);
+
+/* robust.c */
+void test_blocked_dqbuf(void);
+void test_bad_requests(void);
+void test_abandon(void);
+void test_opens(void);
+void test_hold(void);
+
+#endif
