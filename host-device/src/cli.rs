@@ -1,3 +1,100 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! To come.
+//! Arguments of the command line.
+
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Parser};
+
+/// Serves a video encoder to virtual machines as a VIRTIO Media Device (virtio-v4l2), over vhost-user.
+#[derive(Clone, Debug, Parser)]
+#[command(version, about)]
+#[command(group(ArgGroup::new("where").required(true).args(["socket_path", "fd", "print_capabilities"])))]
+pub struct Cli {
+    /// Listen on this Unix socket; it is created, and removed at the end.
+    #[arg(long, value_name = "PATH")]
+    pub socket_path: Option<PathBuf>,
+
+    /// Listen on the socket that is open as this file descriptor.
+    #[arg(long, value_name = "N")]
+    pub fd: Option<RawFd>,
+
+    /// Print the capabilities of this vhost-user backend as JSON, and exit.
+    #[arg(long)]
+    pub print_capabilities: bool,
+
+    /// The device to serve, with its settings: NAME[,KEY=VALUE...].
+    #[arg(long, value_name = "DEVICE", default_value = "encoder")]
+    pub device: String,
+
+    /// GStreamer element to encode with, for each codec: h264, hevc, vp8, vp9.
+    #[arg(long, value_name = "CODEC=ELEMENT", value_delimiter = ',')]
+    pub encoder: Vec<String>,
+
+    /// What to log, as in RUST_LOG: a level, or TARGET=LEVEL[,...].
+    #[arg(long, value_name = "FILTER")]
+    pub log: Option<String>,
+
+    /// Size of the shared memory region in which guests see buffers: a power of two, like 4G.
+    #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = size)]
+    pub shm_size: u64,
+
+    /// Most memory that all buffers together may take.
+    #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = size)]
+    pub max_memory: u64,
+
+    /// Most sessions (open files of guests) at one time.
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_sessions: u16,
+}
+
+/// A size in bytes, with K, M, G or T.
+fn size(text: &str) -> Result<u64, String> {
+    let (digits, shift) = match text.char_indices().next_back() {
+        Some((at, 'K' | 'k')) => (text.get(..at), 10),
+        Some((at, 'M' | 'm')) => (text.get(..at), 20),
+        Some((at, 'G' | 'g')) => (text.get(..at), 30),
+        Some((at, 'T' | 't')) => (text.get(..at), 40),
+        _ => (Some(text), 0),
+    };
+    digits
+        .and_then(|digits| digits.parse::<u64>().ok())
+        .and_then(|number| number.checked_mul(1 << shift))
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| "want a number of bytes, or one with K, M, G or T, like 512M".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(size("4096"), Ok(4096));
+        assert_eq!(size("2k"), Ok(2048));
+        assert_eq!(size("4G"), Ok(4 << 30));
+        for bad in [
+            "",
+            "G",
+            "0",
+            "-1",
+            "1.5G",
+            "99999999999T",
+            "4GB",
+            "4\u{20ac}",
+        ] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn one_place_to_listen() {
+        let parse = |args: &[&str]| Cli::try_parse_from([&["virtio-v4l2d"], args].concat());
+        assert!(parse(&[]).is_err());
+        assert!(parse(&["--fd", "3", "--socket-path", "/x"]).is_err());
+        let cli = parse(&["--fd", "3", "--encoder", "h264=a,hevc=b"]).unwrap();
+        assert_eq!(cli.encoder, ["h264=a", "hevc=b"]);
+        assert!(parse(&["--print-capabilities"]).unwrap().print_capabilities);
+    }
+}

@@ -11,4 +11,7 @@ pub mod device;
 pub mod events;
 pub mod memory;
 pub mod session;
+pub mod startup;
 pub mod transport;
+
+pub use transport::{Endpoint, Stop, serve};

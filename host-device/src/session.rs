@@ -1,3 +1,344 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! To come.
+//! Sessions of one VMM: commands in, typed calls out, responses back.
+//!
+//! No policy: what a command does is the device's business. This knows nothing of rings: the transport hands
+//! over the device-readable bytes of a command and takes the bytes of the response.
+
+mod attached;
+mod ioctl;
+mod lane;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nix::errno::Errno;
+use protocol::wire::command::{
+    CLOSE, CmdClose, CmdHeader, CmdIoctl, CmdMmap, CmdMunmap, IOCTL, MMAP, MMAP_FLAG_RW, MUNMAP,
+    OPEN, RespHeader, RespMmap, RespMunmap, RespOpen,
+};
+use tokio::runtime::Handle;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use self::lane::{Lane, Now};
+use crate::device::{Device, Result};
+use crate::events::{Events, Outbox};
+use crate::memory::Region;
+
+/// Where the response to a command goes that is not answered at once. Dropped unused, it gives the command
+/// back without a response.
+pub trait Ticket: Send {
+    /// Gives the command back with `response`, which may be empty.
+    fn answer(self: Box<Self>, response: &[u8]);
+}
+
+/// Whether a command has been answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The response is there.
+    Answered,
+    /// It goes to the ticket, later.
+    Later,
+}
+
+/// Counts sessions that hold resources: open ones, and closed ones that are still being torn down.
+#[derive(Debug)]
+struct Open(Arc<AtomicUsize>);
+
+impl Open {
+    fn new(count: &Arc<AtomicUsize>, limit: usize) -> Result<Self> {
+        count
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| {
+                (open < limit).then_some(open + 1)
+            })
+            .map(|_| Self(Arc::clone(count)))
+            .map_err(|_| Errno::EMFILE)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[derive(Default)]
+struct Table {
+    lanes: HashMap<u32, Arc<Lane>>,
+    last_id: u32,
+}
+
+impl Table {
+    /// An ID that no session has. IDs are handed out in turn, so one does not come back soon.
+    fn free_id(&mut self) -> u32 {
+        loop {
+            self.last_id = self.last_id.wrapping_add(1);
+            if !self.lanes.contains_key(&self.last_id) {
+                return self.last_id;
+            }
+        }
+    }
+}
+
+/// All sessions of one VMM.
+pub struct Sessions {
+    device: Arc<dyn Device>,
+    outbox: Arc<Outbox>,
+    region: Arc<Region>,
+    runtime: Handle,
+    limit: usize,
+    open: Arc<AtomicUsize>,
+    table: Mutex<Table>,
+}
+
+impl Sessions {
+    pub(crate) fn new(
+        device: Arc<dyn Device>,
+        outbox: Arc<Outbox>,
+        region: Arc<Region>,
+        runtime: Handle,
+        limit: usize,
+    ) -> Self {
+        Self {
+            device,
+            outbox,
+            region,
+            runtime,
+            limit,
+            open: Arc::default(),
+            table: Mutex::default(),
+        }
+    }
+
+    /// Sessions that hold resources.
+    pub fn count(&self) -> usize {
+        self.open.load(Ordering::Acquire)
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lane(&self, id: u32) -> Result<Arc<Lane>> {
+        self.table().lanes.get(&id).cloned().ok_or(Errno::EINVAL)
+    }
+
+    /// Carries out the command in `bytes`, of whose response the guest can take `room` bytes.
+    ///
+    /// If it is answered at once, the response is in `reply`. Otherwise `ticket` was called, and gets it.
+    pub fn submit(
+        &self,
+        bytes: &[u8],
+        room: usize,
+        reply: &mut Vec<u8>,
+        ticket: impl FnOnce() -> Box<dyn Ticket>,
+    ) -> Progress {
+        reply.clear();
+        let Ok((header, _)) = CmdHeader::read_from_prefix(bytes) else {
+            set_status(reply, Err(Errno::EINVAL));
+            return Progress::Answered;
+        };
+        let result = match header.cmd {
+            OPEN => self.open(room, reply),
+            CLOSE => match self.close(bytes, ticket) {
+                Ok(()) => return Progress::Later,
+                Err(errno) => Err(errno),
+            },
+            IOCTL => return self.ioctl(bytes, room, reply, ticket),
+            MMAP => match self.mmap(bytes, room, ticket) {
+                Ok(()) => return Progress::Later,
+                Err(errno) => Err(errno),
+            },
+            MUNMAP => match self.munmap(bytes, ticket) {
+                Ok(()) => return Progress::Later,
+                Err(errno) => Err(errno),
+            },
+            _ => Err(Errno::ENOTTY),
+        };
+        if let Err(errno) = result {
+            tracing::debug!(cmd = header.cmd, "command failed: {errno}");
+            set_status(reply, Err(errno));
+        }
+        Progress::Answered
+    }
+
+    fn open(&self, room: usize, reply: &mut Vec<u8>) -> Result {
+        if room < size_of::<RespOpen>() {
+            return Err(Errno::EINVAL);
+        }
+        let open = Open::new(&self.open, self.limit)?;
+        let id = self.table().free_id();
+        let events = Events::new(Arc::clone(&self.outbox), id);
+        let session = self.device.open(id, events.clone())?;
+        let lane = Lane::new(session, events, open);
+        self.table().lanes.insert(id, lane);
+        tracing::debug!(session = id, "open");
+        let response = RespOpen {
+            session_id: id,
+            ..RespOpen::default()
+        };
+        reply.extend_from_slice(response.as_bytes());
+        Ok(())
+    }
+
+    fn close(&self, bytes: &[u8], ticket: impl FnOnce() -> Box<dyn Ticket>) -> Result {
+        let id = read::<CmdClose>(bytes)?.session_id;
+        // From here on the ID names nothing.
+        let lane = self.table().lanes.remove(&id).ok_or(Errno::EINVAL)?;
+        tracing::debug!(session = id, "close");
+        let ticket = ticket();
+        lane.close(
+            &self.runtime,
+            // There is no response, but who left room for one may wait for its status.
+            Box::new(move || ticket.answer(RespHeader::default().as_bytes())),
+        );
+        Ok(())
+    }
+
+    fn ioctl(
+        &self,
+        bytes: &[u8],
+        room: usize,
+        reply: &mut Vec<u8>,
+        ticket: impl FnOnce() -> Box<dyn Ticket>,
+    ) -> Progress {
+        let found = read::<CmdIoctl>(bytes).and_then(|command| {
+            let lane = self.lane(command.session_id)?;
+            Ok((command, lane, ioctl::lookup(command.code)?))
+        });
+        let (command, lane, ioctl) = match found {
+            Ok(found) => found,
+            Err(errno) => {
+                tracing::debug!("ioctl failed: {errno}");
+                set_status(reply, Err(errno));
+                return Progress::Answered;
+            }
+        };
+        let input = bytes.get(size_of::<CmdIoctl>()..).unwrap_or_default();
+        let run = move |target: Result<lane::Target<'_>>, input: &[u8], reply: &mut Vec<u8>| {
+            let result = match target {
+                Ok(session) => ioctl::run(session, ioctl, input, room, reply),
+                Err(errno) => {
+                    reply.clear();
+                    set_status(reply, Err(errno));
+                    Err(errno)
+                }
+            };
+            match result {
+                Ok(()) => tracing::trace!(session = command.session_id, "{}", ioctl.name),
+                Err(errno) => {
+                    tracing::debug!(session = command.session_id, "{}: {errno}", ioctl.name);
+                }
+            }
+        };
+        if !ioctl::is_slow(ioctl) {
+            match lane.try_now(&self.runtime, |target| run(target, input, reply)) {
+                Now::Ran(Some(())) => return Progress::Answered,
+                Now::Ran(None) => {
+                    reply.clear();
+                    set_status(reply, Err(Errno::EIO));
+                    return Progress::Answered;
+                }
+                Now::Busy => {}
+            }
+        }
+        let input = input.to_vec();
+        let ticket = ticket();
+        lane.later(
+            &self.runtime,
+            Box::new(move |target| {
+                let mut reply = Vec::new();
+                run(target, &input, &mut reply);
+                ticket.answer(&reply);
+            }),
+        );
+        Progress::Later
+    }
+
+    fn mmap(&self, bytes: &[u8], room: usize, ticket: impl FnOnce() -> Box<dyn Ticket>) -> Result {
+        let command = read::<CmdMmap>(bytes)?;
+        if room < size_of::<RespMmap>() || command.flags & !MMAP_FLAG_RW != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let lane = self.lane(command.session_id)?;
+        let region = Arc::clone(&self.region);
+        let ticket = ticket();
+        lane.later(
+            &self.runtime,
+            Box::new(move |target| {
+                let mapped = target
+                    .and_then(|session| session.mmap(command.offset))
+                    .and_then(|buffer| {
+                        let len = buffer.len() as u64;
+                        let driver_addr = region.map(buffer, command.flags & MMAP_FLAG_RW != 0)?;
+                        Ok((driver_addr, len))
+                    });
+                let session = command.session_id;
+                match mapped {
+                    Ok((driver_addr, len)) => {
+                        tracing::debug!(session, "mmap {:#x} at {driver_addr:#x}", command.offset);
+                        let response = RespMmap {
+                            driver_addr,
+                            len,
+                            ..RespMmap::default()
+                        };
+                        ticket.answer(response.as_bytes());
+                    }
+                    Err(errno) => {
+                        tracing::debug!(session, "mmap {:#x}: {errno}", command.offset);
+                        ticket.answer(RespHeader::new(status(errno)).as_bytes());
+                    }
+                }
+            }),
+        );
+        Ok(())
+    }
+
+    fn munmap(&self, bytes: &[u8], ticket: impl FnOnce() -> Box<dyn Ticket>) -> Result {
+        let command = read::<CmdMunmap>(bytes)?;
+        let region = Arc::clone(&self.region);
+        let ticket = ticket();
+        // No session is concerned: a mapping outlives it.
+        self.runtime.spawn_blocking(move || {
+            let result = region.unmap(command.driver_addr);
+            if let Err(errno) = result {
+                tracing::debug!("munmap {:#x}: {errno}", command.driver_addr);
+            }
+            let hdr = RespHeader::new(result.map_or_else(status, |()| 0));
+            ticket.answer(RespMunmap { hdr }.as_bytes());
+        });
+        Ok(())
+    }
+
+    /// Ends all sessions, as after a reset of the device. Does not wait for it.
+    pub fn end_all(&self) {
+        let lanes = std::mem::take(&mut self.table().lanes);
+        for lane in lanes.into_values() {
+            lane.abandon(&self.runtime);
+        }
+        self.outbox.clear();
+    }
+}
+
+fn read<T: FromBytes + KnownLayout + Immutable>(bytes: &[u8]) -> Result<T> {
+    T::read_from_prefix(bytes)
+        .map(|(value, _)| value)
+        .map_err(|_| Errno::EINVAL)
+}
+
+fn status(errno: Errno) -> u32 {
+    (errno as i32).cast_unsigned()
+}
+
+/// Sets the status in the header that `reply` starts with; makes one if it is empty.
+fn set_status(reply: &mut Vec<u8>, result: Result) {
+    let header = RespHeader::new(result.map_or_else(status, |()| 0));
+    if reply.len() < size_of::<RespHeader>() {
+        reply.resize(size_of::<RespHeader>(), 0);
+    }
+    // Cannot fail: the room was made above.
+    let _ = header.write_to_prefix(reply);
+}

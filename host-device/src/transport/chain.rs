@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+//! Descriptor chains of the guest, checked and taken apart.
+//!
+//! A descriptor is read once, and the content of a chain is copied out before anybody looks at it: what the
+//! guest changes later changes nothing here.
+
+use std::ops::Deref;
+
+use virtio_queue::DescriptorChain;
+use vm_memory::{Bytes, GuestAddress, GuestMemory};
+
+/// Most device-readable bytes of a command: an SG list of a frame of 128 MiB in single pages is half of it.
+pub(super) const MAX_READABLE: usize = 1 << 20;
+/// Most descriptors in one part of a chain. A queue has 256; an indirect table may have more.
+const MAX_DESCRIPTORS: usize = 4096;
+
+/// Why a chain is not one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Malformed {
+    /// It ends though the last descriptor has a successor: a loop, a bad index or indirect table, or memory
+    /// that does not exist.
+    #[error("the chain is cut off or loops")]
+    Cut,
+    #[error("it has no descriptor that can be read")]
+    Empty,
+    #[error("a readable descriptor follows a writable one")]
+    Order,
+    #[error("too many bytes or descriptors")]
+    TooLong,
+    #[error("memory outside of the guest's")]
+    Memory,
+}
+
+/// Runs of guest memory, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Writable {
+    runs: Vec<(GuestAddress, usize)>,
+    len: usize,
+}
+
+impl Writable {
+    /// Room in bytes.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    fn clear(&mut self) {
+        self.runs.clear();
+        self.len = 0;
+    }
+
+    /// Writes as much of `bytes` as there is room for. Returns how much that was, or less if memory is missing.
+    pub(super) fn write(&self, memory: &impl GuestMemory, bytes: &[u8]) -> usize {
+        let mut rest = bytes;
+        for &(address, len) in &self.runs {
+            let (now, later) = rest.split_at(len.min(rest.len()));
+            if memory.write_slice(now, address).is_err() {
+                break;
+            }
+            rest = later;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        bytes.len() - rest.len()
+    }
+}
+
+/// Takes `chain` apart: copies its device-readable bytes to `readable`, and leaves in `writable` where its
+/// device-writable part is.
+///
+/// # Errors
+///
+/// The chain is malformed. The two arguments then hold nothing of use.
+pub(super) fn take_apart<M>(
+    chain: &mut DescriptorChain<M>,
+    readable: &mut Vec<u8>,
+    writable: &mut Writable,
+) -> Result<(), Malformed>
+where
+    M: Deref + Clone,
+    M::Target: GuestMemory + Sized,
+{
+    readable.clear();
+    writable.clear();
+    let mut last_has_next = None;
+    let mut count = 0;
+    while let Some(descriptor) = chain.next() {
+        last_has_next = Some(descriptor.has_next());
+        count += 1;
+        if count > MAX_DESCRIPTORS {
+            return Err(Malformed::TooLong);
+        }
+        let len = descriptor.len() as usize;
+        if descriptor.is_write_only() {
+            writable.len = writable.len.checked_add(len).ok_or(Malformed::TooLong)?;
+            writable.runs.push((descriptor.addr(), len));
+            continue;
+        }
+        if !writable.runs.is_empty() {
+            return Err(Malformed::Order);
+        }
+        let start = readable.len();
+        let end = start
+            .checked_add(len)
+            .filter(|end| *end <= MAX_READABLE)
+            .ok_or(Malformed::TooLong)?;
+        readable.resize(end, 0);
+        let to = readable.get_mut(start..).unwrap_or_default();
+        chain
+            .memory()
+            .read_slice(to, descriptor.addr())
+            .map_err(|_| Malformed::Memory)?;
+    }
+    match last_has_next {
+        None => Err(Malformed::Empty),
+        Some(true) => Err(Malformed::Cut),
+        Some(false) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
