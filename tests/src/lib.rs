@@ -1,3 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! A vhost-user frontend that lives in the test process: no VM, no kernel, every byte written by hand.
+//! A vhost-user frontend that lives in the test process: no VM, no kernel, every byte under control.
+//!
+//! [`Link`] is what a VMM is to the daemon: it negotiates, lends memory, sets up rings and maps what the daemon
+//! wants mapped. [`Ring`] is a split virtqueue whose every field can be written, rightly or wrongly. [`Client`] is
+//! the guest's driver: typed commands and events over both.
+//!
+//! Nothing waits for ever: waits for the daemon end after [`PATIENCE`].
+
+use std::time::Duration;
+
+pub mod client;
+pub mod link;
+pub mod memory;
+pub mod ring;
+
+pub use client::{Client, Layout, Reply, WireEvent};
+pub use link::{Link, Options};
+pub use memory::{GuestMemory, SharedRegion};
+pub use ring::{Descriptor, Ring, Segment, Used};
+
+/// How long the daemon may take before it is said to hang.
+///
+/// Two slow cores under load, and an encoder at work, are to stay well under it.
+pub const PATIENCE: Duration = Duration::from_secs(20);

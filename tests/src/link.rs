@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+//! The VMM's side of vhost-user.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use protocol::wire::config::Config;
+use protocol::wire::{COMMAND_QUEUE, EVENT_QUEUE, NUM_QUEUES};
+use vhost::VhostBackend;
+use vhost::vhost_user::message::{VhostUserConfigFlags, VhostUserHeaderFlag};
+use vhost::vhost_user::{
+    Frontend, FrontendReqHandler, VhostUserFrontend, VhostUserProtocolFeatures,
+    VhostUserVirtioFeatures,
+};
+use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EventFd};
+use zerocopy::FromBytes;
+
+use crate::memory::{GuestMemory, SharedRegion};
+use crate::ring::Ring;
+
+/// `VIRTIO_F_VERSION_1`.
+const VERSION_1: u64 = 1 << 32;
+/// `VIRTIO_F_INDIRECT_DESC`.
+const INDIRECT_DESC: u64 = 1 << 28;
+/// `VIRTIO_F_EVENT_IDX`.
+const EVENT_IDX: u64 = 1 << 29;
+
+/// What the VMM and the driver in it are like.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Runs of guest memory: address and length.
+    pub memory: Vec<(u64, usize)>,
+    /// Descriptors in each queue.
+    pub queue_size: u16,
+    /// Take `VIRTIO_F_EVENT_IDX` if the device offers it.
+    pub event_idx: bool,
+    /// Take `VIRTIO_F_INDIRECT_DESC` if the device offers it.
+    pub indirect: bool,
+    /// Offer shared memory regions, as recent VMMs do.
+    pub shmem: bool,
+    /// Buffers that the driver leaves on the event queue.
+    pub event_buffers: usize,
+}
+
+impl Default for Options {
+    /// Two runs of memory with a hole between them, a region for shared memory, and a driver that takes all
+    /// features.
+    fn default() -> Self {
+        Self {
+            memory: vec![(0, 32 << 20), (1 << 32, 1 << 20)],
+            queue_size: 256,
+            event_idx: true,
+            indirect: true,
+            shmem: true,
+            event_buffers: 64,
+        }
+    }
+}
+
+/// A connection to the daemon, with both rings running.
+pub struct Link {
+    frontend: Frontend,
+    /// What the guest has.
+    pub memory: Arc<GuestMemory>,
+    /// What the daemon maps.
+    pub shared: Arc<SharedRegion>,
+    /// Queue 0.
+    pub commands: Ring,
+    /// Queue 1.
+    pub events: Ring,
+    /// Virtio feature bits that were taken.
+    pub features: u64,
+    /// vhost-user features that were taken.
+    pub protocol_features: VhostUserProtocolFeatures,
+    stop: EventFd,
+    requests: Option<JoinHandle<()>>,
+}
+
+impl Link {
+    /// Negotiates over `stream`, lends memory and starts the rings.
+    ///
+    /// # Errors
+    ///
+    /// The daemon refused something, or went away.
+    pub fn new(stream: UnixStream, options: &Options) -> io::Result<Self> {
+        let mut frontend = Frontend::from_stream(stream, u64::from(NUM_QUEUES));
+        frontend.set_owner().map_err(io::Error::other)?;
+        let offered = frontend.get_features().map_err(io::Error::other)?;
+        let mut wanted = VERSION_1 | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits();
+        if options.event_idx {
+            wanted |= EVENT_IDX;
+        }
+        if options.indirect {
+            wanted |= INDIRECT_DESC;
+        }
+        let features = offered & wanted;
+
+        let offered = frontend.get_protocol_features().map_err(io::Error::other)?;
+        let mut wanted = VhostUserProtocolFeatures::MQ
+            | VhostUserProtocolFeatures::CONFIG
+            | VhostUserProtocolFeatures::REPLY_ACK
+            | VhostUserProtocolFeatures::RESET_DEVICE
+            | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS
+            | VhostUserProtocolFeatures::BACKEND_REQ
+            | VhostUserProtocolFeatures::BACKEND_SEND_FD;
+        if options.shmem {
+            wanted |= VhostUserProtocolFeatures::SHMEM;
+        }
+        let protocol_features = offered & wanted;
+        frontend
+            .set_protocol_features(protocol_features)
+            .map_err(io::Error::other)?;
+        if protocol_features.contains(VhostUserProtocolFeatures::REPLY_ACK) {
+            // Every message is answered: a refusal is seen where it happens.
+            frontend.set_hdr_flags(VhostUserHeaderFlag::NEED_REPLY);
+        }
+
+        let shared = Arc::new(SharedRegion::new());
+        let stop = EventFd::new(EFD_CLOEXEC)?;
+        let mut requests = None;
+        if protocol_features.contains(VhostUserProtocolFeatures::BACKEND_REQ) {
+            let mut handler = FrontendReqHandler::new(shared.clone()).map_err(io::Error::other)?;
+            handler.set_reply_ack_flag(
+                protocol_features.contains(VhostUserProtocolFeatures::REPLY_ACK),
+            );
+            frontend
+                .set_backend_request_fd(&handler.get_tx_raw_fd())
+                .map_err(io::Error::other)?;
+            requests = Some(serve_requests(handler, &stop)?);
+        }
+        if protocol_features.contains(VhostUserProtocolFeatures::SHMEM) {
+            let config = frontend.get_shmem_config().map_err(io::Error::other)?;
+            shared.set_size(config.memory_sizes[0]);
+        }
+
+        frontend.set_features(features).map_err(io::Error::other)?;
+        let memory = GuestMemory::new(&options.memory)?;
+        frontend
+            .set_mem_table(&memory.table())
+            .map_err(io::Error::other)?;
+        let event_idx = features & EVENT_IDX != 0;
+        let link = Self {
+            commands: Ring::new(&memory, options.queue_size, event_idx)?,
+            events: Ring::new(&memory, options.queue_size, event_idx)?,
+            frontend,
+            memory,
+            shared,
+            features,
+            protocol_features,
+            stop,
+            requests,
+        };
+        link.start(usize::from(COMMAND_QUEUE), &link.commands)?;
+        link.start(usize::from(EVENT_QUEUE), &link.events)?;
+        Ok(link)
+    }
+
+    fn start(&self, index: usize, ring: &Ring) -> io::Result<()> {
+        let mut frontend = self.frontend.clone();
+        let mut run = || {
+            frontend.set_vring_num(index, ring.size())?;
+            frontend.set_vring_base(index, 0)?;
+            frontend.set_vring_addr(index, &ring.config())?;
+            frontend.set_vring_call(index, ring.call_fd())?;
+            frontend.set_vring_kick(index, ring.kick_fd())?;
+            frontend.set_vring_enable(index, true)
+        };
+        run().map_err(io::Error::other)
+    }
+
+    /// vhost-user itself, for what the rest does not cover.
+    pub fn frontend(&self) -> Frontend {
+        self.frontend.clone()
+    }
+
+    /// Whether indirect descriptors may be used.
+    pub fn indirect(&self) -> bool {
+        self.features & INDIRECT_DESC != 0
+    }
+
+    /// Resets the device as a guest's reboot does: rings stop, and start again empty.
+    ///
+    /// # Errors
+    ///
+    /// The daemon refused something, or went away.
+    pub fn restart(&mut self) -> io::Result<()> {
+        for index in [COMMAND_QUEUE, EVENT_QUEUE] {
+            self.frontend
+                .get_vring_base(usize::from(index))
+                .map_err(io::Error::other)?;
+        }
+        let reset = VhostUserProtocolFeatures::RESET_DEVICE;
+        if self.protocol_features.contains(reset) {
+            self.frontend.reset_device().map_err(io::Error::other)?;
+        }
+        self.frontend
+            .set_features(self.features)
+            .map_err(io::Error::other)?;
+        let event_idx = self.features & EVENT_IDX != 0;
+        self.commands = Ring::new(&self.memory, self.commands.size(), event_idx)?;
+        self.events = Ring::new(&self.memory, self.events.size(), event_idx)?;
+        self.start(usize::from(COMMAND_QUEUE), &self.commands)?;
+        self.start(usize::from(EVENT_QUEUE), &self.events)
+    }
+
+    /// Reads `size` bytes from `offset` of the configuration space.
+    ///
+    /// # Errors
+    ///
+    /// The daemon refused, or went away.
+    pub fn config_bytes(&mut self, offset: u32, size: u32) -> io::Result<Vec<u8>> {
+        let empty = vec![0; size as usize];
+        self.frontend
+            .get_config(offset, size, VhostUserConfigFlags::empty(), &empty)
+            .map(|(_, bytes)| bytes)
+            .map_err(io::Error::other)
+    }
+
+    /// Reads the configuration space.
+    ///
+    /// # Errors
+    ///
+    /// The daemon refused, or went away.
+    pub fn config(&mut self) -> io::Result<Config> {
+        let bytes = self.config_bytes(0, size_of::<Config>() as u32)?;
+        Config::read_from_bytes(&bytes).map_err(|_| io::ErrorKind::InvalidData.into())
+    }
+}
+
+/// Answers the daemon's requests until `stop` is signalled or the daemon hangs up.
+fn serve_requests(
+    mut handler: FrontendReqHandler<SharedRegion>,
+    stop: &EventFd,
+) -> io::Result<JoinHandle<()>> {
+    let epoll = Epoll::new()?;
+    let stop = stop.try_clone()?;
+    for (fd, data) in [(handler.as_raw_fd(), 0), (stop.as_raw_fd(), 1)] {
+        let event = EpollEvent::new(EventSet::IN, data);
+        epoll.ctl(ControlOperation::Add, fd, event)?;
+    }
+    std::thread::Builder::new()
+        .name("vmm-requests".into())
+        .spawn(move || {
+            loop {
+                let mut events = [EpollEvent::default()];
+                match epoll.wait(-1, &mut events) {
+                    Ok(1) if events[0].data() == 0 => {}
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    _ => break,
+                }
+                match handler.handle_request() {
+                    // A refusal is the daemon's to handle.
+                    Ok(_) | Err(vhost::vhost_user::Error::ReqHandlerError(_)) => {}
+                    Err(_) => break,
+                }
+            }
+            drop(stop);
+        })
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let _ = self.stop.write(1);
+        if let Some(thread) = self.requests.take() {
+            let _ = thread.join();
+        }
+    }
+}
