@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+//! A daemon inside the test process, and what tests ask of it.
+
+// Each test binary uses its part of this.
+#![allow(dead_code, missing_docs)]
+
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use frontend::{Client, Options, PATIENCE};
+use virtio_v4l2d::config::Limits;
+use virtio_v4l2d::device::Device;
+use virtio_v4l2d::transport::{Endpoint, Stop, serve};
+
+pub mod fake;
+pub mod leaks;
+
+/// What a command gets that names a session which is not open.
+pub const UNKNOWN_SESSION: nix::errno::Errno = nix::errno::Errno::EINVAL;
+
+/// A daemon that serves one frontend after the other.
+pub struct Daemon {
+    socket: PathBuf,
+    _dir: tempfile::TempDir,
+    stop: Stop,
+    done: Receiver<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Daemon {
+    /// Starts a daemon with `device`.
+    pub fn start(device: Arc<dyn Device>, limits: Limits) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("socket");
+        let endpoint = Endpoint::bind(&socket).unwrap();
+        let stop = Stop::new().unwrap();
+        let stopped = stop.clone();
+        let (sender, done) = channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .unwrap();
+            let result = serve(&endpoint, &device, limits, runtime.handle(), &stopped);
+            drop(runtime);
+            // Held until now: a panic in the daemon hangs up too.
+            drop(sender);
+            result.unwrap();
+        });
+        Self {
+            socket,
+            _dir: dir,
+            stop,
+            done,
+            thread: Some(thread),
+        }
+    }
+
+    /// Connects to it as a VMM.
+    pub fn connect(&self) -> UnixStream {
+        UnixStream::connect(&self.socket).unwrap()
+    }
+
+    /// Stops it, and waits until it has.
+    pub fn join(mut self) {
+        self.stop.set();
+        if let Some(thread) = self.thread.take() {
+            let ended = self.done.recv_timeout(PATIENCE);
+            assert_ne!(
+                ended,
+                Err(RecvTimeoutError::Timeout),
+                "the daemon does not end after the frontend hung up"
+            );
+            thread.join().expect("the daemon panicked");
+        }
+    }
+}
+
+/// A client and the daemon behind it; the daemon is waited for when both are dropped.
+pub struct Pair {
+    // Before the daemon: fields are dropped in order.
+    pub client: Option<Client>,
+    daemon: Option<Daemon>,
+}
+
+impl Pair {
+    pub fn new(device: Arc<dyn Device>) -> Self {
+        Self::with(device, &Options::default())
+    }
+
+    pub fn with(device: Arc<dyn Device>, options: &Options) -> Self {
+        Self::limited(device, options, Limits::default())
+    }
+
+    pub fn limited(device: Arc<dyn Device>, options: &Options, limits: Limits) -> Self {
+        let daemon = Daemon::start(device, limits);
+        let client = Client::new(daemon.connect(), options).unwrap();
+        Self {
+            client: Some(client),
+            daemon: Some(daemon),
+        }
+    }
+
+    /// Hangs up and waits for the daemon to be done.
+    pub fn end(mut self) {
+        self.client = None;
+        if let Some(daemon) = self.daemon.take() {
+            daemon.join();
+        }
+    }
+}
+
+impl std::ops::Deref for Pair {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        self.client.as_ref().unwrap()
+    }
+}
+
+impl std::ops::DerefMut for Pair {
+    fn deref_mut(&mut self) -> &mut Client {
+        self.client.as_mut().unwrap()
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        self.client = None;
+        if let Some(daemon) = self.daemon.take()
+            && !std::thread::panicking()
+        {
+            daemon.join();
+        }
+    }
+}
+
+/// Lets one test at a time run, in binaries that count what the process holds.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
