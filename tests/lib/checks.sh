@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+# shellcheck shell=bash
+# The phases that need no VM.
+
+CARGO_DENY=$CACHE/cargo-deny/bin/cargo-deny
+
+# Without these the other phases would only fail in less clear words.
+phase_prepare() {
+    "$VM_DIR/prepare" || die "preparing failed (see above)"
+    buildroot_prepare
+    kernel_prepare
+    uapi_export
+    ok "kernel tree, guest and QEMU are there"
+}
+
+# The kernel's rustfmt settings and version for what is written as kernel code.
+format_guest_driver() {
+    # shellcheck disable=SC2016 # for the inner shell
+    BIND="$KERNEL_DIR:/kernel $REPO:$REPO" in_root "$BUILDROOT/root" bash -euc '
+        shopt -s globstar
+        rustfmt --check --edition 2021 --config-path /kernel/tree/.rustfmt.toml "$1"/guest-driver/**/*.rs' \
+        format "$REPO"
+}
+
+shell_scripts() { grep -rlE '^#!.*(ba)?sh|shellcheck shell=|/harness/tap.sh' tests/run tests/lib tests/vm tests/demo tests/guest .ci; }
+
+phase_format() {
+    try "rustfmt" cargo fmt --all --check || true
+    try "rustfmt of guest-driver" format_guest_driver || true
+    # shellcheck disable=SC2046 # no spaces in our names
+    try "shellcheck" shellcheck --shell=bash --source-path=tests $(shell_scripts) || true
+    try "SPDX line in every source file" spdx || true
+}
+
+spdx() {
+    local file missing=0
+    while read -r file; do
+        head -n 3 "$file" | grep -q 'SPDX-License-Identifier:' || {
+            echo "$file has no SPDX line"
+            missing=1
+        }
+    done < <(git ls-files '*.rs' '*.c' '*.h' '*.sh' Kbuild Makefile tests/run tests/vm .ci | grep -v '\.md$' | sort -u)
+    return "$missing"
+}
+
+deny() {
+    [ -x "$CARGO_DENY" ] || command -v cargo-deny >/dev/null ||
+        cargo install --locked --quiet cargo-deny --root "${CARGO_DENY%/bin/*}" --target-dir "$CACHE/.tmp.cargo-deny"
+    rm -rf "$CACHE/.tmp.cargo-deny"
+    PATH=${CARGO_DENY%/*}:$PATH cargo deny --workspace check --config .ci/deny.toml licenses bans sources
+}
+
+phase_lint() {
+    try "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings || true
+    RUSTDOCFLAGS="-D warnings" try "cargo doc" cargo doc --workspace --no-deps --locked || true
+    try "cargo deny: licences, bans, sources" deny || true
+}
+
+# Every test of cargo is a result of its own.
+phase_unit() {
+    local log=$LOGS/cargo-test.log status=0 line
+    cargo test --workspace --locked --no-fail-fast >"$log" 2>&1 </dev/null || status=$?
+    sed -nE 's/^test (.*) \.\.\. ok$/ok - \1/p; s/^test (.*) \.\.\. FAILED$/not ok - \1 # see '"${log//\//\\/}"'/p;
+        s/^test (.*) \.\.\. ignored(, (.*))?$/skip - \1 # \3/p' "$log" >"$LOGS/cargo-test.results"
+    cat "$LOGS/cargo-test.results" >>"$RESULTS"
+    grep -v '^ok' "$LOGS/cargo-test.results" || true
+    echo "$(grep -c '^ok' "$LOGS/cargo-test.results" || true) tests of cargo passed"
+    if [ "$status" = 0 ]; then
+        ok "cargo test ends with success"
+    else
+        tail -n 40 "$log"
+        not_ok "cargo test ends with success" "status $status, see $log"
+    fi
+}
+
+module_without_warnings() {
+    local dir=$LOGS/module
+    OUT=$dir "$VM_DIR/kmake" . >"$dir.log" 2>&1 || {
+        cat "$dir.log"
+        return 1
+    }
+    # What kbuild says about the missing vmlinux for BTF is no warning about our code.
+    ! grep -E '(warning|WARNING)' "$dir.log"
+}
+
+phase_module() {
+    try "the module builds without a warning" module_without_warnings || true
+    try "the daemon builds (release)" cargo build --release --locked -p virtio-v4l2d || true
+    try "the guest's test client builds" tests/guest/build || true
+}

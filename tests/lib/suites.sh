@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+# shellcheck shell=bash
+# The suites in a VM: tests/vm/suites/NAME.sh runs in the guest, NAME.during on the host meanwhile, NAME.host on the
+# host afterwards. "# vm: A=b" in the suite sets variables of tests/vm/run, "# files: x" names what it finds in /job.
+
+FIXTURES=$CACHE/fixtures
+
+# A raw source of this size: sixty frames of the demo's clip, fewer of large ones.
+fixture_make() {
+    local dir=$1 size=$2 frames=60
+    [ "${size%x*}" -lt 1200 ] || frames=30
+    . "$REPO/tests/demo/clip.sh"
+    INPUT='' clip_find
+    ffmpeg -v error -nostdin -i "$CLIP" -frames:v "$frames" -vf "scale=${size/x/:},format=nv12" -f rawvideo "$dir/nv12"
+}
+
+# The path of a file that a suite asks for.
+fixture() {
+    local size
+    case $1 in
+        source-*.nv12)
+            size=${1#source-}
+            size=${size%.nv12}
+            make_once "source-$size" "test source $size" fixture_make "$size"
+            mkdir -p "$FIXTURES"
+            ln -sfn "$CACHE/source-$size/nv12" "$FIXTURES/$1"
+            echo "$FIXTURES/$1"
+            ;;
+        client) echo "$REPO/out/guest/client" ;;
+        *) die "no such fixture: $1" ;;
+    esac
+}
+
+run_suite() {
+    local suite=$1 name status=0 file settings=() files=()
+    name=$(basename "$suite" .sh)
+    printf -- '-- %s\n' "$name"
+    # shellcheck disable=SC2013 # words are meant
+    for file in $(sed -n 's/^# files: //p' "$suite"); do
+        files+=("$(fixture "$file")")
+    done
+    read -ra settings <<<"$(sed -n 's/^# vm: //p' "$suite" | tr '\n' ' ')"
+    OUT=$LOGS/$name
+    [ ! -e "${suite%.sh}.during" ] || settings+=("HOST_SCRIPT=${suite%.sh}.during")
+    env OUT="$OUT" KO="$LOGS/module/virtio_v4l2.ko" "${settings[@]}" \
+        "$VM_DIR/run" "$suite" ${files[@]+"${files[@]}"} >"$OUT.log" 2>&1 </dev/null || status=$?
+    tr -d '\r' <"$OUT.log" | grep -E '^(ok|not ok|skip) - ' | sed "s/^\(ok\|not ok\|skip\) - /&$name: /" |
+        tee -a "$RESULTS" || true
+    # 1 is a suite that reported failures; anything else did not get to its end.
+    case $status in
+        0 | 1) grep -qE '^(ok|not ok) - ' "$OUT.log" || not_ok "$name" "no result: $(tail -n 1 "$OUT.log")" ;;
+        *) not_ok "$name: runs to its end" "status $status: $(tail -n 1 "$OUT.log")" ;;
+    esac
+    if [ -e "${suite%.sh}.host" ] && [ -d "$OUT" ]; then
+        (
+            set +e
+            . "${suite%.sh}.host"
+        )
+    fi
+}
+
+phase_vm() {
+    local suite prefix start
+    mkdir -p "$LOGS"
+    for suite in "$VM_DIR"/suites/*.sh; do
+        if [ -n "${SUITES:-}" ]; then
+            local wanted=0
+            for prefix in $SUITES; do
+                case $(basename "$suite") in "$prefix"*) wanted=1 ;; esac
+            done
+            [ "$wanted" = 1 ] || continue
+        fi
+        start=$SECONDS
+        run_suite "$suite"
+        printf -- '-- %d s\n' $((SECONDS - start))
+    done
+}

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+# shellcheck shell=bash
+# For suites in the guest: results as lines of their own, which tests/run counts.
+
+failed=0
+
+ok() { printf 'ok - %s\n' "$1"; }
+
+not_ok() {
+    printf 'not ok - %s # %s\n' "$1" "${2:-}"
+    failed=1
+}
+
+skip() { printf 'skip - %s # %s\n' "$1" "$2"; }
+
+# check NAME COMMAND...: ok when the command succeeds; its last line of output is the reason when it does not.
+check() {
+    local name=$1 output status=0
+    shift
+    output=$("$@" 2>&1) || status=$?
+    if [ "$status" = 0 ]; then
+        ok "$name"
+    else
+        not_ok "$name" "status $status: $(tail -n 1 <<<"$output")"
+    fi
+}
+
+# refuse NAME COMMAND...: ok when the command fails, and not because of its time limit.
+refuse() {
+    local name=$1 status=0
+    shift
+    timeout 20 "$@" >/dev/null 2>&1 || status=$?
+    if [ "$status" != 0 ] && [ "$status" -lt 124 ]; then ok "$name"; else not_ok "$name" "status $status"; fi
+}
+
+# client TEST [NODE]: the test client's own lines; a time limit or a crash is one more.
+client() {
+    local status=0
+    timeout "${LIMIT:-60}" /job/client "$@" || status=$?
+    case $status in
+        0) ;;
+        1) failed=1 ;;
+        *) not_ok "client $*" "ended with status $status" ;;
+    esac
+}
+
+# Kernel messages of level warning and worse since the module was loaded, but for those that every out-of-tree
+# module causes.
+kernel_warnings() {
+    dmesg --level=emerg,alert,crit,err,warn,notice,info |
+        sed -n '/virtio-v4l2 harness: begin/,$p' >/tmp/since
+    dmesg --level=emerg,alert,crit,err,warn | grep -Fxf /tmp/since |
+        grep -v -e 'loading out-of-tree module taints kernel' -e 'module verification failed' "${ALLOW[@]}"
+}
+
+# dmesg_clean NAME: no such message.
+dmesg_clean() {
+    local lines
+    lines=$(kernel_warnings)
+    if [ -z "$lines" ]; then ok "$1"; else not_ok "$1" "$(head -n 3 <<<"$lines" | tr '\n' '|')"; fi
+}
+ALLOW=()
+
+# Waits up to 10 s for a file that the host's half of the suite makes in /out.
+await() {
+    local i
+    for ((i = 0; i < 200; i++)); do
+        [ -e "/out/$1" ] && return 0
+        sleep 0.05
+    done
+    not_ok "the host does its part: $1" "nothing for 10 s"
+    return 1
+}
+
+# within SECONDS COMMAND...: polls until the command succeeds.
+within() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@" 2>/dev/null; do
+        [ $SECONDS -lt $end ] || return 1
+        sleep 0.1
+    done
+}

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+# vm: TIMEOUT=900
+# files: source-640x360.nv12 source-1296x972.nv12 source-176x144.nv12 source-1920x1080.nv12
+# Stock programs: every frame, its time, its picture. What is to be decoded and compared goes into /out/streams,
+# for 30-clients.host on the host: stream, source, size, frames, and a filter that makes the source comparable.
+. /harness/tap.sh
+
+frames_in() { echo $(($(stat -c %s "/job/source-$1.nv12") / (${1%x*} * ${1#*x} * 3 / 2))); }
+expect() { printf '%s\n' "$*" >>/out/streams; }
+
+# by_v4l2_ctl STREAM SIZE OPTION...
+by_v4l2_ctl() {
+    local stream=$1 size=$2
+    shift 2
+    timeout 120 v4l2-ctl -d /dev/video0 --set-fmt-video-out "width=${size%x*},height=${size#*x},pixelformat=NV12" \
+        --set-fmt-video pixelformat=H264 --set-output-parm 25 "$@" --stream-mmap --stream-out-mmap \
+        --stream-from "/job/source-$size.nv12" --stream-to "/out/$stream" >"/out/$stream.log" 2>&1
+}
+
+for size in 640x360 1296x972 176x144 1920x1080; do
+    bitrate=$((${size%x*} * ${size#*x} * 25 / 5))
+    expect "v4l2-ctl-$size.h264" "source-$size.nv12" "$size" "$(frames_in "$size")"
+    check "v4l2-ctl $size" by_v4l2_ctl "v4l2-ctl-$size.h264" "$size" --set-ctrl "video_bitrate=$bitrate"
+done
+
+size=640x360
+raw=(-f rawvideo -pix_fmt nv12 -video_size "$size" -framerate 25 -i "/job/source-$size.nv12")
+ffmpeg_encode() { timeout 120 ffmpeg -nostdin -v warning -y "${raw[@]}" -c:v h264_v4l2m2m -b:v 1200k "$@"; }
+expect "ffmpeg-$size.h264" "source-$size.nv12" "$size" "$(frames_in "$size")"
+check "ffmpeg $size" ffmpeg_encode "/out/ffmpeg-$size.h264"
+# In the time base of the container, packet n is sent with time n.
+check "ffmpeg to a list of packets" ffmpeg_encode -f framecrc /out/ffmpeg.packets
+times=$(awk -F, '!/^#/ {print $3 + 0}' /out/ffmpeg.packets | tr '\n' ' ')
+if [ "$times" = "$(seq -s ' ' 0 $(($(frames_in "$size") - 1))) " ]; then
+    ok "ffmpeg: timestamps as sent"
+else
+    not_ok "ffmpeg: timestamps as sent" "$times"
+fi
+
+gst_encode() {
+    timeout 120 gst-launch-1.0 -v filesrc location="/job/source-$size.nv12" \
+        ! rawvideoparse format=nv12 width="${size%x*}" height="${size#*x}" framerate=25/1 \
+        ! v4l2h264enc extra-controls="controls,video_bitrate=1200000" ! video/x-h264,stream-format=byte-stream \
+        ! identity name=times silent=false ! filesink location="/out/gstreamer-$size.h264" >/out/gstreamer.log 2>&1
+}
+expect "gstreamer-$size.h264" "source-$size.nv12" "$size" "$(frames_in "$size")"
+check "GStreamer $size" gst_encode
+sed -n 's/.*last-message = chain .* pts: \([0-9:.]*\),.*/\1/p' /out/gstreamer.log >/out/gstreamer.times
+wrong=$(awk -F: '{if (sprintf("%.3f", $1 * 3600 + $2 * 60 + $3) != sprintf("%.3f", (NR - 1) / 25)) n++} END {print n + 0}' /out/gstreamer.times)
+if [ "$wrong" = 0 ] && [ "$(wc -l </out/gstreamer.times)" = "$(frames_in "$size")" ]; then
+    ok "GStreamer: timestamps as sent"
+else
+    not_ok "GStreamer: timestamps as sent" "$wrong of $(wc -l </out/gstreamer.times) differ, see gstreamer.times"
+fi
+
+expect "crop.h264" "source-$size.nv12" 320x240 "$(frames_in "$size")" crop=320:240:64:32:exact=1
+check "v4l2-ctl with crop" by_v4l2_ctl crop.h264 "$size" --set-ctrl video_bitrate=2000000 \
+    --set-selection-output target=crop,left=64,top=32,width=320,height=240
+
+sessions=()
+for i in 1 2 3 4; do
+    size=640x360
+    [ $((i % 2)) = 0 ] || size=176x144
+    expect "session-$i.h264" "source-$size.nv12" "$size" "$(frames_in "$size")"
+    by_v4l2_ctl "session-$i.h264" "$size" --set-ctrl video_bitrate=1500000 &
+    sessions+=($!)
+done
+for i in 1 2 3 4; do
+    wait "${sessions[i - 1]}"
+    check "session $i of four at once" test $? = 0
+done
+
+check "rmmod" rmmod virtio_v4l2
+dmesg_clean "no kernel warning from insmod to rmmod"
+exit "$failed"

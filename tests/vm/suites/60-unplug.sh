@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+# files: client
+# The device is unplugged under a program that is blocked in DQBUF, then plugged in again.
+. /harness/tap.sh
+
+modprobe pciehp 2>/dev/null
+timeout 60 /job/client hold >/tmp/held 2>&1 &
+within 10 grep -q ready /tmp/held
+sleep 0.3
+touch /out/unplug
+check "a blocked DQBUF ends when the device is unplugged" within 20 grep -q '^DQBUF E' /tmp/held
+check "the program ends by itself" within 10 grep -q '^closed' /tmp/held
+cat /tmp/held
+check "DQBUF says that the device is gone" grep -qE '^DQBUF (ENODEV|EIO)' /tmp/held
+check "poll says that something is wrong" grep -qE '^poll 1 revents' /tmp/held
+check "a further ioctl says ENODEV" grep -q '^G_FMT ENODEV' /tmp/held
+wait
+check "/dev/video0 is gone" within 10 sh -c '! test -e /dev/video0'
+check "rmmod after unplug" within 5 rmmod virtio_v4l2
+dmesg_clean "no kernel warning from insmod to rmmod"
+exit "$failed"
