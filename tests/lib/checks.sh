@@ -13,20 +13,11 @@ phase_prepare() {
     ok "kernel tree, guest and QEMU are there"
 }
 
-# The kernel's rustfmt settings and version for what is written as kernel code.
-format_guest_driver() {
-    # shellcheck disable=SC2016 # for the inner shell
-    BIND="$KERNEL_DIR:/kernel $REPO:$REPO" in_root "$BUILDROOT/root" bash -euc '
-        shopt -s globstar
-        rustfmt --check --edition 2021 --config-path /kernel/tree/.rustfmt.toml "$1"/guest-driver/**/*.rs' \
-        format "$REPO"
-}
-
 shell_scripts() { grep -rlE '^#!.*(ba)?sh|shellcheck shell=|/harness/tap.sh' tests/run tests/lib tests/vm tests/demo tests/guest .ci; }
 
 phase_format() {
     try "rustfmt" cargo fmt --all --check || true
-    try "rustfmt of guest-driver" format_guest_driver || true
+    try "rustfmt of guest-driver, as the kernel does" "$VM_DIR/kfmt" --check || true
     # shellcheck disable=SC2046 # no spaces in our names
     try "shellcheck" shellcheck --shell=bash --source-path=tests $(shell_scripts) || true
     try "SPDX line in every source file" spdx || true
