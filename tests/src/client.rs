@@ -150,6 +150,21 @@ impl Client {
         Ok(client)
     }
 
+    /// Resets the device, as a guest's reboot does. Commands in flight are forgotten.
+    ///
+    /// # Errors
+    ///
+    /// The daemon refused something, or went away.
+    pub fn restart(&mut self) -> io::Result<()> {
+        self.link.restart()?;
+        self.in_flight.clear();
+        self.done.clear();
+        self.arrived.clear();
+        let buffers = std::mem::take(&mut self.event_buffers).len();
+        self.post_event_buffers(buffers);
+        Ok(())
+    }
+
     // Commands in bytes.
 
     /// Gives the device a command: what it reads, and room for what it writes.
