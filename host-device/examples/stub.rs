@@ -252,7 +252,7 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     let device: Arc<dyn Device> = Arc::new(Stub);
     serve(
-        &endpoint,
+        endpoint,
         &device,
         Limits::default(),
         runtime.handle(),

@@ -48,6 +48,10 @@ impl Liveness {
 
 /// One event, as it waits.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all events are the large one, and the queue's memory is used again"
+)]
 enum Body {
     Dqbuf {
         buffer: Buffer,
@@ -76,11 +80,11 @@ pub(crate) enum Put {
 pub(crate) struct Outbox {
     held: Mutex<VecDeque<Held>>,
     /// Called after an event came in, without locks held; is to call [`Outbox::drain`].
-    wake: Box<dyn Fn() + Send + Sync>,
+    wake: Box<dyn Fn(&Outbox) + Send + Sync>,
 }
 
 impl Outbox {
-    pub(crate) fn new(wake: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
+    pub(crate) fn new(wake: impl Fn(&Self) + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self {
             held: Mutex::new(VecDeque::new()),
             wake: Box::new(wake),
@@ -208,7 +212,7 @@ impl Events {
                 body: Body::Error(number),
             });
         }
-        (self.outbox.wake)();
+        (self.outbox.wake)(&self.outbox);
     }
 
     /// Drops buffers of the queue `buf_type` that are still held back: STREAMOFF gives all of them back to the
@@ -242,7 +246,7 @@ impl Events {
                 }),
             }
         }
-        (self.outbox.wake)();
+        (self.outbox.wake)(&self.outbox);
     }
 
     /// Merges `event` into one that is held back, if that keeps the order that matters.

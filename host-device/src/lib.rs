@@ -14,4 +14,4 @@ pub mod session;
 pub mod startup;
 pub mod transport;
 
-pub use transport::{Endpoint, Stop, serve};
+pub use transport::{Endpoint, Stop, serve, serve_stream};

@@ -54,7 +54,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         });
         anyhow::Ok(())
     })?;
-    let result = serve(&endpoint, &device, limits, runtime.handle(), &stop);
+    let result = serve(endpoint, &device, limits, runtime.handle(), &stop);
     runtime.shutdown_timeout(startup::SHUTDOWN_TIMEOUT);
     result
 }

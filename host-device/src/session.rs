@@ -44,6 +44,37 @@ pub enum Progress {
     Later,
 }
 
+/// Most bytes of commands that wait for busy sessions of one VMM.
+const MAX_WAITING: usize = 32 << 20;
+
+/// Input of a command that waits, counted.
+struct Waiting {
+    input: Vec<u8>,
+    total: Arc<AtomicUsize>,
+}
+
+impl Waiting {
+    fn new(input: &[u8], total: &Arc<AtomicUsize>) -> Result<Self> {
+        total
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |total| {
+                total
+                    .checked_add(input.len())
+                    .filter(|total| *total <= MAX_WAITING)
+            })
+            .map_err(|_| Errno::ENOMEM)?;
+        Ok(Self {
+            input: input.to_vec(),
+            total: Arc::clone(total),
+        })
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.total.fetch_sub(self.input.len(), Ordering::AcqRel);
+    }
+}
+
 /// Counts sessions that hold resources: open ones, and closed ones that are still being torn down.
 #[derive(Debug)]
 struct Open(Arc<AtomicUsize>);
@@ -91,6 +122,8 @@ pub struct Sessions {
     runtime: Handle,
     limit: usize,
     open: Arc<AtomicUsize>,
+    /// Bytes of commands that wait.
+    waiting: Arc<AtomicUsize>,
     table: Mutex<Table>,
 }
 
@@ -109,6 +142,7 @@ impl Sessions {
             runtime,
             limit,
             open: Arc::default(),
+            waiting: Arc::default(),
             table: Mutex::default(),
         }
     }
@@ -245,13 +279,19 @@ impl Sessions {
                 Now::Busy => {}
             }
         }
-        let input = input.to_vec();
+        let waiting = match Waiting::new(input, &self.waiting) {
+            Ok(waiting) => waiting,
+            Err(errno) => {
+                set_status(reply, Err(errno));
+                return Progress::Answered;
+            }
+        };
         let ticket = ticket();
         lane.later(
             &self.runtime,
             Box::new(move |target| {
                 let mut reply = Vec::new();
-                run(target, &input, &mut reply);
+                run(target, &waiting.input, &mut reply);
                 ticket.answer(&reply);
             }),
         );

@@ -1,37 +1,45 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
 //! vhost-user: serves a device to one VMM after the other.
+//!
+//! Of the crates of rust-vmm this uses `vhost` for the messages and `virtio-queue` for the rings. It does not use
+//! `vhost-user-backend`, which takes no connected socket, leaks a file descriptor for each VMM, and ends its
+//! ring thread on an error.
 
-mod backend;
 mod chain;
 mod command;
 mod endpoint;
 mod event;
+mod frontend;
+mod link;
+mod ring;
 mod shmem;
 mod stop;
 
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::runtime::Handle;
-use vhost::vhost_user::{Error as VhostError, Listener};
-use vhost_user_backend::{Error as DaemonError, VhostUserDaemon};
-use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
+use vhost::vhost_user::{BackendReqHandler, Error as VhostError};
 
-use self::backend::Link;
 pub use self::endpoint::Endpoint;
+use self::frontend::Frontend;
+use self::link::Link;
 pub use self::stop::Stop;
 use crate::config::Limits;
 use crate::device::Device;
 use crate::memory;
 
-/// How long sessions may take to close when the daemon ends.
+/// How long sessions may take to close when their VMM is gone.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Serves `device` to whoever connects to `endpoint`, one VMM after the other, until `stop` is set.
+/// Serves `device` to whoever connects to `endpoint`, one VMM after the other, until `stop` is set. An endpoint
+/// that is connected already serves that one VMM.
 ///
 /// Calls that may block run on `runtime`, as blocking tasks.
 ///
@@ -40,69 +48,84 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The system refuses what serving needs (threads, file descriptors). What a VMM or a guest does is no error
 /// here: it is logged, and the next one is served.
 pub fn serve(
-    endpoint: &Endpoint,
+    endpoint: Endpoint,
+    device: &Arc<dyn Device>,
+    limits: Limits,
+    runtime: &Handle,
+    stop: &Stop,
+) -> anyhow::Result<()> {
+    let listener = match endpoint {
+        Endpoint::Connected(stream) => {
+            return serve_stream(stream, device, limits, runtime, stop);
+        }
+        Endpoint::Listening(listener) => listener,
+    };
+    while wait_for_vmm(listener.as_fd(), stop)? {
+        let (stream, _) = listener.accept().context("cannot accept a VMM")?;
+        serve_stream(stream, device, limits, runtime, stop)?;
+    }
+    Ok(())
+}
+
+/// Waits until a VMM connects (true) or `stop` is set (false).
+fn wait_for_vmm(listener: std::os::fd::BorrowedFd<'_>, stop: &Stop) -> anyhow::Result<bool> {
+    loop {
+        let mut fds = [
+            PollFd::new(stop.as_fd(), PollFlags::POLLIN),
+            PollFd::new(listener, PollFlags::POLLIN),
+        ];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) if stop.is_set() => return Ok(false),
+            Ok(_) if fds.iter().any(|fd| fd.any() == Some(true)) => return Ok(true),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno).context("cannot wait for a VMM"),
+        }
+    }
+}
+
+/// Serves `device` to the VMM at the other end of `stream` until it hangs up or `stop` is set. On return nothing
+/// of it is left: no session, mapping, thread or file descriptor.
+///
+/// # Errors
+///
+/// As [`serve`].
+pub fn serve_stream(
+    stream: UnixStream,
     device: &Arc<dyn Device>,
     limits: Limits,
     runtime: &Handle,
     stop: &Stop,
 ) -> anyhow::Result<()> {
     memory::set_limit(limits.max_memory);
-    while wait_for_vmm(endpoint, stop)? {
-        serve_one(endpoint, device, limits, runtime, stop)?;
-    }
-    Ok(())
-}
-
-/// Waits until a VMM connects (true) or `stop` is set (false).
-fn wait_for_vmm(endpoint: &Endpoint, stop: &Stop) -> anyhow::Result<bool> {
-    loop {
-        if stop.is_set() {
-            return Ok(false);
-        }
-        let mut fds = [
-            PollFd::new(endpoint.as_fd(), PollFlags::POLLIN),
-            PollFd::new(stop.as_fd(), PollFlags::POLLIN),
-        ];
-        match poll(&mut fds, PollTimeout::NONE) {
-            Ok(_) if fds[0].any() == Some(true) => return Ok(!stop.is_set()),
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-            Err(errno) => return Err(errno).context("cannot wait for a VMM"),
-        }
-    }
-}
-
-fn serve_one(
-    endpoint: &Endpoint,
-    device: &Arc<dyn Device>,
-    limits: Limits,
-    runtime: &Handle,
-    stop: &Stop,
-) -> anyhow::Result<()> {
-    let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
-    let link = Link::new(Arc::clone(device), memory.clone(), limits, runtime.clone());
-    let mut daemon = VhostUserDaemon::new("vhost-user".to_owned(), Arc::clone(&link), memory)
-        .map_err(|error| anyhow::anyhow!("cannot set up for a VMM: {error}"))?;
-    let accepting = endpoint
-        .listener()
-        .try_clone()
-        .context("cannot duplicate the socket")?;
-    daemon
-        .start(&mut Listener::from(accepting))
-        .map_err(|error| anyhow::anyhow!("cannot accept a VMM: {error}"))?;
+    let connection = stream.try_clone().context("cannot duplicate the socket")?;
+    let link = Link::new(Arc::clone(device), limits, runtime.clone())
+        .context("cannot set up for a VMM")?;
+    let rings = link.start()?;
+    stop.watch(Some(connection));
     tracing::info!("VMM connected");
-    stop.watch(daemon.shutdown_handle());
-    let result = daemon.wait();
-    stop.watch(None);
-    match result {
-        Ok(())
-        | Err(DaemonError::HandleRequest(VhostError::Disconnected | VhostError::PartialMessage)) => {
-            tracing::info!("VMM disconnected")
+
+    let frontend = Frontend::new(Arc::clone(&link));
+    let mut requests = BackendReqHandler::from_stream(stream, Arc::new(Mutex::new(frontend)));
+    let error = loop {
+        match requests.handle_request() {
+            Ok(()) | Err(VhostError::SocketRetry(_)) => {}
+            Err(error) => break error,
         }
-        Err(error) => tracing::warn!("VMM dropped: {error}"),
+    };
+    match error {
+        // At the end, PartialMessage is an end of file where a header was to be.
+        VhostError::Disconnected | VhostError::PartialMessage | VhostError::SocketBroken(_) => {
+            tracing::info!("VMM disconnected");
+        }
+        _ if stop.is_set() => tracing::info!("VMM disconnected by us"),
+        error => tracing::warn!("VMM disconnected by us, for a request we cannot meet: {error}"),
     }
+
+    stop.watch(None);
     link.end();
-    // Stops the ring thread.
-    drop(daemon);
+    if rings.join().is_err() {
+        tracing::error!("the ring thread panicked, please report it");
+    }
     let deadline = Instant::now() + CLOSE_TIMEOUT;
     while link.sessions() > 0 && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(5));

@@ -3,7 +3,7 @@
 //! Events without a guest, so that devices can be tested on their own.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -49,17 +49,11 @@ impl Events {
     pub fn channel_for_tests() -> (Self, SentEvents) {
         let (sender, receiver) = channel();
         let sender = Mutex::new(sender);
-        let outbox: Arc<OnceLock<Weak<Outbox>>> = Arc::default();
-        let this = Arc::clone(&outbox);
-        let made = Outbox::new(move || {
-            let Some(outbox) = this.get().and_then(Weak::upgrade) else {
-                return;
-            };
+        let outbox = Outbox::new(move |outbox| {
             let sender = sender.lock().unwrap_or_else(PoisonError::into_inner);
             outbox.drain(|bytes| forward(&sender, bytes));
         });
-        let _ = outbox.set(Arc::downgrade(&made));
-        (Self::new(made, 1), SentEvents(receiver))
+        (Self::new(outbox, 1), SentEvents(receiver))
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 
 fn hub() -> Arc<Outbox> {
-    Outbox::new(|| {})
+    Outbox::new(|_| {})
 }
 
 fn drain(outbox: &Outbox, room: usize) -> Vec<Vec<u8>> {

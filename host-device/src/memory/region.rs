@@ -39,12 +39,23 @@ struct Mapping {
     buffer: Option<Arc<HostBuffer>>,
 }
 
+#[derive(Debug, Default)]
+struct State {
+    mappings: BTreeMap<u64, Mapping>,
+    /// Counts resets. A mapping that was asked for before one is not wanted any more.
+    epoch: u64,
+}
+
 /// The region's addresses, and what is mapped where.
 pub struct Region {
     size: u64,
     mapper: Box<dyn Mapper>,
-    mappings: Mutex<BTreeMap<u64, Mapping>>,
+    state: Mutex<State>,
 }
+
+/// Mappings that a reset left behind.
+#[must_use = "they stay until they are unmapped"]
+pub struct Stale(Vec<(u64, u64)>);
 
 impl Region {
     /// A region of `size` bytes with nothing in it.
@@ -52,7 +63,7 @@ impl Region {
         Self {
             size,
             mapper: Box::new(mapper),
-            mappings: Mutex::new(BTreeMap::new()),
+            state: Mutex::default(),
         }
     }
 
@@ -61,8 +72,8 @@ impl Region {
         self.size
     }
 
-    fn mappings(&self) -> MutexGuard<'_, BTreeMap<u64, Mapping>> {
-        self.mappings.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Maps `buffer` at the first free address and returns that. Each call makes a mapping of its own.
@@ -72,21 +83,28 @@ impl Region {
     /// `ENOMEM` if there is no room, or whatever the VMM refuses it with.
     pub fn map(&self, buffer: Arc<HostBuffer>, writable: bool) -> Result<u64, Errno> {
         let len = buffer.mapped_len() as u64;
-        let offset = {
-            let mut mappings = self.mappings();
-            let offset = first_fit(&mappings, self.size, len).ok_or(Errno::ENOMEM)?;
-            mappings.insert(offset, Mapping { len, buffer: None });
-            offset
+        let (offset, epoch) = {
+            let mut state = self.state();
+            let offset = first_fit(&state.mappings, self.size, len).ok_or(Errno::ENOMEM)?;
+            state.mappings.insert(offset, Mapping { len, buffer: None });
+            (offset, state.epoch)
         };
-        match self.mapper.map(buffer.fd(), offset, len, writable) {
-            Ok(()) => {
-                if let Some(mapping) = self.mappings().get_mut(&offset) {
+        let result = self.mapper.map(buffer.fd(), offset, len, writable);
+        let mut state = self.state();
+        match result {
+            Ok(()) if epoch == state.epoch => {
+                if let Some(mapping) = state.mappings.get_mut(&offset) {
                     mapping.buffer = Some(buffer);
                 }
                 Ok(offset)
             }
+            Ok(()) => {
+                drop(state);
+                self.unmap_stale(Stale(vec![(offset, len)]));
+                Err(Errno::EINVAL)
+            }
             Err(errno) => {
-                self.mappings().remove(&offset);
+                state.mappings.remove(&offset);
                 Err(errno)
             }
         }
@@ -99,29 +117,45 @@ impl Region {
     /// `EINVAL` if none starts there, or whatever the VMM refuses it with; its address is then not used again.
     pub fn unmap(&self, offset: u64) -> Result<(), Errno> {
         let (len, buffer) = {
-            let mut mappings = self.mappings();
-            let mapping = mappings.get_mut(&offset).ok_or(Errno::EINVAL)?;
+            let mut state = self.state();
+            let mapping = state.mappings.get_mut(&offset).ok_or(Errno::EINVAL)?;
             (mapping.len, mapping.buffer.take().ok_or(Errno::EINVAL)?)
         };
         self.mapper.unmap(offset, len)?;
-        self.mappings().remove(&offset);
+        self.state().mappings.remove(&offset);
         drop(buffer);
         Ok(())
     }
 
-    /// Undoes all mappings, as after a reset of the device. Addresses become free one by one.
-    pub fn unmap_all(&self) {
-        let all: Vec<u64> = self.mappings().keys().copied().collect();
-        for offset in all {
-            if let Err(errno) = self.unmap(offset) {
-                tracing::debug!("unmap at {offset:#x} after reset: {errno}");
+    /// Lets go of all mappings, as after a reset of the device. Their addresses stay taken until
+    /// [`unmap_stale`](Self::unmap_stale), which waits for the VMM.
+    pub fn reset(&self) -> Stale {
+        let mut state = self.state();
+        state.epoch += 1;
+        let stale = state.mappings.iter_mut().filter_map(|(offset, mapping)| {
+            // Those without a buffer are being mapped or unmapped, which deals with them.
+            mapping.buffer.take().map(|_| (*offset, mapping.len))
+        });
+        Stale(stale.collect())
+    }
+
+    /// Undoes what a reset left behind, and frees its addresses.
+    pub fn unmap_stale(&self, stale: Stale) {
+        for (offset, len) in stale.0 {
+            match self.mapper.unmap(offset, len) {
+                Ok(()) => {
+                    self.state().mappings.remove(&offset);
+                }
+                Err(errno) => tracing::debug!("unmap at {offset:#x} after reset: {errno}"),
             }
         }
     }
 
     /// Forgets all mappings: the VMM that had them is gone.
     pub fn forget_all(&self) {
-        self.mappings().clear();
+        let mut state = self.state();
+        state.epoch += 1;
+        state.mappings.clear();
     }
 }
 
@@ -217,7 +251,11 @@ mod tests {
         region.map(Arc::clone(&buffer), true).unwrap();
         region.map(Arc::clone(&buffer), true).unwrap();
         assert_eq!(Arc::strong_count(&buffer), 3);
-        region.unmap_all();
+        let stale = region.reset();
+        assert_eq!(Arc::strong_count(&buffer), 1);
+        assert_eq!(region.map(Arc::clone(&buffer), true), Ok(0x2000));
+        region.unmap(0x2000).unwrap();
+        region.unmap_stale(stale);
         assert_eq!(Arc::strong_count(&buffer), 1);
         assert_eq!(region.map(Arc::clone(&buffer), true), Ok(0));
     }

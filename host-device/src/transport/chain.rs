@@ -30,6 +30,8 @@ pub(super) enum Malformed {
     TooLong,
     #[error("memory outside of the guest's")]
     Memory,
+    #[error("the guest has made buffers available again that it does not have back")]
+    Reused,
 }
 
 /// Runs of guest memory, in order.

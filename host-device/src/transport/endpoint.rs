@@ -3,7 +3,7 @@
 //! The socket that VMMs connect to.
 
 use std::io::ErrorKind;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -15,9 +15,18 @@ use nix::sys::socket::{getsockopt, sockopt};
 
 /// A listening socket. Its file, if it made one, goes with it.
 #[derive(Debug)]
-pub struct Endpoint {
-    listener: UnixListener,
+pub struct Listener {
+    socket: UnixListener,
     path: Option<PathBuf>,
+}
+
+/// Where VMMs come from.
+#[derive(Debug)]
+pub enum Endpoint {
+    /// One after the other, from here.
+    Listening(Listener),
+    /// This one only.
+    Connected(UnixStream),
 }
 
 impl Endpoint {
@@ -55,17 +64,17 @@ impl Endpoint {
             }
             _ => anyhow::anyhow!("cannot listen on {shown}: {error}"),
         })?;
-        Ok(Self {
-            listener,
+        Ok(Self::Listening(Listener {
+            socket: listener,
             path: Some(path.to_owned()),
-        })
+        }))
     }
 
-    /// Takes the listening Unix socket that the process was started with as `fd`.
+    /// Takes the Unix socket, listening or connected, that the process was started with as `fd`.
     ///
     /// # Errors
     ///
-    /// `fd` is not open, or not a listening Unix socket.
+    /// `fd` is not open, or not a Unix socket.
     pub fn inherit(fd: RawFd) -> anyhow::Result<Self> {
         ensure!(fd > 2, "--fd {fd} is not a socket that was passed on");
         // SAFETY: Borrowed for this check only; a number that is not open makes it fail.
@@ -77,35 +86,31 @@ impl Endpoint {
         let unix = getsockname::<SockaddrStorage>(fd)
             .is_ok_and(|name| name.family() == Some(AddressFamily::Unix));
         ensure!(unix, "--fd {fd} is not a Unix socket");
-        let listens = getsockopt(&fd_owned, sockopt::AcceptConn).unwrap_or(false);
-        ensure!(listens, "--fd {fd} is connected; pass a listening socket");
-        Ok(Self {
-            listener: UnixListener::from(fd_owned),
-            path: None,
-        })
-    }
-
-    pub(super) fn listener(&self) -> &UnixListener {
-        &self.listener
+        Ok(
+            if getsockopt(&fd_owned, sockopt::AcceptConn).unwrap_or(false) {
+                UnixListener::from(fd_owned).into()
+            } else {
+                Self::Connected(UnixStream::from(fd_owned))
+            },
+        )
     }
 }
 
 impl From<UnixListener> for Endpoint {
-    fn from(listener: UnixListener) -> Self {
-        Self {
-            listener,
-            path: None,
-        }
+    fn from(socket: UnixListener) -> Self {
+        Self::Listening(Listener { socket, path: None })
     }
 }
 
-impl AsFd for Endpoint {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.listener.as_fd()
+impl std::ops::Deref for Listener {
+    type Target = UnixListener;
+
+    fn deref(&self) -> &UnixListener {
+        &self.socket
     }
 }
 
-impl Drop for Endpoint {
+impl Drop for Listener {
     fn drop(&mut self) {
         if let Some(path) = &self.path {
             // It may be gone already.

@@ -2,18 +2,19 @@
 
 //! Telling the server to stop, from any thread.
 
+use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use vhost_user_backend::ShutdownHandle;
 
 struct Inner {
     set: AtomicBool,
     wake: EventFd,
     /// The connection of the VMM that is being served.
-    connection: Mutex<Option<ShutdownHandle>>,
+    connection: Mutex<Option<UnixStream>>,
 }
 
 /// Tells [`serve`](super::serve) to stop; clones are handles of the same.
@@ -42,7 +43,8 @@ impl Stop {
         let _ = self.0.wake.write(1);
         let connection = self.0.connection.lock();
         if let Some(connection) = &*connection.unwrap_or_else(PoisonError::into_inner) {
-            connection.shutdown();
+            // Fails only if the VMM was faster.
+            let _ = connection.shutdown(Shutdown::Both);
         }
     }
 
@@ -51,14 +53,15 @@ impl Stop {
     }
 
     /// Names the connection to cut, or none. Cuts it at once if stop is already set.
-    pub(super) fn watch(&self, handle: Option<ShutdownHandle>) {
+    pub(super) fn watch(&self, stream: Option<UnixStream>) {
         let connection = self.0.connection.lock();
         let mut connection = connection.unwrap_or_else(PoisonError::into_inner);
-        *connection = handle;
+        *connection = stream;
         if self.is_set()
             && let Some(connection) = &*connection
         {
-            connection.shutdown();
+            // Fails only if the VMM was faster.
+            let _ = connection.shutdown(Shutdown::Both);
         }
     }
 }

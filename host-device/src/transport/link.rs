@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+//! What serves one VMM: its memory, its rings, its sessions, and the thread that works on them.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use anyhow::Context;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use protocol::wire::{COMMAND_QUEUE, EVENT_QUEUE};
+use tokio::runtime::Handle;
+use vm_memory::GuestMemoryMmap;
+
+use super::command::{self, Scratch};
+use super::event;
+use super::ring::{Memory, Ring};
+use super::shmem::Channel;
+use crate::config::Limits;
+use crate::device::Device;
+use crate::events::Outbox;
+use crate::memory::Region;
+use crate::session::Sessions;
+
+/// Most descriptors of a queue.
+pub(super) const QUEUE_SIZE: u16 = 1024;
+
+/// One VMM.
+pub(super) struct Link {
+    pub(super) device: Arc<dyn Device>,
+    pub(super) memory: Memory,
+    pub(super) region: Arc<Region>,
+    pub(super) channel: Channel,
+    commands: Arc<Ring>,
+    events: Arc<Ring>,
+    outbox: Arc<Outbox>,
+    sessions: Sessions,
+    runtime: Handle,
+    /// Makes the ring thread look at everything anew.
+    wake: EventFd,
+    ended: AtomicBool,
+}
+
+impl Link {
+    pub(super) fn new(
+        device: Arc<dyn Device>,
+        limits: Limits,
+        runtime: Handle,
+    ) -> anyhow::Result<Arc<Self>> {
+        let memory = Memory::new(GuestMemoryMmap::new());
+        let ring = || Ring::new(memory.clone(), QUEUE_SIZE).map(Arc::new);
+        let (commands, events) = (ring()?, ring()?);
+        let outbox = Outbox::new({
+            let events = Arc::clone(&events);
+            move |outbox| event::flush(outbox, &events)
+        });
+        let channel = Channel::default();
+        let region = Arc::new(Region::new(limits.shm_size, channel.clone()));
+        let sessions = Sessions::new(
+            Arc::clone(&device),
+            Arc::clone(&outbox),
+            Arc::clone(&region),
+            runtime.clone(),
+            limits.max_sessions,
+        );
+        Ok(Arc::new(Self {
+            device,
+            memory,
+            region,
+            channel,
+            commands,
+            events,
+            outbox,
+            sessions,
+            runtime,
+            wake: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
+            ended: AtomicBool::new(false),
+        }))
+    }
+
+    /// The queue with this index.
+    pub(super) fn ring(&self, index: u32) -> Option<&Ring> {
+        match u16::try_from(index) {
+            Ok(COMMAND_QUEUE) => Some(&self.commands),
+            Ok(EVENT_QUEUE) => Some(&self.events),
+            _ => None,
+        }
+    }
+
+    pub(super) fn rings(&self) -> [&Ring; 2] {
+        [&self.commands, &self.events]
+    }
+
+    /// Sessions that hold resources.
+    pub(super) fn sessions(&self) -> usize {
+        self.sessions.count()
+    }
+
+    /// Makes the ring thread look at all rings: one of them has changed.
+    pub(super) fn wake(&self) {
+        // Fails only when it is readable anyway.
+        let _ = self.wake.write(1);
+    }
+
+    /// Ends all sessions and mappings: the guest has reset the device, or the VMM stopped it. The rings do not
+    /// take responses any more.
+    pub(super) fn reset(&self) {
+        self.sessions.end_all();
+        // The VMM may not answer us before it has our answer: do not wait for it here.
+        let stale = self.region.reset();
+        let region = Arc::clone(&self.region);
+        self.runtime
+            .spawn_blocking(move || region.unmap_stale(stale));
+    }
+
+    /// Ends everything: the VMM is gone.
+    pub(super) fn end(&self) {
+        for ring in self.rings() {
+            ring.configure(|ring| ring.stop());
+        }
+        self.ended.store(true, Ordering::Release);
+        self.wake();
+        self.sessions.end_all();
+        self.region.forget_all();
+    }
+
+    /// Starts the thread that serves the rings until [`end`](Self::end).
+    pub(super) fn start(self: &Arc<Self>) -> anyhow::Result<thread::JoinHandle<()>> {
+        let link = Arc::clone(self);
+        thread::Builder::new()
+            .name("rings".to_owned())
+            .spawn(move || link.run())
+            .context("cannot start a thread")
+    }
+
+    fn run(&self) {
+        let mut scratch = Scratch::default();
+        while !self.ended.load(Ordering::Acquire) {
+            let kicks = [self.commands.kick(), self.events.kick()];
+            if let Err(errno) = self.run_until_changed(kicks.each_ref(), &mut scratch) {
+                tracing::error!("cannot wait for the guest: {errno}");
+                return;
+            }
+        }
+    }
+
+    /// Serves the rings for as long as the files that the guest kicks are these.
+    fn run_until_changed(
+        &self,
+        [commands, events]: [&Option<Arc<File>>; 2],
+        scratch: &mut Scratch,
+    ) -> Result<(), Errno> {
+        // A ring without a file waits for `wake`, like everything.
+        let watched = [commands, events].map(|kick| match kick {
+            Some(file) => file.as_fd(),
+            None => self.wake.as_fd(),
+        });
+        let [command, event] = watched;
+        let mut fds =
+            [self.wake.as_fd(), command, event].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        loop {
+            match poll(&mut fds, PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno),
+            }
+            let [changed, command, event] = fds.each_ref().map(|fd| fd.any() != Some(false));
+            if changed {
+                let _ = self.wake.read();
+            }
+            if changed || event && consume(events, &self.events) {
+                event::flush(&self.outbox, &self.events);
+            }
+            if changed || command && consume(commands, &self.commands) {
+                command::process(&self.sessions, &self.commands, scratch);
+            }
+            if changed {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Takes the guest's kick. How often it kicked does not matter. A file that gives no kicks is not used again.
+fn consume(kick: &Option<Arc<File>>, ring: &Ring) -> bool {
+    let Some(mut file) = kick.as_deref() else {
+        return false;
+    };
+    match file.read(&mut [0; 8]) {
+        Ok(8) => true,
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+            false
+        }
+        _ => {
+            tracing::warn!("the VMM's file for kicks is no eventfd; ignoring it");
+            ring.configure(|ring| ring.set_kick(None));
+            false
+        }
+    }
+}

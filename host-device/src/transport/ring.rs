@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+//! One virtqueue: what the VMM told us of it, and the buffers in it.
+
+use std::fs::File;
+use std::io::Write;
+use std::num::Wrapping;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use virtio_queue::{Error, Queue, QueueT};
+use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
+
+use super::chain::{self, Malformed, Writable};
+
+/// Guest memory as the VMM describes it; replaced as a whole when that changes.
+pub(super) type Memory = GuestMemoryAtomic<GuestMemoryMmap>;
+
+/// A buffer of the guest that was taken off the ring and must go back, unless the ring is stopped first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    index: u16,
+    generation: Wrapping<u32>,
+}
+
+/// A ring under its lock.
+pub(super) struct State {
+    queue: Queue,
+    enabled: bool,
+    /// Counts stops. A buffer of an earlier generation is not the ring's any more.
+    generation: Wrapping<u32>,
+    /// Buffers that are out. No driver that keeps to the rules has more than the ring's size.
+    out: u16,
+    kick: Option<Arc<File>>,
+    call: Option<File>,
+}
+
+/// A ring. Its lock is held for short steps only, never while a command runs.
+pub(super) struct Ring {
+    memory: Memory,
+    state: Mutex<State>,
+}
+
+impl Ring {
+    /// A stopped ring of at most `max_size` descriptors.
+    pub(super) fn new(memory: Memory, max_size: u16) -> Result<Self, Error> {
+        Ok(Self {
+            memory,
+            state: Mutex::new(State {
+                queue: Queue::new(max_size)?,
+                enabled: false,
+                generation: Wrapping(0),
+                out: 0,
+                kick: None,
+                call: None,
+            }),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what the VMM may change.
+    pub(super) fn configure<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.state())
+    }
+
+    /// The file that the guest kicks.
+    pub(super) fn kick(&self) -> Option<Arc<File>> {
+        self.state().kick.clone()
+    }
+
+    /// Takes the next buffer: copies its device-readable bytes to `readable`, and leaves in `writable` where its
+    /// device-writable part is. Malformed buffers go back to the guest, empty.
+    pub(super) fn pop(&self, readable: &mut Vec<u8>, writable: &mut Writable) -> Option<Head> {
+        loop {
+            match self.state().pop_any(&self.memory, readable, writable)? {
+                Ok(head) => return Some(head),
+                Err((head, malformed)) => {
+                    tracing::debug!("a buffer of the guest is malformed: {malformed}");
+                    self.give_back(head, &Writable::default(), &[]);
+                }
+            }
+        }
+    }
+
+    /// Returns a buffer with as much of `bytes` as fits, unless the ring was stopped. Does not signal.
+    pub(super) fn give_back(&self, head: Head, writable: &Writable, bytes: &[u8]) {
+        // Under the lock: a stop comes before or after, and after it nothing is written.
+        self.state().give_back(&self.memory, head, writable, bytes);
+    }
+
+    /// Takes a buffer that has room for all of `bytes`, and returns it with them. Buffers that are malformed or
+    /// too small go back empty. False if there is none left.
+    pub(super) fn deliver(
+        &self,
+        bytes: &[u8],
+        unread: &mut Vec<u8>,
+        writable: &mut Writable,
+    ) -> bool {
+        let mut state = self.state();
+        while let Some(popped) = state.pop_any(&self.memory, unread, writable) {
+            match popped {
+                Ok(head) if writable.len() >= bytes.len() => {
+                    if state.give_back(&self.memory, head, writable, bytes) {
+                        return true;
+                    }
+                }
+                Ok(head) | Err((head, _)) => {
+                    tracing::debug!("an event buffer of the guest is malformed or too small");
+                    state.give_back(&self.memory, head, &Writable::default(), &[]);
+                }
+            }
+        }
+        false
+    }
+
+    /// Asks the guest for no kicks, as far as that is possible.
+    pub(super) fn suppress_kicks(&self) {
+        let mut state = self.state();
+        let State { queue, .. } = &mut *state;
+        if queue.ready()
+            && let Err(error) = queue.disable_notification(&*self.memory.memory())
+        {
+            tracing::debug!("cannot suppress kicks: {error}");
+        }
+    }
+
+    /// Asks the guest for a kick when it adds a buffer. True if it already has.
+    pub(super) fn ask_for_kick(&self) -> bool {
+        let mut state = self.state();
+        if !state.is_active() {
+            return false;
+        }
+        match state.queue.enable_notification(&*self.memory.memory()) {
+            Ok(more) => more,
+            Err(error) => {
+                tracing::debug!("cannot ask for kicks: {error}");
+                false
+            }
+        }
+    }
+
+    /// Tells the guest of returned buffers that it has not been told of, if it wants to know.
+    pub(super) fn signal(&self) {
+        let mut state = self.state();
+        if !state.is_active() {
+            return;
+        }
+        let wanted = state.queue.needs_notification(&*self.memory.memory());
+        if wanted.unwrap_or(true)
+            && let Some(mut call) = state.call.as_ref()
+            && let Err(error) = call.write_all(&1_u64.to_ne_bytes())
+        {
+            tracing::debug!("cannot signal the guest: {error}");
+        }
+    }
+}
+
+impl State {
+    pub(super) fn queue(&mut self) -> &mut Queue {
+        &mut self.queue
+    }
+
+    pub(super) fn set_kick(&mut self, file: Option<File>) {
+        self.kick = file.map(Arc::new);
+    }
+
+    pub(super) fn set_call(&mut self, file: Option<File>) {
+        self.call = file;
+    }
+
+    pub(super) fn set_enabled(&mut self, enabled: bool) {
+        self.enabled = enabled;
+    }
+
+    /// Starts the ring, where it stands in guest memory.
+    pub(super) fn start(&mut self) {
+        self.queue.set_ready(true);
+    }
+
+    /// Stops the ring: buffers that are out do not go back. Returns the index of the next one.
+    pub(super) fn stop(&mut self) -> u16 {
+        self.generation += 1;
+        self.out = 0;
+        self.queue.set_ready(false);
+        self.kick = None;
+        self.call = None;
+        self.queue.next_avail()
+    }
+
+    /// Disables the ring: buffers that are out do not go back. It keeps its place.
+    pub(super) fn disable(&mut self) {
+        self.generation += 1;
+        self.out = 0;
+        self.enabled = false;
+    }
+
+    /// Takes over from the used ring how far the device was.
+    pub(super) fn resume(&mut self, memory: &Memory) -> Result<(), Error> {
+        let used = self.queue.used_idx(&*memory.memory(), Ordering::Relaxed)?;
+        self.queue.set_next_used(used.0);
+        Ok(())
+    }
+
+    fn is_active(&self) -> bool {
+        self.enabled && self.queue.ready()
+    }
+
+    fn pop_any(
+        &mut self,
+        memory: &Memory,
+        readable: &mut Vec<u8>,
+        writable: &mut Writable,
+    ) -> Option<Result<Head, (Head, Malformed)>> {
+        if !self.is_active() {
+            return None;
+        }
+        let mut chain = self.queue.pop_descriptor_chain(memory.memory())?;
+        let head = Head {
+            index: chain.head_index(),
+            generation: self.generation,
+        };
+        let taken = if self.out < self.queue.size() {
+            chain::take_apart(&mut chain, readable, writable)
+        } else {
+            Err(Malformed::Reused)
+        };
+        self.out = self.out.saturating_add(1);
+        Some(taken.map(|()| head).map_err(|malformed| (head, malformed)))
+    }
+
+    /// True if all of `bytes` were written.
+    fn give_back(
+        &mut self,
+        memory: &Memory,
+        head: Head,
+        writable: &Writable,
+        bytes: &[u8],
+    ) -> bool {
+        if head.generation != self.generation || !self.queue.ready() {
+            return false;
+        }
+        self.out = self.out.saturating_sub(1);
+        let memory = memory.memory();
+        let written = writable.write(&*memory, bytes);
+        let len = u32::try_from(written).unwrap_or(u32::MAX);
+        if let Err(error) = self.queue.add_used(&*memory, head.index, len) {
+            tracing::debug!("cannot return a buffer: {error}");
+            return false;
+        }
+        written == bytes.len()
+    }
+}
