@@ -75,7 +75,9 @@ impl Ring {
     /// device-writable part is. Malformed buffers go back to the guest, empty.
     pub(super) fn pop(&self, readable: &mut Vec<u8>, writable: &mut Writable) -> Option<Head> {
         loop {
-            match self.state().pop_any(&self.memory, readable, writable)? {
+            // A statement of its own: in the `match` the lock would be held to its end.
+            let popped = self.state().pop_any(&self.memory, readable, writable)?;
+            match popped {
                 Ok(head) => return Some(head),
                 Err((head, malformed)) => {
                     tracing::debug!("a buffer of the guest is malformed: {malformed}");
