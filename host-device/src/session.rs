@@ -8,8 +8,6 @@
 mod attached;
 mod ioctl;
 mod lane;
-#[cfg(test)]
-mod tests;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -139,15 +139,13 @@ impl Region {
         Stale(stale.collect())
     }
 
-    /// Undoes what a reset left behind, and frees its addresses.
+    /// Undoes what a reset left behind, and frees its addresses. If the VMM refuses, it has done that itself.
     pub fn unmap_stale(&self, stale: Stale) {
         for (offset, len) in stale.0 {
-            match self.mapper.unmap(offset, len) {
-                Ok(()) => {
-                    self.state().mappings.remove(&offset);
-                }
-                Err(errno) => tracing::debug!("unmap at {offset:#x} after reset: {errno}"),
+            if let Err(errno) = self.mapper.unmap(offset, len) {
+                tracing::debug!("unmap at {offset:#x} after reset: {errno}");
             }
+            self.state().mappings.remove(&offset);
         }
     }
 

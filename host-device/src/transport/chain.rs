@@ -121,6 +121,3 @@ where
         Some(false) => Ok(()),
     }
 }
-
-#[cfg(test)]
-mod tests;

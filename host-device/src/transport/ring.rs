@@ -255,3 +255,6 @@ impl State {
         written == bytes.len()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+use virtio_bindings::virtio_ring::{VRING_DESC_F_INDIRECT, VRING_DESC_F_NEXT, VRING_DESC_F_WRITE};
+use virtio_queue::desc::split::Descriptor;
+use vm_memory::{Bytes, GuestAddress};
+
+use super::*;
+
+const NEXT: u16 = VRING_DESC_F_NEXT as u16;
+const WRITE: u16 = VRING_DESC_F_WRITE as u16;
+const INDIRECT: u16 = VRING_DESC_F_INDIRECT as u16;
+
+const TABLE: u64 = 0;
+const AVAIL: u64 = 0x1000;
+const USED: u64 = 0x2000;
+const DATA: u64 = 0x10_000;
+const MEMORY: usize = 0x40_0000;
+const SIZE: u16 = 8;
+
+/// A driver's side of a ring.
+struct Guest {
+    ring: Ring,
+    memory: Memory,
+    avail: u16,
+}
+
+impl Guest {
+    fn new() -> Self {
+        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY)]).unwrap();
+        let memory = Memory::new(memory);
+        let ring = Ring::new(memory.clone(), SIZE).unwrap();
+        ring.configure(|ring| {
+            let queue = ring.queue();
+            queue.set_size(SIZE);
+            queue
+                .try_set_desc_table_address(GuestAddress(TABLE))
+                .unwrap();
+            queue
+                .try_set_avail_ring_address(GuestAddress(AVAIL))
+                .unwrap();
+            queue.try_set_used_ring_address(GuestAddress(USED)).unwrap();
+            ring.start();
+            ring.set_enabled(true);
+        });
+        Self {
+            ring,
+            memory,
+            avail: 0,
+        }
+    }
+
+    fn table(&self, at: u64, descriptors: &[(u64, u32, u16, u16)]) {
+        for (index, &(addr, len, flags, next)) in descriptors.iter().enumerate() {
+            let at = GuestAddress(at + index as u64 * 16);
+            let descriptor = Descriptor::new(addr, len, flags, next);
+            self.memory.memory().write_obj(descriptor, at).unwrap();
+        }
+    }
+
+    fn make_available(&mut self, head: u16) {
+        let memory = self.memory.memory();
+        let slot = GuestAddress(AVAIL + 4 + u64::from(self.avail % SIZE) * 2);
+        memory.write_obj(head, slot).unwrap();
+        self.avail = self.avail.wrapping_add(1);
+        memory
+            .write_obj(self.avail, GuestAddress(AVAIL + 2))
+            .unwrap();
+    }
+
+    fn used(&self) -> Vec<(u32, u32)> {
+        let memory = self.memory.memory();
+        let count: u16 = memory.read_obj(GuestAddress(USED + 2)).unwrap();
+        (0..u64::from(count))
+            .map(|index| {
+                let at = USED + 4 + index * 8;
+                let id = memory.read_obj(GuestAddress(at)).unwrap();
+                (id, memory.read_obj(GuestAddress(at + 4)).unwrap())
+            })
+            .collect()
+    }
+
+    fn pop(&self) -> Option<(Head, Vec<u8>, Writable)> {
+        let (mut readable, mut writable) = (Vec::new(), Writable::default());
+        let head = self.ring.pop(&mut readable, &mut writable)?;
+        Some((head, readable, writable))
+    }
+
+    /// Asserts that a chain with these descriptors comes back empty and is not seen.
+    fn refuses(descriptors: &[(u64, u32, u16, u16)]) {
+        let mut guest = Self::new();
+        guest.table(TABLE, descriptors);
+        guest.make_available(0);
+        assert!(guest.pop().is_none(), "{descriptors:?}");
+        assert_eq!(guest.used(), [(0, 0)], "{descriptors:?}");
+    }
+}
+
+#[test]
+fn parts_are_gathered_and_scattered() {
+    let mut guest = Guest::new();
+    let memory = guest.memory.memory();
+    memory.write_slice(b"hello", GuestAddress(DATA)).unwrap();
+    guest.table(
+        TABLE,
+        &[
+            (DATA, 2, NEXT, 1),
+            (DATA + 2, 0, NEXT, 2),
+            (DATA + 2, 3, NEXT, 3),
+            (DATA + 0x100, 3, NEXT | WRITE, 4),
+            (DATA + 0x200, 3, WRITE, 0),
+        ],
+    );
+    guest.make_available(0);
+    let (head, readable, writable) = guest.pop().unwrap();
+    assert_eq!((&readable[..], writable.len()), (&b"hello"[..], 6));
+    guest.ring.give_back(head, &writable, b"world");
+    assert_eq!(guest.used(), [(0, 5)]);
+    let mut data = [0; 3];
+    for (at, expected) in [(0x100, b"wor"), (0x200, b"ld\0")] {
+        memory
+            .read_slice(&mut data, GuestAddress(DATA + at))
+            .unwrap();
+        assert_eq!(&data, expected);
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_cut_off() {
+    let mut guest = Guest::new();
+    guest.table(TABLE, &[(DATA, 1, NEXT, 1), (DATA, 4, WRITE, 0)]);
+    guest.make_available(0);
+    let (head, _, writable) = guest.pop().unwrap();
+    guest.ring.give_back(head, &writable, b"too long");
+    assert_eq!(guest.used(), [(0, 4)]);
+}
+
+#[test]
+fn indirect_tables() {
+    let mut guest = Guest::new();
+    let table = DATA + 0x1000;
+    guest.table(table, &[(DATA, 16, NEXT, 1), (DATA, 8, WRITE, 0)]);
+    guest.table(TABLE, &[(table, 32, INDIRECT, 0)]);
+    guest.make_available(0);
+    let (_, readable, writable) = guest.pop().unwrap();
+    assert_eq!((readable.len(), writable.len()), (16, 8));
+}
+
+#[test]
+fn malformed_chains_go_back_empty() {
+    let table = DATA + 0x1000;
+    // A loop, in one and in two steps.
+    Guest::refuses(&[(DATA, 8, NEXT, 0)]);
+    Guest::refuses(&[(DATA, 8, NEXT, 1), (DATA, 8, NEXT, 0)]);
+    Guest::refuses(&[(DATA, 8, NEXT | WRITE, 0)]);
+    // A successor outside of the table.
+    Guest::refuses(&[(DATA, 8, NEXT, SIZE)]);
+    Guest::refuses(&[(DATA, 8, NEXT, u16::MAX)]);
+    // Readable after writable.
+    Guest::refuses(&[(DATA, 8, NEXT | WRITE, 1), (DATA, 8, 0, 0)]);
+    // Too long in all, and too long for any memory.
+    Guest::refuses(&[
+        (DATA, 0x8_0000, NEXT, 1),
+        (DATA, 0x8_0000, NEXT, 2),
+        (DATA, 1, 0, 0),
+    ]);
+    Guest::refuses(&[(DATA, u32::MAX, 0, 0)]);
+    Guest::refuses(&[(DATA, u32::MAX, NEXT, 1), (DATA, u32::MAX, 0, 0)]);
+    // No such memory.
+    Guest::refuses(&[(MEMORY as u64 - 4, 8, 0, 0)]);
+    Guest::refuses(&[(u64::MAX - 4, 8, 0, 0)]);
+    // Indirect tables: odd size, none, outside of memory, in a table.
+    Guest::refuses(&[(table, 17, INDIRECT, 0)]);
+    Guest::refuses(&[(table, 0, INDIRECT, 0)]);
+    Guest::refuses(&[(u64::MAX - 15, 16, INDIRECT, 0)]);
+    let mut guest = Guest::new();
+    guest.table(table, &[(table, 16, INDIRECT, 0)]);
+    guest.table(TABLE, &[(table, 16, INDIRECT, 0)]);
+    guest.make_available(0);
+    assert!(guest.pop().is_none());
+    assert_eq!(guest.used(), [(0, 0)]);
+}
+
+#[test]
+fn a_good_buffer_after_bad_ones() {
+    let mut guest = Guest::new();
+    guest.table(TABLE, &[(DATA, 8, NEXT, 0), (DATA, 8, 0, 0)]);
+    guest.make_available(0);
+    guest.make_available(SIZE); // No such descriptor, so nothing to give back.
+    guest.make_available(1);
+    let (head, readable, writable) = guest.pop().unwrap();
+    assert_eq!(readable.len(), 8);
+    guest.ring.give_back(head, &writable, &[]);
+    assert_eq!(guest.used(), [(0, 0), (1, 0)]);
+}
+
+#[test]
+fn no_more_out_than_the_ring_has() {
+    let mut guest = Guest::new();
+    guest.table(TABLE, &[(DATA, 8, 0, 0)]);
+    for _ in 0..SIZE {
+        guest.make_available(0);
+        assert!(guest.pop().is_some());
+    }
+    guest.make_available(0);
+    assert!(guest.pop().is_none());
+    assert_eq!(guest.used(), [(0, 0)]);
+}
+
+#[test]
+fn nothing_is_written_after_a_stop() {
+    let stop = |ring: &mut State| {
+        ring.stop();
+    };
+    for stop in [stop, State::disable] {
+        let mut guest = Guest::new();
+        guest.table(TABLE, &[(DATA, 8, WRITE, 0)]);
+        guest.make_available(0);
+        let (head, _, writable) = guest.pop().unwrap();
+        guest.ring.configure(stop);
+        guest.ring.give_back(head, &writable, b"late");
+        guest.make_available(0);
+        assert!(guest.pop().is_none());
+        guest.ring.configure(|ring| {
+            ring.start();
+            ring.set_enabled(true);
+        });
+        guest.ring.give_back(head, &writable, b"late");
+        assert_eq!(guest.used(), []);
+        let (head, _, writable) = guest.pop().unwrap();
+        guest.ring.give_back(head, &writable, b"new");
+        assert_eq!(guest.used(), [(0, 3)]);
+    }
+}
+
+#[test]
+fn events_skip_buffers_that_are_too_small() {
+    let mut guest = Guest::new();
+    guest.table(
+        TABLE,
+        &[
+            (DATA, 4, WRITE, 0),
+            (DATA, 8, 0, 0),
+            (DATA, 8, NEXT, 2),
+            (DATA, 4, NEXT | WRITE, 4),
+            (DATA + 0x100, 4, WRITE, 0),
+        ],
+    );
+    for head in 0..4 {
+        guest.make_available(head);
+    }
+    let deliver = || {
+        let (mut unread, mut writable) = (Vec::new(), Writable::default());
+        guest.ring.deliver(b"an event", &mut unread, &mut writable)
+    };
+    assert!(deliver());
+    assert!(!deliver());
+    assert_eq!(guest.used(), [(0, 0), (1, 0), (2, 0), (3, 8)]);
+}
