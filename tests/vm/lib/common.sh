@@ -43,12 +43,17 @@ make_once() {
     rm -rf "$tmp"
     mkdir "$tmp"
     say "$what: making it once, log in $log"
-    # A subshell with its own `set -e`: called from `if`, the shell would ignore failures inside.
+    # Its own `set -e` stops it at the first failure; inside a condition the shell would ignore that one, so its
+    # status is looked at afterwards (and make_once must not be called in a condition either).
+    local status
+    set +e
     (
         set -euo pipefail
         "$1" "$tmp" "${@:2}"
-    ) >"$log" 2>&1 {lock}>&- &
-    if ! wait $!; then
+    ) >"$log" 2>&1 {lock}>&-
+    status=$?
+    set -e
+    if [ "$status" != 0 ]; then
         tail -n 15 "$log" >&2
         die "$what failed; the whole log is in $log"
     fi
