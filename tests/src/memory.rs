@@ -129,6 +129,18 @@ impl GuestMemory {
             .collect()
     }
 
+    /// What vhost-user says of the run that begins at `start`.
+    ///
+    /// # Panics
+    ///
+    /// None does.
+    pub fn region(&self, start: u64) -> VhostUserMemoryRegionInfo {
+        let mut table = self.table().into_iter();
+        table
+            .find(|region| region.guest_phys_addr == start)
+            .unwrap()
+    }
+
     /// The frontend's own address of `addr`, by which vhost-user names rings.
     pub(crate) fn user_address(&self, addr: u64) -> u64 {
         self.map.get_host_address(GuestAddress(addr)).unwrap() as u64

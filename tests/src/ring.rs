@@ -164,6 +164,11 @@ impl Ring {
         self.size
     }
 
+    /// Guest-physical address of the descriptor table.
+    pub fn descriptor_table(&self) -> u64 {
+        self.desc.addr
+    }
+
     pub(crate) fn config(&self) -> VringConfigData {
         VringConfigData {
             queue_max_size: self.size,

@@ -6,7 +6,6 @@
 #![allow(dead_code, missing_docs)]
 
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -14,7 +13,7 @@ use std::thread::JoinHandle;
 use frontend::{Client, Options, PATIENCE};
 use virtio_v4l2d::config::Limits;
 use virtio_v4l2d::device::Device;
-use virtio_v4l2d::transport::{Endpoint, Stop, serve};
+use virtio_v4l2d::transport::{Stop, serve_stream};
 
 pub mod fake;
 pub mod leaks;
@@ -22,23 +21,16 @@ pub mod leaks;
 /// What a command gets that names a session which is not open.
 pub const UNKNOWN_SESSION: nix::errno::Errno = nix::errno::Errno::EINVAL;
 
-/// A daemon that serves one frontend after the other.
+/// A daemon that serves one frontend.
 pub struct Daemon {
-    socket: PathBuf,
-    _dir: tempfile::TempDir,
-    stop: Stop,
     done: Receiver<()>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Daemon {
-    /// Starts a daemon with `device`.
-    pub fn start(device: Arc<dyn Device>, limits: Limits) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let socket = dir.path().join("socket");
-        let endpoint = Endpoint::bind(&socket).unwrap();
-        let stop = Stop::new().unwrap();
-        let stopped = stop.clone();
+    /// Starts a daemon with `device`, and gives the frontend's end of its socket.
+    pub fn start(device: Arc<dyn Device>, limits: Limits) -> (Self, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
         let (sender, done) = channel();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -46,29 +38,22 @@ impl Daemon {
                 .enable_all()
                 .build()
                 .unwrap();
-            let result = serve(&endpoint, &device, limits, runtime.handle(), &stopped);
+            let stop = Stop::new().unwrap();
+            let result = serve_stream(theirs, &device, limits, runtime.handle(), &stop);
             drop(runtime);
             // Held until now: a panic in the daemon hangs up too.
             drop(sender);
             result.unwrap();
         });
-        Self {
-            socket,
-            _dir: dir,
-            stop,
+        let daemon = Self {
             done,
             thread: Some(thread),
-        }
+        };
+        (daemon, ours)
     }
 
-    /// Connects to it as a VMM.
-    pub fn connect(&self) -> UnixStream {
-        UnixStream::connect(&self.socket).unwrap()
-    }
-
-    /// Stops it, and waits until it has.
+    /// Waits until it is done with a frontend that hung up.
     pub fn join(mut self) {
-        self.stop.set();
         if let Some(thread) = self.thread.take() {
             let ended = self.done.recv_timeout(PATIENCE);
             assert_ne!(
@@ -98,8 +83,8 @@ impl Pair {
     }
 
     pub fn limited(device: Arc<dyn Device>, options: &Options, limits: Limits) -> Self {
-        let daemon = Daemon::start(device, limits);
-        let client = Client::new(daemon.connect(), options).unwrap();
+        let (daemon, stream) = Daemon::start(device, limits);
+        let client = Client::new(stream, options).unwrap();
         Self {
             client: Some(client),
             daemon: Some(daemon),
