@@ -35,8 +35,14 @@ pub mod encoder;
 ///
 /// A setting is wrong, or the host lacks what the device needs.
 pub fn open(spec: &crate::config::DeviceSpec) -> anyhow::Result<Arc<dyn Device>> {
-    let _ = spec;
-    anyhow::bail!("the encoder is not there yet")
+    let mut settings = encoder::Settings::default();
+    for (key, value) in &spec.settings {
+        settings.set(key, value)?;
+    }
+    for (codec, element) in &spec.elements {
+        settings.element(codec, element)?;
+    }
+    Ok(Arc::new(encoder::Encoder::new(settings)?))
 }
 
 /// Outcome of a call: the error is what the guest's ioctl fails with.

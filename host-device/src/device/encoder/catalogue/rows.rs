@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+//! The rows of the table.
+
+use gstreamer as gst;
+
+use super::{Codec, Element, Property, Row, When};
+use crate::device::encoder::params::{LoopFilter, Params};
+use crate::device::encoder::uapi::fourcc;
+
+/// A property set before the element runs.
+const fn start(name: &'static str, value: fn(&Params) -> Option<String>) -> Property {
+    Property {
+        name,
+        when: When::Start,
+        value,
+    }
+}
+
+/// A property that may be set at any time.
+const fn live(name: &'static str, value: fn(&Params) -> Option<String>) -> Property {
+    Property {
+        name,
+        when: When::Live,
+        value,
+    }
+}
+
+fn yes_no(value: bool) -> Option<String> {
+    Some(value.to_string())
+}
+
+fn text(value: &str) -> Option<String> {
+    Some(value.to_owned())
+}
+
+fn number<T: ToString>(value: T) -> Option<String> {
+    Some(value.to_string())
+}
+
+/// x264's "no key frame but the first".
+const X264_KEYINT_INFINITE: u32 = 1 << 30;
+
+/// x264enc. Zero latency means that each push gives the frame's access unit before it returns; a fixed number of
+/// threads makes the stream the same on every machine.
+const X264ENC: &[Property] = &[
+    start("tune", |_| text("zerolatency")),
+    start("speed-preset", |p| text(&p.preset)),
+    start("threads", |p| number(p.threads)),
+    start("bframes", |_| number(0)),
+    start("key-int-max", |p| number(p.gop_or(X264_KEYINT_INFINITE))),
+    start("cabac", |p| yes_no(p.cabac)),
+    start("dct8x8", |p| yes_no(p.transform_8x8)),
+    start("qp-min", |p| number(p.min_qp)),
+    start("qp-max", |p| number(p.max_qp)),
+    start("pass", |p| {
+        text(if p.rate_control { "cbr" } else { "quant" })
+    }),
+    start("quantizer", |p| number(p.quantizer)),
+    live("bitrate", |p| number(p.kbits())),
+    // In milliseconds. Without a buffer model the bitrate is met on average only.
+    live("vbv-buf-capacity", |p| {
+        number(if p.constant { 600 } else { 0 })
+    }),
+    start("option-string", |p| match p.loop_filter {
+        LoopFilter::Enabled => None,
+        LoopFilter::Disabled => text("no-deblock=1"),
+        // x264 filters all edges or none.
+        LoopFilter::DisabledAtSliceBoundary => None,
+    }),
+];
+
+const X265ENC: &[Property] = &[
+    start("tune", |_| text("zerolatency")),
+    start("speed-preset", |p| text(&p.preset)),
+    start("key-int-max", |p| p.gop.gt(&0).then(|| p.gop.to_string())),
+    start("bitrate", |p| number(p.kbits())),
+    start("qp", |p| {
+        number(if p.rate_control { -1 } else { p.quantizer })
+    }),
+    // Its own thread pools would reorder nothing but take all cores for one session.
+    start("option-string", |p| {
+        Some(format!(
+            "pools={}:frame-threads=1:bframes=0:repeat-headers=1:qpmin={}:qpmax={}",
+            p.threads, p.min_qp, p.max_qp
+        ))
+    }),
+];
+
+/// vp8enc and vp9enc: realtime, without look-ahead, one packet for each frame.
+const VPXENC: &[Property] = &[
+    start("deadline", |_| number(1)),
+    start("cpu-used", |_| number(8)),
+    start("lag-in-frames", |_| number(0)),
+    start("error-resilient", |_| text("default")),
+    start("auto-alt-ref", |_| text("false")),
+    start("threads", |p| number(p.threads)),
+    start("keyframe-max-dist", |p| number(p.gop_or(i32::MAX as u32))),
+    // Frames must not vanish: each OUTPUT buffer gives one CAPTURE buffer.
+    start("dropframe-threshold", |_| number(0)),
+    start("end-usage", |p| {
+        text(if p.constant { "cbr" } else { "vbr" })
+    }),
+    start("min-quantizer", |p| number((p.min_qp / 2).clamp(0, 63))),
+    start("max-quantizer", |p| number((p.max_qp / 2).clamp(0, 63))),
+    live("target-bitrate", |p| number(p.bitrate)),
+];
+
+const OPENH264ENC: &[Property] = &[
+    start("gop-size", |p| number(p.gop_or(0))),
+    start("rate-control", |p| {
+        text(if p.rate_control { "bitrate" } else { "off" })
+    }),
+    start("enable-frame-skip", |_| yes_no(false)),
+    start("multi-thread", |p| number(p.threads)),
+    start("complexity", |_| text("low")),
+    start("qp-min", |p| number(p.min_qp)),
+    start("qp-max", |p| number(p.max_qp)),
+    live("bitrate", |p| number(p.bitrate)),
+];
+
+/// The va plugin, H.264 and H.265.
+const VAENC: &[Property] = &[
+    start("rate-control", |p| {
+        text(match (p.rate_control, p.constant) {
+            (false, _) => "cqp",
+            (true, true) => "cbr",
+            (true, false) => "vbr",
+        })
+    }),
+    start("key-int-max", |p| number(p.gop_or(1024).min(1024))),
+    start("b-frames", |_| number(0)),
+    start("aud", |_| yes_no(true)),
+    start("cabac", |p| yes_no(p.cabac)),
+    start("dct8x8", |p| yes_no(p.transform_8x8)),
+    start("min-qp", |p| number(p.min_qp.max(1))),
+    start("max-qp", |p| number(p.max_qp.max(1))),
+    start("qpp", |p| number(p.quantizer)),
+    live("bitrate", |p| number(p.kbits())),
+];
+
+/// The nvcodec plugin, H.264 and H.265.
+const NVENC: &[Property] = &[
+    start("preset", |_| text("low-latency-hq")),
+    start("zerolatency", |_| yes_no(true)),
+    start("rc-mode", |p| {
+        text(match (p.rate_control, p.constant) {
+            (false, _) => "constqp",
+            (true, true) => "cbr",
+            (true, false) => "vbr",
+        })
+    }),
+    start("gop-size", |p| {
+        number(if p.gop == 0 { -1 } else { p.gop.cast_signed() })
+    }),
+    start("bframes", |_| number(0)),
+    start("aud", |_| yes_no(true)),
+    start("qp-min", |p| number(p.min_qp)),
+    start("qp-max", |p| number(p.max_qp)),
+    live("bitrate", |p| number(p.kbits())),
+];
+
+/// The qsv plugin, H.264 and H.265.
+const QSVENC: &[Property] = &[
+    start("low-latency", |_| yes_no(true)),
+    start("rate-control", |p| {
+        text(match (p.rate_control, p.constant) {
+            (false, _) => "cqp",
+            (true, true) => "cbr",
+            (true, false) => "vbr",
+        })
+    }),
+    start("gop-size", |p| number(p.gop_or(i32::MAX as u32))),
+    start("b-frames", |_| number(0)),
+    live("bitrate", |p| number(p.kbits())),
+];
+
+/// The v4l2 plugin: properties of the host's own encoder go by control names.
+const V4L2ENC: &[Property] = &[start("extra-controls", |p| {
+    Some(format!(
+        "controls,video_bitrate={},video_bitrate_mode={},video_gop_size={},video_b_frames=0,repeat_sequence_header=1",
+        p.bitrate,
+        u32::from(p.constant),
+        p.gop
+    ))
+})];
+
+const fn element(
+    factory: &'static str,
+    package: &'static str,
+    properties: &'static [Property],
+) -> Element {
+    Element {
+        factory,
+        package,
+        properties,
+    }
+}
+
+const BAD: &str = "gstreamer1.0-plugins-bad";
+const GOOD: &str = "gstreamer1.0-plugins-good";
+const UGLY: &str = "gstreamer1.0-plugins-ugly";
+
+/// All codecs, in the order in which VIDIOC_ENUM_FMT lists them. Software comes first: it works everywhere and the
+/// same everywhere; hardware is the operator's choice.
+pub const ROWS: &[Row; 4] = &[
+    Row {
+        codec: Codec::H264,
+        name: "h264",
+        fourcc: fourcc(b"H264"),
+        description: "H.264",
+        caps: |p| {
+            gst::Caps::builder("video/x-h264")
+                .field("stream-format", "byte-stream")
+                .field("alignment", "au")
+                .field("profile", p.profile)
+                .field("level", p.level)
+                .build()
+        },
+        elements: &[
+            element("x264enc", UGLY, X264ENC),
+            element("vah264enc", BAD, VAENC),
+            element("vah264lpenc", BAD, VAENC),
+            element("nvh264enc", BAD, NVENC),
+            element("qsvh264enc", BAD, QSVENC),
+            element("v4l2h264enc", GOOD, V4L2ENC),
+            element("openh264enc", BAD, OPENH264ENC),
+        ],
+    },
+    Row {
+        codec: Codec::Hevc,
+        name: "hevc",
+        fourcc: fourcc(b"HEVC"),
+        description: "HEVC",
+        caps: |p| {
+            gst::Caps::builder("video/x-h265")
+                .field("stream-format", "byte-stream")
+                .field("alignment", "au")
+                .field("profile", p.profile)
+                .build()
+        },
+        elements: &[
+            element("x265enc", BAD, X265ENC),
+            element("vah265enc", BAD, VAENC),
+            element("vah265lpenc", BAD, VAENC),
+            element("nvh265enc", BAD, NVENC),
+            element("qsvh265enc", BAD, QSVENC),
+            element("v4l2h265enc", GOOD, V4L2ENC),
+        ],
+    },
+    Row {
+        codec: Codec::Vp8,
+        name: "vp8",
+        fourcc: fourcc(b"VP80"),
+        description: "VP8",
+        caps: |_| gst::Caps::builder("video/x-vp8").build(),
+        elements: &[
+            element("vp8enc", GOOD, VPXENC),
+            element("v4l2vp8enc", GOOD, V4L2ENC),
+        ],
+    },
+    Row {
+        codec: Codec::Vp9,
+        name: "vp9",
+        fourcc: fourcc(b"VP90"),
+        description: "VP9",
+        caps: |_| gst::Caps::builder("video/x-vp9").build(),
+        elements: &[
+            element("vp9enc", GOOD, VPXENC),
+            element("vavp9enc", BAD, VAENC),
+            element("v4l2vp9enc", GOOD, V4L2ENC),
+        ],
+    },
+];

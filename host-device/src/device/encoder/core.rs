@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+//! The state of a session, and what is to be done next.
+//!
+//! Nothing here waits or encodes. [`Core::next`] decides; the session's encoder thread does it, or, while none
+//! runs, the call that made it possible.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use protocol::wire::v4l2::{Buffer, Plane};
+
+use super::catalogue::Codec;
+use super::controls::Controls;
+use super::drain::Drain;
+use super::format::Formats;
+use super::pipeline::CodedFrame;
+use super::queue::{COPIED_FLAGS, Payload, Queue};
+use super::stats::Stats;
+use super::subscriptions::Subscriptions;
+use super::uapi::*;
+use crate::events::Events;
+use crate::memory::HostBuffer;
+
+/// A raw frame to encode.
+#[derive(Debug)]
+pub struct Job {
+    /// Index of its OUTPUT buffer.
+    pub index: u32,
+    /// The queue's epoch when it was taken.
+    pub epoch: u64,
+    /// Memory of each V4L2 plane, and where the frame starts in it.
+    pub planes: Vec<(Arc<HostBuffer>, u32)>,
+    /// What the client said of it.
+    pub payload: Payload,
+}
+
+/// A coded frame that waits for a CAPTURE buffer.
+#[derive(Debug)]
+pub struct Coded {
+    /// The frame; `None` when the encoder failed on it.
+    pub frame: Option<CodedFrame>,
+    /// What the client said of the raw frame.
+    pub payload: Payload,
+}
+
+/// A coded frame and the CAPTURE buffer that it goes into.
+#[derive(Debug)]
+pub struct Delivery {
+    /// Index of the CAPTURE buffer.
+    index: u32,
+    epoch: u64,
+    memory: Arc<HostBuffer>,
+    coded: Coded,
+}
+
+/// What is to be done next.
+#[derive(Debug)]
+pub enum Action {
+    /// Copy a coded frame and tell with [`Core::delivered`].
+    Deliver(Delivery),
+    /// Encode a frame.
+    Encode(Job),
+    /// Have the encoder give out all that it holds, then tell with [`Core::flushed`].
+    Flush,
+}
+
+/// The state of a session.
+#[derive(Debug)]
+pub struct Core {
+    /// Formats, crop, frame interval.
+    pub formats: Formats,
+    /// Controls.
+    pub controls: Controls,
+    /// Raw frames.
+    pub output: Queue,
+    /// Coded frames.
+    pub capture: Queue,
+    /// Drain sequence.
+    pub drain: Drain,
+    /// Events that the client wants.
+    pub subscriptions: Subscriptions,
+    /// Coded frames that wait for a CAPTURE buffer. While there are any nothing is encoded, so there are no more than
+    /// an encoder holds.
+    coded: VecDeque<Coded>,
+    /// Frames inside the encoder by their time, oldest first.
+    inside: VecDeque<(u64, Payload)>,
+    /// The next frame that is queued becomes a key frame.
+    pub force_key: bool,
+    /// Something changed that the encoder is made of.
+    pub changed: bool,
+    /// The encoder thread is to end.
+    pub stop: bool,
+    /// Counts.
+    pub stats: Stats,
+}
+
+impl Core {
+    /// The state of a session that was just opened.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` without a codec.
+    pub fn new(codecs: Vec<Codec>) -> Result<Self, Errno> {
+        Ok(Self {
+            controls: Controls::new(&codecs),
+            formats: Formats::new(codecs)?,
+            output: Queue::new(OUTPUT),
+            capture: Queue::new(CAPTURE),
+            drain: Drain::Running,
+            subscriptions: Subscriptions::default(),
+            coded: VecDeque::new(),
+            inside: VecDeque::new(),
+            force_key: false,
+            changed: false,
+            stop: false,
+            stats: Stats::default(),
+        })
+    }
+
+    /// Both queues stream.
+    pub fn streaming(&self) -> bool {
+        self.output.streaming && self.capture.streaming
+    }
+
+    /// What is to be done next, if anything; `encoder` says that one runs. Ends a drain on the way.
+    pub fn next(&mut self, encoder: bool, events: &Events) -> Option<Action> {
+        if !self.capture.streaming {
+            return None;
+        }
+        if self.capture.queued() > 0
+            && let Some(coded) = self.coded.pop_front()
+        {
+            let epoch = self.capture.epoch;
+            let (index, slot) = self.capture.take()?;
+            let memory = Arc::clone(&slot.planes.first()?.memory);
+            return Some(Action::Deliver(Delivery {
+                index,
+                epoch,
+                memory,
+                coded,
+            }));
+        }
+        if !self.coded.is_empty() {
+            return None;
+        }
+        if self.drain.all_taken() {
+            if !self.inside.is_empty() {
+                return encoder.then_some(Action::Flush);
+            }
+            self.end_drain(events);
+            return None;
+        }
+        if !encoder || self.capture.queued() == 0 || !self.drain.may_encode() {
+            return None;
+        }
+        let epoch = self.output.epoch;
+        let (index, slot) = self.output.take()?;
+        let offsets = slot.payload.planes.iter().map(|(_, offset)| *offset);
+        let planes = slot.planes.iter().map(|plane| Arc::clone(&plane.memory));
+        let job = Job {
+            index,
+            epoch,
+            planes: planes.zip(offsets).collect(),
+            payload: slot.payload.clone(),
+        };
+        self.drain.taken();
+        self.stats.taken += 1;
+        Some(Action::Encode(job))
+    }
+
+    /// All data is out: one EOS event, then an empty LAST buffer. With no CAPTURE buffer queued both wait.
+    fn end_drain(&mut self, events: &Events) {
+        let Some((index, _)) = self.capture.take() else {
+            return;
+        };
+        self.subscriptions.eos(events);
+        let done = self.capture.done(index, |buffer, _| {
+            buffer.flags |= V4L2_BUF_FLAG_LAST;
+            buffer.field = FIELD_NONE;
+        });
+        if let Some((buffer, planes)) = done {
+            events.dqbuf(buffer, &planes);
+        }
+        self.drain = Drain::Stopped;
+        tracing::debug!("drained");
+    }
+
+    /// A frame goes into the encoder under this `time`.
+    pub fn entered(&mut self, time: u64, payload: Payload) {
+        self.inside.push_back((time, payload));
+    }
+
+    /// A frame came out of the encoder.
+    pub fn came_out(&mut self, frame: CodedFrame) {
+        let at = frame
+            .time
+            .and_then(|time| self.inside.iter().position(|(inside, _)| *inside == time));
+        // One that nobody put in has no buffer to account for it: exactly one CAPTURE buffer per frame.
+        let Some((_, payload)) = at.and_then(|at| self.inside.remove(at)) else {
+            tracing::warn!("the encoder gave out a frame too many; it is left out");
+            return;
+        };
+        self.stats.frame(frame.buffer.size());
+        self.coded.push_back(Coded {
+            frame: Some(frame),
+            payload,
+        });
+    }
+
+    /// A frame that could not even be given to the encoder.
+    pub fn refused(&mut self, payload: Payload) {
+        self.stats.failed += 1;
+        self.coded.push_back(Coded {
+            frame: None,
+            payload,
+        });
+    }
+
+    /// The encoder gave out all that it can: what is still inside is lost to it.
+    pub fn flushed(&mut self) {
+        for (_, payload) in std::mem::take(&mut self.inside) {
+            tracing::warn!("the encoder lost a frame; its CAPTURE buffer carries an error");
+            self.refused(payload);
+        }
+    }
+
+    /// The encoder let go of a raw frame. Returns what DQBUF answers.
+    pub fn released(&mut self, index: u32, epoch: u64) -> Option<(Buffer, Vec<Plane>)> {
+        if self.output.epoch != epoch {
+            // STREAMOFF gave the buffer back already.
+            return None;
+        }
+        self.output.done(index, |_, _| ())
+    }
+
+    /// A coded frame was copied: `bytes` of it, all of it if `whole`.
+    pub fn delivered(&mut self, delivery: &Delivery, bytes: usize, whole: bool, events: &Events) {
+        if self.capture.epoch != delivery.epoch {
+            return;
+        }
+        if !whole && delivery.coded.frame.is_some() {
+            self.stats.overflowed += 1;
+        }
+        let payload = &delivery.coded.payload;
+        let done = self.capture.done(delivery.index, |buffer, planes| {
+            buffer.field = FIELD_NONE;
+            buffer.timestamp = payload.timestamp;
+            buffer.timecode = payload.timecode;
+            buffer.flags |= payload.flags & COPIED_FLAGS;
+            buffer.flags |= match &delivery.coded.frame {
+                Some(frame) if frame.key => V4L2_BUF_FLAG_KEYFRAME,
+                Some(_) => V4L2_BUF_FLAG_PFRAME,
+                None => 0,
+            };
+            if !whole {
+                buffer.flags |= V4L2_BUF_FLAG_ERROR;
+            }
+            if let Some(plane) = planes.first_mut() {
+                plane.bytesused = bytes as u32;
+            }
+        });
+        if let Some((buffer, planes)) = done {
+            events.dqbuf(buffer, &planes);
+        }
+    }
+
+    /// STREAMOFF of the OUTPUT queue, after the encoder ended: frames that are not encoded yet are gone.
+    pub fn output_off(&mut self) {
+        self.stats.discarded += self.inside.len() as u64;
+        self.inside.clear();
+        self.output.cancel();
+        self.drain.output_off();
+    }
+
+    /// STREAMOFF of the CAPTURE queue, after the encoder ended: what is encoded is gone, and a drain is off.
+    pub fn capture_off(&mut self) {
+        let waiting = self
+            .coded
+            .iter()
+            .filter(|coded| coded.frame.is_some())
+            .count() as u64;
+        tracing::debug!("{waiting} coded frames discarded by STREAMOFF");
+        self.stats.discarded += self.inside.len() as u64;
+        self.inside.clear();
+        self.coded.clear();
+        self.capture.cancel();
+        self.drain = Drain::Running;
+    }
+}
+
+impl Delivery {
+    /// Copies the frame into the CAPTURE buffer. Returns how many bytes, and whether that is all of it.
+    ///
+    /// A frame that failed leaves a few zero bytes, which every byte-stream format skips: an empty buffer would be
+    /// the end of the stream for a client.
+    pub fn copy(&self) -> (usize, bool) {
+        let Some(frame) = &self.coded.frame else {
+            return (self.write(&[0; 4]), false);
+        };
+        match frame.buffer.map_readable() {
+            Ok(map) if !map.is_empty() => {
+                let copied = self.write(map.as_slice());
+                if copied < map.len() {
+                    tracing::warn!(
+                        "a coded frame of {} bytes is cut off at the {copied} of its CAPTURE buffer",
+                        map.len()
+                    );
+                }
+                (copied, copied == map.len())
+            }
+            _ => (self.write(&[0; 4]), false),
+        }
+    }
+
+    fn write(&self, data: &[u8]) -> usize {
+        let len = data.len().min(self.memory.len());
+        let fits = data.get(..len).unwrap_or_default();
+        match self.memory.write_at(0, fits) {
+            Ok(()) => len,
+            Err(_) => 0,
+        }
+    }
+}

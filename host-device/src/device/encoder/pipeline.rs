@@ -1,0 +1,419 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+//! A running encoder: GStreamer elements between two pads of our own.
+//!
+//! The session's thread pushes a raw frame into the encoder's sink pad; what comes out of its source pad arrives
+//! in a chain function. With a software encoder that happens before the push returns: no queue, no other
+//! thread, no clock. Elements that work in a thread of their own call the chain function from there.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_video as gst_video;
+use protocol::wire::v4l2::Rect;
+
+use super::catalogue::Chosen;
+use super::format::RawFormat;
+use super::params::Params;
+
+mod caps;
+mod frame;
+pub use frame::wrap;
+
+/// How long an encoder may take to give out what it holds.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a pipeline is made for. Fixed while both queues stream.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The element.
+    pub chosen: Chosen,
+    /// Format of raw frames.
+    pub raw: RawFormat,
+    /// The part of them that is encoded.
+    pub crop: Rect,
+}
+
+/// A coded frame.
+#[derive(Debug)]
+pub struct CodedFrame {
+    /// The data.
+    pub buffer: gst::Buffer,
+    /// It can be decoded without any other.
+    pub key: bool,
+    /// Time of the raw frame that it was made of, as [`Pipeline::push`] returned it.
+    pub time: Option<u64>,
+}
+
+/// What the chain and event functions share with the pipeline.
+#[derive(Default)]
+struct Downstream {
+    state: Mutex<DownstreamState>,
+    wake: Condvar,
+    /// An element has reported an error.
+    failed: AtomicBool,
+}
+
+#[derive(Default)]
+struct DownstreamState {
+    segment: gst::FormattedSegment<gst::ClockTime>,
+    eos: bool,
+    /// Frames since the last key frame, with it; 0 before the first.
+    since_key: u32,
+    /// Times of frames that are inside, oldest first: for encoders that lose PTS.
+    inside: VecDeque<u64>,
+}
+
+impl Downstream {
+    fn lock(&self) -> MutexGuard<'_, DownstreamState> {
+        // Nothing panics between two steps that belong together.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn coded(&self, buffer: gst::Buffer) -> CodedFrame {
+        let key = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+        let mut state = self.lock();
+        state.since_key = if key {
+            1
+        } else {
+            state.since_key.saturating_add(1)
+        };
+        // Encoders shift PTS to make room for DTS, and shift the segment with them (x264enc: by 1000 hours).
+        let time = buffer
+            .pts()
+            .and_then(|pts| state.segment.to_running_time(pts))
+            .map(gst::ClockTime::nseconds);
+        let at = time
+            .and_then(|time| state.inside.iter().position(|inside| *inside == time))
+            .unwrap_or(0);
+        let time = state.inside.remove(at);
+        CodedFrame { buffer, key, time }
+    }
+}
+
+/// A running encoder.
+pub struct Pipeline {
+    setup: Setup,
+    /// What its properties were set to.
+    params: Params,
+    pipeline: gst::Pipeline,
+    element: gst::Element,
+    /// Our pad that frames leave through.
+    raw_pad: gst::Pad,
+    /// Our pad that coded frames come in through.
+    coded_pad: gst::Pad,
+    downstream: Arc<Downstream>,
+    /// Frames pushed.
+    pushed: u64,
+}
+
+impl std::fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pipeline")
+            .field("setup", &self.setup)
+            .field("params", &self.params)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Pipeline {
+    /// Starts an encoder. `on_coded` gets every coded frame, in order, on the thread of [`push`](Self::push) or one
+    /// of the element's.
+    ///
+    /// # Errors
+    ///
+    /// An element cannot be made, linked or started.
+    pub fn new(
+        setup: Setup,
+        params: Params,
+        on_coded: impl Fn(CodedFrame) + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let factory = &setup.chosen.factory;
+        let pipeline = gst::Pipeline::new();
+        let element = factory
+            .create()
+            .build()
+            .with_context(|| format!("cannot make {}", factory.name()))?;
+        set_properties(&element, &setup.chosen.properties(&params, false))?;
+        pipeline.add(&element)?;
+
+        let downstream = Arc::new(Downstream::default());
+        watch(&pipeline, &downstream)?;
+        let raw_caps = caps::raw(&setup.raw, &params)?;
+        let first = if caps::accepts(factory, &raw_caps) {
+            element.clone()
+        } else {
+            caps::converter(&pipeline, &element)?
+        };
+        let raw_pad = gst::Pad::builder(gst::PadDirection::Src)
+            .name("raw")
+            .build();
+        let coded_pad = coded_pad(
+            &(setup.chosen.codec.row().caps)(&params),
+            &downstream,
+            on_coded,
+        );
+        link(&raw_pad, &first, "sink")?;
+        link(&coded_pad, &element, "src")?;
+
+        let this = Self {
+            setup,
+            params,
+            pipeline,
+            element,
+            raw_pad,
+            coded_pad,
+            downstream,
+            pushed: 0,
+        };
+        this.coded_pad.set_active(true)?;
+        this.pipeline
+            .set_state(gst::State::Playing)
+            .with_context(|| format!("{} does not start", this.setup.chosen.factory.name()))?;
+        this.raw_pad.set_active(true)?;
+        let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+        for event in [
+            gst::event::StreamStart::new("virtio-v4l2"),
+            gst::event::Caps::new(&raw_caps),
+            gst::event::Segment::new(&segment),
+        ] {
+            this.raw_pad.push_event(event);
+        }
+        if this.downstream.failed.load(Ordering::Acquire) {
+            bail!("{} refuses {raw_caps}", this.setup.chosen.factory.name());
+        }
+        tracing::info!(
+            "encoding {} with {}; the same stream on the host: {}",
+            raw_caps,
+            this.setup.chosen.factory.name(),
+            this.gst_launch(&raw_caps),
+        );
+        Ok(this)
+    }
+
+    /// The command that makes the same stream from the same raw frames in a file.
+    fn gst_launch(&self, raw_caps: &gst::Caps) -> String {
+        let properties: String = self
+            .setup
+            .chosen
+            .properties(&self.params, false)
+            .iter()
+            .filter(|(name, _)| self.element.has_property(name))
+            .map(|(name, value)| format!("{name}={value} "))
+            .collect();
+        caps::gst_launch(
+            raw_caps,
+            &format!("{} {properties}", self.setup.chosen.factory.name()),
+            &(self.setup.chosen.codec.row().caps)(&self.params),
+        )
+    }
+
+    /// What it was made for.
+    pub fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    /// What its properties are set to.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// Sets the properties that may change while it runs.
+    pub fn update(&mut self, params: &Params) {
+        let old = self.setup.chosen.properties(&self.params, true);
+        let new = self.setup.chosen.properties(params, true);
+        let changed: Vec<_> = new.into_iter().filter(|p| !old.contains(p)).collect();
+        if let Err(error) = set_properties(&self.element, &changed) {
+            tracing::warn!("cannot change the encoder: {error:#}");
+        }
+        self.params.bitrate = params.bitrate;
+        self.params.constant = params.constant;
+    }
+
+    /// Frames since the last key frame, with it; 0 before the first.
+    pub fn since_key(&self) -> u32 {
+        self.downstream.lock().since_key
+    }
+
+    /// Encodes a frame, a key frame if `force_key` says so. Returns the time that names it: it is told before the
+    /// frame goes in, to `announce`.
+    ///
+    /// # Errors
+    ///
+    /// The encoder failed; it is of no use any more.
+    pub fn push(
+        &mut self,
+        mut buffer: gst::Buffer,
+        force_key: bool,
+        announce: impl FnOnce(u64),
+    ) -> Result<()> {
+        let (fps_n, fps_d) = self.params.framerate;
+        let time = |frame: u64| {
+            gst::ClockTime::from_nseconds(
+                (u128::from(frame) * u128::from(fps_d) * 1_000_000_000 / u128::from(fps_n.max(1)))
+                    as u64,
+            )
+        };
+        // A client's timestamps are names, not times; the encoder sees frames at their constant rate.
+        let pts = time(self.pushed);
+        self.pushed += 1;
+        if let Some(buffer) = buffer.get_mut() {
+            buffer.set_pts(pts);
+            buffer.set_duration(time(self.pushed) - pts);
+        }
+        if force_key {
+            self.raw_pad.push_event(
+                gst_video::DownstreamForceKeyUnitEvent::builder()
+                    .all_headers(true)
+                    .build(),
+            );
+        }
+        self.downstream.lock().inside.push_back(pts.nseconds());
+        announce(pts.nseconds());
+        let flow = self.raw_pad.push(buffer);
+        if self.downstream.failed.load(Ordering::Acquire) {
+            bail!("the encoder reported an error");
+        }
+        match flow {
+            Ok(_) => Ok(()),
+            Err(error) => bail!("the encoder refused a frame: {error}"),
+        }
+    }
+
+    /// Makes the encoder give out every frame that it holds. It takes none after that.
+    pub fn finish(&self, stop: &dyn Fn() -> bool) {
+        self.raw_pad.push_event(gst::event::Eos::new());
+        let deadline = Instant::now() + FLUSH_TIMEOUT;
+        let mut state = self.downstream.lock();
+        while !state.eos && !self.downstream.failed.load(Ordering::Acquire) && !stop() {
+            if Instant::now() >= deadline {
+                tracing::warn!("the encoder does not give out its last frames");
+                return;
+            }
+            state = self
+                .downstream
+                .wake
+                .wait_timeout(state, Duration::from_millis(20))
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        let _ = self.raw_pad.set_active(false);
+        let _ = self.pipeline.set_state(gst::State::Null);
+        let _ = self.coded_pad.set_active(false);
+        if let Some(bus) = self.pipeline.bus() {
+            bus.unset_sync_handler();
+        }
+    }
+}
+
+fn set_properties(element: &gst::Element, properties: &[(&'static str, String)]) -> Result<()> {
+    for (name, value) in properties {
+        let Some(pspec) = element.find_property(name) else {
+            tracing::debug!("{} has no property {name}", element.name());
+            continue;
+        };
+        let value = gst::glib::Value::deserialize_with_pspec(value, &pspec)
+            .with_context(|| format!("{}: {name}={value}", element.name()))?;
+        element.set_property_from_value(name, &value);
+    }
+    Ok(())
+}
+
+/// Has errors of elements logged and remembered.
+fn watch(pipeline: &gst::Pipeline, downstream: &Arc<Downstream>) -> Result<()> {
+    let bus = pipeline.bus().context("a pipeline without a bus")?;
+    let downstream = Arc::downgrade(downstream);
+    let span = tracing::Span::current();
+    bus.set_sync_handler(move |_, message| {
+        let _entered = span.enter();
+        match message.view() {
+            gst::MessageView::Error(error) => {
+                tracing::error!(
+                    "{}: {} ({})",
+                    error.src().map(|src| src.name()).unwrap_or_default(),
+                    error.error(),
+                    error.debug().unwrap_or_default()
+                );
+                if let Some(downstream) = downstream.upgrade() {
+                    downstream.failed.store(true, Ordering::Release);
+                    downstream.wake.notify_all();
+                }
+            }
+            gst::MessageView::Warning(warning) => tracing::warn!("{}", warning.error()),
+            _ => {}
+        }
+        gst::BusSyncReply::Drop
+    });
+    Ok(())
+}
+
+/// The pad behind the encoder: it asks for `caps`, and hands on what comes.
+fn coded_pad(
+    caps: &gst::Caps,
+    downstream: &Arc<Downstream>,
+    on_coded: impl Fn(CodedFrame) + Send + Sync + 'static,
+) -> gst::Pad {
+    let wanted = caps.clone();
+    let chain = Arc::clone(downstream);
+    let events = Arc::clone(downstream);
+    gst::Pad::builder(gst::PadDirection::Sink)
+        .name("coded")
+        .chain_function(move |_, _, buffer| {
+            on_coded(chain.coded(buffer));
+            Ok(gst::FlowSuccess::Ok)
+        })
+        .event_function(move |_, _, event| {
+            match event.view() {
+                gst::EventView::Segment(segment) => {
+                    if let Ok(segment) = segment.segment().clone().downcast::<gst::ClockTime>() {
+                        events.lock().segment = segment;
+                    }
+                }
+                gst::EventView::Eos(_) => {
+                    events.lock().eos = true;
+                    events.wake.notify_all();
+                }
+                _ => {}
+            }
+            true
+        })
+        .query_function(move |pad, parent, query| match query.view_mut() {
+            gst::QueryViewMut::Caps(query) => {
+                let caps = query.filter_owned().map_or_else(
+                    || wanted.clone(),
+                    |filter| filter.intersect_with_mode(&wanted, gst::CapsIntersectMode::First),
+                );
+                query.set_result(&caps);
+                true
+            }
+            // Encoders may choose a lower profile than they were asked for.
+            gst::QueryViewMut::AcceptCaps(query) => {
+                query.set_result(true);
+                true
+            }
+            _ => gst::Pad::query_default(pad, parent, query),
+        })
+        .build()
+}
+
+fn link(ours: &gst::Pad, element: &gst::Element, name: &str) -> Result<()> {
+    let theirs = element
+        .static_pad(name)
+        .with_context(|| format!("{} has no pad {name}", element.name()))?;
+    if ours.direction() == gst::PadDirection::Src {
+        ours.link(&theirs)?;
+    } else {
+        theirs.link(ours)?;
+    }
+    Ok(())
+}

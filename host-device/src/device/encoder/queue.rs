@@ -1,0 +1,462 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+//! A buffer queue as videobuf2 has it: allocation, states, and what each ioctl answers.
+//!
+//! There is no done list: a buffer that is done goes to the guest as an event and belongs to the client from then
+//! on, so a slot is either the client's (dequeued, perhaps prepared), queued, or active in the encoder.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use protocol::wire::v4l2::{
+    Buffer, CreateBuffers, Plane, RemoveBuffers, RequestBuffers, VIDEO_MAX_PLANES,
+};
+
+use super::uapi::*;
+use crate::device::{BufferArgs, Lent};
+use crate::memory::HostBuffer;
+
+mod slot;
+pub use slot::{COPIED_FLAGS, Payload, Slot, State};
+
+/// Buffers that a queue may have: `VIDEO_MAX_FRAME`.
+pub const MAX_BUFFERS: u32 = 32;
+
+/// What both queues can do.
+const CAPABILITIES: u32 = V4L2_BUF_CAP_SUPPORTS_MMAP
+    | V4L2_BUF_CAP_SUPPORTS_ORPHANED_BUFS
+    | V4L2_BUF_CAP_SUPPORTS_REMOVE_BUFS;
+
+/// One of the two queues of a session.
+#[derive(Debug)]
+pub struct Queue {
+    /// `V4L2_BUF_TYPE_*`.
+    pub type_: u32,
+    /// By index; `None` where a buffer was removed or never made.
+    slots: Vec<Option<Slot>>,
+    /// Indices of queued buffers, oldest first.
+    queued: VecDeque<u32>,
+    /// Between STREAMON and STREAMOFF.
+    pub streaming: bool,
+    /// Sequence number of the next buffer that is done.
+    sequence: u32,
+    /// Counts STREAMOFFs: buffers that an encoder returns later than that are no longer active.
+    pub epoch: u64,
+    /// `mem_offset` of the next plane; no two planes of a session ever have the same.
+    next_offset: u32,
+}
+
+/// Offsets of the OUTPUT queue start here, those of CAPTURE at 0.
+const OUTPUT_OFFSETS: u32 = 1 << 31;
+/// Distance of offsets: `mmap()` takes whole pages.
+const OFFSET_STEP: u32 = 4096;
+
+fn type_index(queue: &Queue, type_: u32) -> Result<(), Errno> {
+    if type_ == queue.type_ {
+        Ok(())
+    } else {
+        Err(Errno::EINVAL)
+    }
+}
+
+impl Queue {
+    /// The queue of type `V4L2_BUF_TYPE_*`, without buffers.
+    pub fn new(type_: u32) -> Self {
+        Self {
+            type_,
+            slots: Vec::new(),
+            queued: VecDeque::new(),
+            streaming: false,
+            sequence: 0,
+            epoch: 0,
+            next_offset: if type_ == OUTPUT { OUTPUT_OFFSETS } else { 0 },
+        }
+    }
+
+    /// Whether data flows from client to device.
+    pub fn is_output(&self) -> bool {
+        self.type_ == OUTPUT
+    }
+
+    /// Number of buffers.
+    pub fn count(&self) -> u32 {
+        self.slots.iter().flatten().count() as u32
+    }
+
+    /// Buffers that are queued and not in the encoder.
+    pub fn queued(&self) -> usize {
+        self.queued.len()
+    }
+
+    fn slot(&self, index: u32) -> Result<&Slot, Errno> {
+        self.slots
+            .get(index as usize)
+            .and_then(Option::as_ref)
+            .ok_or(Errno::EINVAL)
+    }
+
+    fn slot_mut(&mut self, index: u32) -> Result<&mut Slot, Errno> {
+        self.slots
+            .get_mut(index as usize)
+            .and_then(Option::as_mut)
+            .ok_or(Errno::EINVAL)
+    }
+
+    /// VIDIOC_REQBUFS, for buffers of these `sizes`.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for memory that is not supported, `EBUSY` while streaming, `ENOMEM`.
+    pub fn reqbufs(&mut self, request: &mut RequestBuffers, sizes: &[u32]) -> Result<(), Errno> {
+        request.flags = 0;
+        request.reserved = [0; 3];
+        request.capabilities = CAPABILITIES;
+        if request.memory != MEMORY_MMAP {
+            return Err(Errno::EINVAL);
+        }
+        if self.streaming {
+            return Err(Errno::EBUSY);
+        }
+        self.cancel();
+        // Mappings of the guest keep the memory of these alive: orphaned buffers.
+        self.slots.clear();
+        if request.count == 0 {
+            return Ok(());
+        }
+        let count = request.count.min(MAX_BUFFERS);
+        for index in 0..count {
+            match self.allocate(sizes) {
+                Ok(slot) => self.slots.push(Some(slot)),
+                Err(errno) if index == 0 => return Err(errno),
+                // Fewer than asked for is an answer too.
+                Err(_) => break,
+            }
+        }
+        request.count = self.count();
+        Ok(())
+    }
+
+    /// VIDIOC_CREATE_BUFS. `sizes` are the least that planes must have.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for memory that is not supported, planes too small, too few or too many; `ENOBUFS` when there are
+    /// [`MAX_BUFFERS`]; `ENOMEM`.
+    pub fn create_bufs(&mut self, create: &mut CreateBuffers, sizes: &[u32]) -> Result<(), Errno> {
+        create.reserved = [0; 5];
+        create.flags = 0;
+        create.index = self.count();
+        create.capabilities = CAPABILITIES | V4L2_BUF_CAP_SUPPORTS_MAX_NUM_BUFFERS;
+        create.max_num_buffers = MAX_BUFFERS;
+        type_index(self, create.format.type_)?;
+        if create.memory != MEMORY_MMAP {
+            return Err(Errno::EINVAL);
+        }
+        if create.count == 0 {
+            return Ok(());
+        }
+        let pix = create.format.pix_mp();
+        let asked: Vec<u32> = pix
+            .plane_fmt
+            .iter()
+            .take(usize::from(pix.num_planes))
+            .map(|plane| plane.sizeimage)
+            .collect();
+        if asked.len() != sizes.len() || asked.iter().zip(sizes).any(|(a, least)| a < least) {
+            return Err(Errno::EINVAL);
+        }
+        if self.count() >= MAX_BUFFERS {
+            return Err(Errno::ENOBUFS);
+        }
+        let count = create.count.min(MAX_BUFFERS - self.count());
+        let (first, room) = self.gap(count as usize);
+        let mut made = Vec::new();
+        for _ in 0..room {
+            match self.allocate(&asked) {
+                Ok(slot) => made.push(Some(slot)),
+                Err(errno) if made.is_empty() => return Err(errno),
+                Err(_) => break,
+            }
+        }
+        create.index = first as u32;
+        create.count = made.len() as u32;
+        self.slots
+            .resize_with(self.slots.len().max(first + made.len()), || None);
+        for (slot, new) in self.slots.iter_mut().skip(first).zip(made) {
+            *slot = new;
+        }
+        Ok(())
+    }
+
+    /// Where `count` new buffers stand: the first free run that is long enough, else the longest. Returns its start
+    /// and how many fit.
+    fn gap(&self, count: usize) -> (usize, usize) {
+        let free = |index: usize| !matches!(self.slots.get(index), Some(Some(_)));
+        let mut best = (self.slots.len(), 0);
+        let mut start = 0;
+        for index in 0..=MAX_BUFFERS as usize {
+            if index < MAX_BUFFERS as usize && free(index) {
+                if index + 1 - start >= count {
+                    return (start, count);
+                }
+            } else {
+                if index - start > best.1 {
+                    best = (start, index - start);
+                }
+                start = index + 1;
+            }
+        }
+        best
+    }
+
+    /// VIDIOC_REMOVE_BUFS.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if one of them does not exist, `EBUSY` if one is queued.
+    pub fn remove_bufs(&mut self, remove: &mut RemoveBuffers) -> Result<(), Errno> {
+        remove.reserved = [0; 13];
+        if remove.count == 0 {
+            return Ok(());
+        }
+        let end = remove
+            .index
+            .checked_add(remove.count)
+            .filter(|end| *end <= MAX_BUFFERS)
+            .ok_or(Errno::EINVAL)?;
+        for index in remove.index..end {
+            if !matches!(self.slot(index)?.state, State::Dequeued | State::Prepared) {
+                return Err(Errno::EBUSY);
+            }
+        }
+        for slot in self
+            .slots
+            .iter_mut()
+            .take(end as usize)
+            .skip(remove.index as usize)
+        {
+            *slot = None;
+        }
+        Ok(())
+    }
+
+    fn allocate(&mut self, sizes: &[u32]) -> Result<Slot, Errno> {
+        let mut planes = Vec::with_capacity(sizes.len());
+        for size in sizes {
+            let memory = HostBuffer::new(*size as usize)?;
+            let offset = self.next_offset;
+            // 2^19 planes per queue and session; after that a client must open the node anew.
+            let next = offset.checked_add(OFFSET_STEP).ok_or(Errno::ENOMEM)?;
+            if (next ^ offset) & OUTPUT_OFFSETS != 0 {
+                return Err(Errno::ENOMEM);
+            }
+            self.next_offset = next;
+            planes.push(slot::SlotPlane { memory, offset });
+        }
+        Ok(Slot::new(planes))
+    }
+
+    /// The memory behind a `mem_offset`.
+    pub fn memory(&self, offset: u32) -> Option<Arc<HostBuffer>> {
+        self.slots
+            .iter()
+            .flatten()
+            .flat_map(|slot| &slot.planes)
+            .find(|plane| plane.offset == offset)
+            .map(|plane| Arc::clone(&plane.memory))
+    }
+
+    /// VIDIOC_QUERYBUF.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: no such buffer, or too few planes in the array.
+    pub fn querybuf(&self, args: BufferArgs<'_>) -> Result<(), Errno> {
+        type_index(self, args.buffer.type_)?;
+        let slot = self.slot(args.buffer.index)?;
+        check_planes(slot, args.planes)?;
+        self.fill(slot, args.buffer, args.planes);
+        Ok(())
+    }
+
+    /// Checks that QBUF and PREPARE_BUF share. Returns what the buffer is to carry; `None` if it was prepared, which
+    /// has settled that.
+    fn check(&self, args: &BufferArgs<'_>, sizes: &[u32]) -> Result<Option<Payload>, Errno> {
+        let buffer = &*args.buffer;
+        type_index(self, buffer.type_)?;
+        let slot = self.slot(buffer.index)?;
+        if buffer.memory != MEMORY_MMAP || args.lent != Lent::Nothing {
+            return Err(Errno::EINVAL);
+        }
+        check_planes(slot, args.planes)?;
+        match slot.state {
+            State::Prepared => Ok(None),
+            State::Dequeued => slot
+                .payload(self.is_output(), buffer, args.planes, sizes)
+                .map(Some),
+            State::Queued | State::Active => Err(Errno::EINVAL),
+        }
+    }
+
+    /// VIDIOC_PREPARE_BUF. `sizes` are the bytes that a frame takes in each plane.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: no such buffer, wrong memory, already prepared or queued, or its payload makes no sense.
+    pub fn prepare_buf(&mut self, args: BufferArgs<'_>, sizes: &[u32]) -> Result<(), Errno> {
+        if args.buffer.flags & V4L2_BUF_FLAG_REQUEST_FD != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let payload = self.check(&args, sizes)?.ok_or(Errno::EINVAL)?;
+        let slot = self.slot_mut(args.buffer.index)?;
+        slot.payload = payload;
+        slot.state = State::Prepared;
+        let slot = self.slot(args.buffer.index)?;
+        self.fill(slot, args.buffer, args.planes);
+        Ok(())
+    }
+
+    /// VIDIOC_QBUF.
+    ///
+    /// # Errors
+    ///
+    /// As [`prepare_buf`](Self::prepare_buf), except that a prepared buffer is fine; `EBADR` for requests, which are
+    /// not supported.
+    pub fn qbuf(
+        &mut self,
+        args: BufferArgs<'_>,
+        sizes: &[u32],
+        force_key: bool,
+    ) -> Result<(), Errno> {
+        type_index(self, args.buffer.type_)?;
+        self.slot(args.buffer.index)?;
+        if args.buffer.flags & V4L2_BUF_FLAG_REQUEST_FD != 0 {
+            return Err(Errno::EBADR);
+        }
+        let payload = self.check(&args, sizes)?;
+        let (index, output) = (args.buffer.index, self.is_output());
+        let slot = self.slot_mut(index)?;
+        if let Some(payload) = payload {
+            slot.payload = payload;
+        }
+        if output {
+            slot.payload.stamp(args.buffer);
+            slot.payload.force_key = force_key;
+        }
+        slot.state = State::Queued;
+        self.queued.push_back(index);
+        let slot = self.slot(index)?;
+        self.fill(slot, args.buffer, args.planes);
+        Ok(())
+    }
+
+    /// Takes the oldest queued buffer for the encoder.
+    pub fn take(&mut self) -> Option<(u32, &mut Slot)> {
+        let index = self.queued.pop_front()?;
+        let slot = self.slots.get_mut(index as usize)?.as_mut()?;
+        slot.state = State::Active;
+        Some((index, slot))
+    }
+
+    /// Ends what the encoder does with an active buffer: it belongs to the client again. Returns what DQBUF
+    /// answers. `edit` sets what came of it, by way of the planes' `bytesused` and the buffer's fields.
+    pub fn done(
+        &mut self,
+        index: u32,
+        edit: impl FnOnce(&mut Buffer, &mut [Plane]),
+    ) -> Option<(Buffer, Vec<Plane>)> {
+        let sequence = self.sequence;
+        let slot = self.slot_mut(index).ok()?;
+        if slot.state != State::Active {
+            return None;
+        }
+        slot.state = State::Dequeued;
+        let slot = self.slot(index).ok()?;
+        let mut buffer = Buffer {
+            index,
+            ..Default::default()
+        };
+        let mut planes = vec![Plane::default(); slot.planes.len()];
+        self.fill(slot, &mut buffer, &mut planes);
+        slot.payload.restore(&mut buffer, &mut planes);
+        buffer.sequence = sequence;
+        edit(&mut buffer, &mut planes);
+        self.sequence = sequence.wrapping_add(1);
+        Some((buffer, planes))
+    }
+
+    /// VIDIOC_STREAMON.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` without buffers.
+    pub fn streamon(&mut self) -> Result<(), Errno> {
+        if self.count() == 0 {
+            return Err(Errno::EINVAL);
+        }
+        if !self.streaming {
+            self.streaming = true;
+            self.sequence = 0;
+        }
+        Ok(())
+    }
+
+    /// VIDIOC_STREAMOFF: every buffer belongs to the client again.
+    pub fn cancel(&mut self) {
+        self.streaming = false;
+        self.queued.clear();
+        self.epoch += 1;
+        for slot in self.slots.iter_mut().flatten() {
+            slot.state = State::Dequeued;
+            slot.payload = Payload::default();
+        }
+    }
+
+    /// What an ioctl tells of a buffer.
+    fn fill(&self, slot: &Slot, buffer: &mut Buffer, planes: &mut [Plane]) {
+        let queued = matches!(slot.state, State::Queued | State::Active);
+        *buffer = Buffer {
+            index: buffer.index,
+            type_: self.type_,
+            flags: V4L2_BUF_FLAG_TIMESTAMP_COPY
+                | match slot.state {
+                    State::Dequeued => 0,
+                    State::Prepared => V4L2_BUF_FLAG_PREPARED,
+                    State::Queued | State::Active => V4L2_BUF_FLAG_QUEUED,
+                },
+            field: slot.payload.field,
+            memory: MEMORY_MMAP,
+            length: slot.planes.len() as u32,
+            ..Default::default()
+        };
+        if self.is_output() && queued {
+            slot.payload.restore_stamp(buffer);
+        }
+        for (at, (plane, own)) in planes.iter_mut().zip(&slot.planes).enumerate() {
+            let (bytesused, data_offset) = match slot.state {
+                State::Dequeued => (0, 0),
+                _ => slot.payload.planes.get(at).copied().unwrap_or((0, 0)),
+            };
+            *plane = Plane {
+                bytesused,
+                length: own.memory.len() as u32,
+                m: own.offset.into(),
+                data_offset,
+                ..Default::default()
+            };
+        }
+    }
+}
+
+/// `__verify_planes_array`: room for every plane.
+fn check_planes(slot: &Slot, planes: &[Plane]) -> Result<(), Errno> {
+    if (slot.planes.len()..=VIDEO_MAX_PLANES).contains(&planes.len()) {
+        Ok(())
+    } else {
+        Err(Errno::EINVAL)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+//! One buffer of a queue.
+
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use protocol::wire::v4l2::{Buffer, Plane, Timecode, Timeval};
+
+use crate::device::encoder::uapi::*;
+use crate::memory::HostBuffer;
+
+/// Whose a buffer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The client's.
+    Dequeued,
+    /// The client's, with its payload settled by PREPARE_BUF.
+    Prepared,
+    /// Waits its turn.
+    Queued,
+    /// In the encoder.
+    Active,
+}
+
+/// A plane of a buffer.
+#[derive(Debug)]
+pub struct SlotPlane {
+    /// Its memory.
+    pub memory: Arc<HostBuffer>,
+    /// Its `mem_offset`.
+    pub offset: u32,
+}
+
+/// What a client said of a buffer when it queued or prepared it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Payload {
+    /// `bytesused` and `data_offset` of each plane.
+    pub planes: Vec<(u32, u32)>,
+    /// Field order.
+    pub field: u32,
+    /// Exactly as the client wrote it.
+    pub timestamp: Timeval,
+    /// Valid with `V4L2_BUF_FLAG_TIMECODE`.
+    pub timecode: Timecode,
+    /// Flags of the client that travel with the frame.
+    pub flags: u32,
+    /// A key frame was asked for before this frame was queued.
+    pub force_key: bool,
+}
+
+/// Flags of an OUTPUT buffer that its CAPTURE buffer gets too.
+pub const COPIED_FLAGS: u32 = V4L2_BUF_FLAG_TIMECODE | V4L2_BUF_FLAG_TSTAMP_SRC_MASK;
+/// Flags of an OUTPUT buffer that come back with it.
+const OUTPUT_FLAGS: u32 =
+    COPIED_FLAGS | V4L2_BUF_FLAG_KEYFRAME | V4L2_BUF_FLAG_PFRAME | V4L2_BUF_FLAG_BFRAME;
+
+impl Payload {
+    /// Takes over what QBUF says of time: even of a prepared buffer.
+    pub fn stamp(&mut self, buffer: &Buffer) {
+        self.timestamp = buffer.timestamp;
+        self.flags = buffer.flags & OUTPUT_FLAGS;
+        if self.flags & V4L2_BUF_FLAG_TIMECODE != 0 {
+            self.timecode = buffer.timecode;
+        }
+    }
+
+    /// Gives it back.
+    pub fn restore_stamp(&self, buffer: &mut Buffer) {
+        buffer.timestamp = self.timestamp;
+        buffer.flags |= self.flags;
+        if self.flags & V4L2_BUF_FLAG_TIMECODE != 0 {
+            buffer.timecode = self.timecode;
+        }
+    }
+
+    /// What DQBUF of an OUTPUT buffer gives back.
+    pub fn restore(&self, buffer: &mut Buffer, planes: &mut [Plane]) {
+        self.restore_stamp(buffer);
+        for (plane, (bytesused, data_offset)) in planes.iter_mut().zip(&self.planes) {
+            plane.bytesused = *bytesused;
+            plane.data_offset = *data_offset;
+        }
+    }
+}
+
+/// A buffer.
+#[derive(Debug)]
+pub struct Slot {
+    /// Planes.
+    pub planes: Vec<SlotPlane>,
+    /// Whose it is.
+    pub state: State,
+    /// What it carries, unless it is the client's.
+    pub payload: Payload,
+}
+
+impl Slot {
+    /// A buffer that belongs to the client.
+    pub fn new(planes: Vec<SlotPlane>) -> Self {
+        Self {
+            planes,
+            state: State::Dequeued,
+            payload: Payload::default(),
+        }
+    }
+
+    /// What the buffer carries when a client queues it like this. `sizes` are the bytes that a frame takes in each
+    /// plane.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when that makes no sense.
+    pub fn payload(
+        &self,
+        output: bool,
+        buffer: &Buffer,
+        planes: &[Plane],
+        sizes: &[u32],
+    ) -> Result<Payload, Errno> {
+        if !output {
+            return Ok(Payload {
+                planes: vec![(0, 0); self.planes.len()],
+                ..Payload::default()
+            });
+        }
+        if !matches!(buffer.field, FIELD_ANY | FIELD_NONE) {
+            return Err(Errno::EINVAL);
+        }
+        let mut settled = Vec::with_capacity(self.planes.len());
+        for (at, (own, plane)) in self.planes.iter().zip(planes).enumerate() {
+            let length = own.memory.len() as u64;
+            let bytesused = match plane.bytesused {
+                0 => length,
+                bytes => bytes.into(),
+            };
+            let offset = u64::from(plane.data_offset);
+            let size = sizes.get(at).copied().unwrap_or(0);
+            // The last one: a frame that starts so late would reach over the end of the plane.
+            if bytesused > length
+                || (offset > 0 && offset >= bytesused)
+                || offset + u64::from(size) > length
+            {
+                return Err(Errno::EINVAL);
+            }
+            settled.push((bytesused as u32, plane.data_offset));
+        }
+        Ok(Payload {
+            planes: settled,
+            field: FIELD_NONE,
+            ..Payload::default()
+        })
+    }
+}

@@ -1,0 +1,493 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+//! The ioctls of one open file: which queue they mean, and when they are refused with `EBUSY`.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nix::errno::Errno;
+use protocol::wire::sg::Uuid;
+use protocol::wire::v4l2::{
+    Control, CreateBuffers, EncoderCmd, EventSubscription, ExportBuffer, FmtDesc, Format, Fract,
+    FrmIvalEnum, FrmSizeEnum, QueryCtrl, QueryExtCtrl, QueryMenu, RemoveBuffers, RequestBuffers,
+    Selection, StreamParm,
+};
+
+use super::catalogue::{Chosen, Codec};
+use super::controls::Info;
+use super::core::Core;
+use super::drain::Command;
+use super::format::{self, Formats};
+use super::pipeline::Setup;
+use super::pixel::{self, PixelFormat};
+use super::queue::Queue;
+use super::settings::Settings;
+use super::uapi::*;
+use super::worker::{Shared, Worker};
+use crate::device::{self, BufferArgs, ControlArgs, ControlOp, Result};
+use crate::events::Events;
+use crate::memory::HostBuffer;
+
+/// Number of sessions that are open, given back on drop.
+#[derive(Debug)]
+pub struct Open(Arc<Mutex<usize>>);
+
+impl Open {
+    /// Counts one more, up to `max`.
+    ///
+    /// # Errors
+    ///
+    /// `EMFILE` when there are that many.
+    pub fn new(count: &Arc<Mutex<usize>>, max: usize) -> Result<Self> {
+        let mut open = count.lock().unwrap_or_else(PoisonError::into_inner);
+        if *open >= max {
+            tracing::warn!("{max} sessions are open: no more (option sessions=N)");
+            return Err(Errno::EMFILE);
+        }
+        *open += 1;
+        Ok(Self(Arc::clone(count)))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+    }
+}
+
+/// One open file.
+#[derive(Debug)]
+pub struct Session {
+    shared: Arc<Shared>,
+    chosen: Arc<[Chosen]>,
+    /// Runs while both queues stream.
+    worker: Option<Worker>,
+    span: tracing::Span,
+    _open: Open,
+}
+
+impl Session {
+    /// A session with everything at its defaults.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` without a codec.
+    pub fn new(
+        id: u32,
+        chosen: Arc<[Chosen]>,
+        settings: Arc<Settings>,
+        events: Events,
+        open: Open,
+    ) -> Result<Self> {
+        let codecs: Vec<Codec> = chosen.iter().map(|chosen| chosen.codec).collect();
+        Ok(Self {
+            shared: Shared::new(Core::new(codecs)?, events, settings),
+            chosen,
+            worker: None,
+            span: tracing::info_span!("encoder", session = id),
+            _open: open,
+        })
+    }
+
+    fn start(&mut self) -> Result {
+        let setup = {
+            let core = self.shared.lock();
+            if !core.streaming() {
+                return Ok(());
+            }
+            let codec = core.formats.coded.codec;
+            Setup {
+                chosen: self
+                    .chosen
+                    .iter()
+                    .find(|chosen| chosen.codec == codec)
+                    .cloned()
+                    .ok_or(Errno::ENODEV)?,
+                raw: core.formats.raw.clone(),
+                crop: core.formats.crop,
+            }
+        };
+        let _entered = self.span.clone().entered();
+        self.worker = Some(Worker::start(&self.shared, setup)?);
+        Ok(())
+    }
+
+    /// After a call gave the encoder something to do.
+    fn go_on(&self) {
+        if self.worker.is_some() {
+            self.shared.wake();
+        } else {
+            self.shared.pump();
+        }
+    }
+
+    /// After a control was set.
+    fn control_set(core: &mut Core, info: &Info, events: &Events) {
+        if info.id == V4L2_CID_MPEG_VIDEO_FORCE_KEY_FRAME {
+            core.force_key = true;
+        } else {
+            core.changed = true;
+        }
+        core.subscriptions.control_set(info, &core.controls, events);
+    }
+}
+
+/// The queue of type `buf_type`, and the bytes that a buffer of it takes in each plane.
+fn queue(core: &mut Core, buf_type: u32) -> Result<(&mut Queue, Vec<u32>)> {
+    match buf_type {
+        OUTPUT => Ok((&mut core.output, core.formats.raw.sizes())),
+        CAPTURE => Ok((&mut core.capture, vec![core.formats.coded.sizeimage])),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// The format of a queue that is nearest to `format`, and what is to be stored of it.
+enum Nearest {
+    Raw(format::RawFormat),
+    Coded(format::CodedFormat),
+}
+
+fn nearest(formats: &Formats, format: &mut Format) -> Result<Nearest> {
+    let pix = format.pix_mp();
+    let (nearest, pix) = match format.type_ {
+        OUTPUT => {
+            let raw = formats.try_raw(&pix);
+            let pix = formats.raw_pix(&raw);
+            (Nearest::Raw(raw), pix)
+        }
+        CAPTURE => {
+            let coded = formats.try_coded(&pix);
+            (Nearest::Coded(coded), formats.coded_pix(&coded))
+        }
+        _ => return Err(Errno::EINVAL),
+    };
+    format.set_pix_mp(&pix);
+    Ok(nearest)
+}
+
+impl device::Session for Session {
+    fn enum_fmt(&mut self, desc: &mut FmtDesc) -> Result {
+        let core = self.shared.lock();
+        let at = desc.index as usize;
+        let (pixelformat, description, flags) = match desc.type_ {
+            OUTPUT => pixel::FORMATS
+                .get(at)
+                .map(|format| (format.fourcc, format.description, 0)),
+            CAPTURE => core.formats.codecs.get(at).map(|codec| {
+                let row = codec.row();
+                (row.fourcc, row.description, V4L2_FMT_FLAG_COMPRESSED)
+            }),
+            _ => None,
+        }
+        .ok_or(Errno::EINVAL)?;
+        *desc = FmtDesc {
+            index: desc.index,
+            type_: desc.type_,
+            flags,
+            description: text(description),
+            pixelformat,
+            ..Default::default()
+        };
+        Ok(())
+    }
+
+    fn g_fmt(&mut self, format: &mut Format) -> Result {
+        let core = self.shared.lock();
+        let formats = &core.formats;
+        let pix = match format.type_ {
+            OUTPUT => formats.raw_pix(&formats.raw),
+            CAPTURE => formats.coded_pix(&formats.coded),
+            _ => return Err(Errno::EINVAL),
+        };
+        format.set_pix_mp(&pix);
+        Ok(())
+    }
+
+    fn try_fmt(&mut self, format: &mut Format) -> Result {
+        nearest(&self.shared.lock().formats, format).map(|_| ())
+    }
+
+    fn s_fmt(&mut self, format: &mut Format) -> Result {
+        let mut core = self.shared.lock();
+        match nearest(&core.formats, format)? {
+            Nearest::Raw(raw) => {
+                // The same again is no change: clients do that with buffers allocated.
+                if core.output.count() > 0 && raw != core.formats.raw {
+                    return Err(Errno::EBUSY);
+                }
+                if core.output.count() == 0 {
+                    core.formats.set_raw(raw);
+                }
+            }
+            Nearest::Coded(coded) => {
+                let allocated = core.output.count() > 0 || core.capture.count() > 0;
+                if allocated && coded.codec != core.formats.coded.codec
+                    || core.capture.count() > 0 && coded != core.formats.coded
+                {
+                    return Err(Errno::EBUSY);
+                }
+                core.formats.coded = coded;
+            }
+        }
+        Ok(())
+    }
+
+    fn enum_framesizes(&mut self, size: &mut FrmSizeEnum) -> Result {
+        let known = PixelFormat::find(size.pixel_format).is_some()
+            || self
+                .chosen
+                .iter()
+                .any(|chosen| chosen.codec.fourcc() == size.pixel_format);
+        if !known || size.index != 0 {
+            return Err(Errno::EINVAL);
+        }
+        *size = FrmSizeEnum {
+            index: 0,
+            pixel_format: size.pixel_format,
+            type_: FRMSIZE_TYPE_STEPWISE,
+            stepwise: [
+                format::MIN_SIZE,
+                format::MAX_WIDTH,
+                format::STEP,
+                format::MIN_SIZE,
+                format::MAX_HEIGHT,
+                format::STEP,
+            ],
+            reserved: [0; 2],
+        };
+        Ok(())
+    }
+
+    fn enum_frameintervals(&mut self, interval: &mut FrmIvalEnum) -> Result {
+        let fits = |value: u32, max: u32| {
+            (format::MIN_SIZE..=max).contains(&value) && value.is_multiple_of(format::STEP)
+        };
+        // Raw formats only: coded frames have no interval of their own.
+        if PixelFormat::find(interval.pixel_format).is_none()
+            || interval.index != 0
+            || !fits(interval.width, format::MAX_WIDTH)
+            || !fits(interval.height, format::MAX_HEIGHT)
+        {
+            return Err(Errno::EINVAL);
+        }
+        interval.type_ = FRMIVAL_TYPE_CONTINUOUS;
+        interval.stepwise = [
+            format::MIN_INTERVAL,
+            format::MAX_INTERVAL,
+            Fract {
+                numerator: 1,
+                denominator: 1,
+            },
+        ];
+        interval.reserved = [0; 2];
+        Ok(())
+    }
+
+    fn g_parm(&mut self, parm: &mut StreamParm) -> Result {
+        self.shared.lock().formats.parm(parm)
+    }
+
+    fn s_parm(&mut self, parm: &mut StreamParm) -> Result {
+        let mut core = self.shared.lock();
+        if parm.type_ != OUTPUT {
+            return Err(Errno::EINVAL);
+        }
+        core.formats.interval = Formats::nearest_interval(parm.timeperframe);
+        core.changed = true;
+        core.formats.parm(parm)
+    }
+
+    fn g_selection(&mut self, selection: &mut Selection) -> Result {
+        selection.reserved = [0; 9];
+        self.shared.lock().formats.selection(selection)
+    }
+
+    fn s_selection(&mut self, selection: &mut Selection) -> Result {
+        let mut core = self.shared.lock();
+        let crop = core.formats.try_crop(selection)?;
+        // The size of a running stream is fixed; the same again is no change.
+        if core.output.streaming && crop != core.formats.crop {
+            return Err(Errno::EBUSY);
+        }
+        core.formats.crop = crop;
+        selection.r = crop;
+        selection.reserved = [0; 9];
+        Ok(())
+    }
+
+    fn reqbufs(&mut self, request: &mut RequestBuffers) -> Result {
+        let mut core = self.shared.lock();
+        let (queue, sizes) = queue(&mut core, request.type_)?;
+        let answer = queue.reqbufs(request, &sizes);
+        if answer.is_ok() {
+            self.shared.events.purge(request.type_);
+        }
+        answer
+    }
+
+    fn create_bufs(&mut self, create: &mut CreateBuffers) -> Result {
+        let mut core = self.shared.lock();
+        let (queue, sizes) = queue(&mut core, create.format.type_)?;
+        // Coded buffers of any size do: what does not fit carries an error.
+        let least = if queue.is_output() {
+            sizes
+        } else {
+            vec![sizes.first().map_or(1, |size| *size)]
+        };
+        queue.create_bufs(create, &least)
+    }
+
+    fn remove_bufs(&mut self, remove: &mut RemoveBuffers) -> Result {
+        let mut core = self.shared.lock();
+        queue(&mut core, remove.type_)?.0.remove_bufs(remove)
+    }
+
+    fn querybuf(&mut self, args: BufferArgs<'_>) -> Result {
+        let mut core = self.shared.lock();
+        queue(&mut core, args.buffer.type_)?.0.querybuf(args)
+    }
+
+    fn prepare_buf(&mut self, args: BufferArgs<'_>) -> Result {
+        let mut core = self.shared.lock();
+        let (queue, sizes) = queue(&mut core, args.buffer.type_)?;
+        queue.prepare_buf(args, &sizes)
+    }
+
+    fn qbuf(&mut self, args: BufferArgs<'_>) -> Result {
+        {
+            let mut core = self.shared.lock();
+            let output = args.buffer.type_ == OUTPUT;
+            let force_key = output && core.force_key;
+            let (queue, sizes) = queue(&mut core, args.buffer.type_)?;
+            queue.qbuf(args, &sizes, force_key)?;
+            if output {
+                core.force_key = false;
+            }
+        }
+        self.go_on();
+        Ok(())
+    }
+
+    fn expbuf(&mut self, _: &mut ExportBuffer, _: &mut Uuid) -> Result {
+        // Not EINVAL, which makes GStreamer choose DMABUF and fail.
+        Err(Errno::ENOTTY)
+    }
+
+    fn streamon(&mut self, buf_type: u32) -> Result {
+        {
+            let mut core = self.shared.lock();
+            let queue = queue(&mut core, buf_type)?.0;
+            if queue.streaming {
+                return Ok(());
+            }
+            queue.streamon()?;
+        }
+        let started = self.start();
+        if started.is_err() {
+            let mut core = self.shared.lock();
+            queue(&mut core, buf_type)?.0.streaming = false;
+        }
+        self.go_on();
+        started
+    }
+
+    fn streamoff(&mut self, buf_type: u32) -> Result {
+        if !matches!(buf_type, OUTPUT | CAPTURE) {
+            return Err(Errno::EINVAL);
+        }
+        // From here on the encoder returns no buffer of this queue.
+        queue(&mut self.shared.lock(), buf_type)?.0.epoch += 1;
+        // The next STREAMON starts a new one: headers and an IDR.
+        self.worker = None;
+        {
+            let mut core = self.shared.lock();
+            if buf_type == OUTPUT {
+                core.output_off();
+            } else {
+                core.capture_off();
+            }
+        }
+        self.shared.events.purge(buf_type);
+        self.shared.pump();
+        Ok(())
+    }
+
+    fn encoder_cmd(&mut self, cmd: &mut EncoderCmd) -> Result {
+        let command = Command::of(cmd)?;
+        {
+            let mut core = self.shared.lock();
+            let (streaming, queued) = (core.streaming(), core.output.queued());
+            core.drain.run(command, streaming, queued)?;
+        }
+        self.go_on();
+        Ok(())
+    }
+
+    fn try_encoder_cmd(&mut self, cmd: &mut EncoderCmd) -> Result {
+        Command::of(cmd).map(|_| ())
+    }
+
+    fn subscribe_event(&mut self, subscription: &EventSubscription) -> Result {
+        let mut core = self.shared.lock();
+        let Core {
+            subscriptions,
+            controls,
+            ..
+        } = &mut *core;
+        subscriptions.subscribe(subscription, controls, &self.shared.events)
+    }
+
+    fn unsubscribe_event(&mut self, subscription: &EventSubscription) -> Result {
+        self.shared.lock().subscriptions.unsubscribe(subscription);
+        Ok(())
+    }
+
+    fn queryctrl(&mut self, query: &mut QueryCtrl) -> Result {
+        self.shared.lock().controls.query(query)
+    }
+
+    fn query_ext_ctrl(&mut self, query: &mut QueryExtCtrl) -> Result {
+        self.shared.lock().controls.query_ext(query)
+    }
+
+    fn querymenu(&mut self, menu: &mut QueryMenu) -> Result {
+        self.shared.lock().controls.query_menu(menu)
+    }
+
+    fn g_ctrl(&mut self, control: &mut Control) -> Result {
+        self.shared.lock().controls.get(control)
+    }
+
+    fn s_ctrl(&mut self, control: &mut Control) -> Result {
+        let mut core = self.shared.lock();
+        let info = core.controls.set(control)?;
+        Self::control_set(&mut core, info, &self.shared.events);
+        Ok(())
+    }
+
+    fn ext_ctrls(&mut self, op: ControlOp, args: ControlArgs<'_>) -> Result {
+        let mut core = self.shared.lock();
+        for info in core.controls.ext(op, args.header, args.controls)? {
+            Self::control_set(&mut core, info, &self.shared.events);
+        }
+        Ok(())
+    }
+
+    fn mmap(&mut self, offset: u32) -> Result<Arc<HostBuffer>> {
+        let core = self.shared.lock();
+        core.output
+            .memory(offset)
+            .or_else(|| core.capture.memory(offset))
+            .ok_or(Errno::EINVAL)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.worker = None;
+        let core = self.shared.lock();
+        let interval = core.formats.interval;
+        let _entered = self.span.enter();
+        core.stats
+            .log(f64::from(interval.numerator) / f64::from(interval.denominator.max(1)));
+    }
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+//! What an operator sets once for the encoder device.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::catalogue::Codec;
+
+/// Options of the encoder device; the same for all of its sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Elements that stand in for those of the catalogue.
+    pub elements: BTreeMap<Codec, String>,
+    /// Take the element of the highest rank instead of the first of the catalogue.
+    pub by_rank: bool,
+    /// Threads of a software encoder, per session. With more than one x264 cuts frames into slices.
+    pub threads: u32,
+    /// `speed-preset` of x264enc and x265enc.
+    pub preset: String,
+    /// Name of the device, as VIDIOC_QUERYCAP tells.
+    pub card: String,
+    /// Sessions that may be open at once.
+    pub max_sessions: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            elements: BTreeMap::new(),
+            by_rank: false,
+            threads: 1,
+            preset: "superfast".to_owned(),
+            card: "virtio-v4l2 encoder".to_owned(),
+            max_sessions: 256,
+        }
+    }
+}
+
+/// The presets of x264 and x265.
+const PRESETS: &[&str] = &[
+    "ultrafast",
+    "superfast",
+    "veryfast",
+    "faster",
+    "fast",
+    "medium",
+    "slow",
+    "slower",
+    "veryslow",
+];
+
+impl Settings {
+    /// Takes one `CODEC=ELEMENT` of `--encoder`, like `h264`, `vah264enc`.
+    ///
+    /// # Errors
+    ///
+    /// There is no such codec.
+    pub fn element(&mut self, codec: &str, element: &str) -> Result<()> {
+        let codec = codec.parse().context("--encoder")?;
+        self.elements.insert(codec, element.to_owned());
+        Ok(())
+    }
+
+    /// Takes one `key=value` of `--device encoder,key=value`: `preset`, `threads`, `rank`, `card`, `sessions`.
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong with the key or the value.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        match key {
+            "preset" => {
+                ensure!(
+                    PRESETS.contains(&value),
+                    "preset={value}: known are {}",
+                    PRESETS.join(", ")
+                );
+                self.preset = value.to_owned();
+            }
+            "threads" => {
+                let threads = number(key, value)?;
+                ensure!((1..=64).contains(&threads), "threads={value}: 1 to 64");
+                self.threads = threads;
+            }
+            "rank" => {
+                self.by_rank = bool::from_str(value)
+                    .with_context(|| format!("rank={value}: true or false"))?;
+            }
+            "card" => {
+                ensure!(
+                    !value.is_empty() && value.len() <= 31,
+                    "card={value}: 1 to 31 bytes"
+                );
+                self.card = value.to_owned();
+            }
+            "sessions" => {
+                let sessions: u32 = number(key, value)?;
+                ensure!(sessions > 0, "sessions={value}: at least 1");
+                self.max_sessions = sessions as usize;
+            }
+            _ => bail!(
+                "device encoder has no option {key:?}; it has preset, threads, rank, card, sessions"
+            ),
+        }
+        Ok(())
+    }
+}
+
+fn number(key: &str, value: &str) -> Result<u32> {
+    value
+        .parse()
+        .with_context(|| format!("{key}={value}: not a number"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_read_or_refused_by_name() {
+        let mut settings = Settings::default();
+        settings
+            .parse_elements("h264=openh264enc,vp8=vp8enc")
+            .unwrap();
+        assert_eq!(settings.elements[&Codec::H264], "openh264enc");
+        assert_eq!(settings.elements[&Codec::Vp8], "vp8enc");
+        assert!(settings.element("h999", "x").is_err());
+        settings.set("preset", "veryfast").unwrap();
+        settings.set("threads", "2").unwrap();
+        settings.set("rank", "true").unwrap();
+        assert_eq!((settings.threads, settings.by_rank), (2, true));
+        for (key, value) in [
+            ("preset", "warp"),
+            ("threads", "0"),
+            ("threads", "x"),
+            ("rank", "1"),
+            ("card", ""),
+            ("sessions", "0"),
+            ("speed", "9"),
+        ] {
+            assert!(settings.set(key, value).is_err(), "{key}={value}");
+        }
+    }
+}

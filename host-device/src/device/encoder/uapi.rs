@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+//! Constants of `linux/videodev2.h` and `linux/v4l2-controls.h`: what v4l2r generates, and the few that it does not
+//! have (function-like macros, and values newer than the headers that v4l2r is built with).
+
+pub use protocol::wire::v4l2::{
+    BUF_TYPE_VIDEO_CAPTURE_MPLANE as CAPTURE, BUF_TYPE_VIDEO_OUTPUT_MPLANE as OUTPUT, MEMORY_MMAP,
+};
+pub use v4l2r::bindings::*;
+
+/// `V4L2_BUF_TYPE_VIDEO_OUTPUT`: selections name a queue by its single-planar type.
+pub const OUTPUT_SINGLE: u32 = 2;
+/// `V4L2_FIELD_ANY`.
+pub const FIELD_ANY: u32 = 0;
+/// `V4L2_FIELD_NONE`.
+pub const FIELD_NONE: u32 = 1;
+/// `V4L2_COLORSPACE_REC709`.
+pub const COLORSPACE_REC709: u32 = 3;
+/// `V4L2_FRMSIZE_TYPE_STEPWISE`.
+pub const FRMSIZE_TYPE_STEPWISE: u32 = 3;
+/// `V4L2_FRMIVAL_TYPE_CONTINUOUS`.
+pub const FRMIVAL_TYPE_CONTINUOUS: u32 = 2;
+/// `V4L2_CTRL_WHICH_MIN_VAL`.
+pub const CTRL_WHICH_MIN_VAL: u32 = 0x0f02_0000;
+/// `V4L2_CTRL_WHICH_MAX_VAL`.
+pub const CTRL_WHICH_MAX_VAL: u32 = 0x0f03_0000;
+
+/// `v4l2_fourcc()`.
+pub const fn fourcc(name: &[u8; 4]) -> u32 {
+    u32::from_le_bytes(*name)
+}
+
+/// A fixed, NUL-terminated field of a structure, as `strscpy()` fills it.
+pub fn text<const N: usize>(name: &str) -> [u8; N] {
+    let mut field = [0; N];
+    for (to, from) in field
+        .iter_mut()
+        .take(N.saturating_sub(1))
+        .zip(name.as_bytes())
+    {
+        *to = *from;
+    }
+    field
+}

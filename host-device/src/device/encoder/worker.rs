@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+//! The encoder thread of a session: it runs while both queues stream, one frame at a time.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use nix::errno::Errno;
+
+use super::core::{Action, Core, Job};
+use super::params::Params;
+use super::pipeline::{Pipeline, Setup, wrap};
+use super::resolve;
+use super::settings::Settings;
+use crate::events::Events;
+
+/// Encoders that fail one after the other before the session is given up.
+const MAX_FAILURES: u32 = 3;
+
+/// What the calls of a session, its encoder thread and GStreamer's threads share.
+#[derive(Debug)]
+pub struct Shared {
+    core: Mutex<Core>,
+    wake: Condvar,
+    /// The way to the guest.
+    pub events: Events,
+    /// Options of the device.
+    pub settings: Arc<Settings>,
+}
+
+/// An OUTPUT buffer that the encoder holds; dropped, it goes back to the client.
+struct Held {
+    shared: Arc<Shared>,
+    index: u32,
+    epoch: u64,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut core = self.shared.lock();
+        if let Some((buffer, planes)) = core.released(self.index, self.epoch) {
+            self.shared.events.dqbuf(buffer, &planes);
+        }
+    }
+}
+
+impl Shared {
+    /// Shares the state of a session.
+    pub fn new(core: Core, events: Events, settings: Arc<Settings>) -> Arc<Self> {
+        Arc::new(Self {
+            core: Mutex::new(core),
+            wake: Condvar::new(),
+            events,
+            settings,
+        })
+    }
+
+    /// The state. Held for moments only: never while something is encoded, copied or waited for.
+    pub fn lock(&self) -> MutexGuard<'_, Core> {
+        // Nothing panics between two steps that belong together.
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something came in that the encoder thread may act on.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Does what needs no encoder: coded frames that are left go out, a drain ends.
+    pub fn pump(&self) {
+        loop {
+            let action = self.lock().next(false, &self.events);
+            match action {
+                Some(Action::Deliver(delivery)) => {
+                    let (bytes, whole) = delivery.copy();
+                    self.lock().delivered(&delivery, bytes, whole, &self.events);
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// What the encoder is to do now.
+    pub fn params(&self, core: &Core, running: Option<(u32, u32)>) -> Params {
+        resolve::params(&core.controls, &core.formats, &self.settings, running)
+    }
+}
+
+/// The encoder thread.
+#[derive(Debug)]
+pub struct Worker {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    /// Starts an encoder and its thread.
+    ///
+    /// # Errors
+    ///
+    /// The encoder does not start: the log says why.
+    pub fn start(shared: &Arc<Shared>, setup: Setup) -> Result<Self, Errno> {
+        let params = {
+            let mut core = shared.lock();
+            core.stop = false;
+            core.changed = false;
+            shared.params(&core, None)
+        };
+        let pipeline = make(shared, setup.clone(), params.clone()).ok_or(Errno::EIO)?;
+        let mut run = Run {
+            shared: Arc::clone(shared),
+            setup,
+            params,
+            pipeline: Some(pipeline),
+            failures: 0,
+        };
+        let span = tracing::Span::current();
+        let thread = std::thread::Builder::new()
+            .name("encode".to_owned())
+            .spawn(move || span.in_scope(|| run.run()))
+            .map_err(|error| {
+                tracing::error!("cannot start a thread: {error}");
+                Errno::EAGAIN
+            })?;
+        Ok(Self {
+            shared: Arc::clone(shared),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Worker {
+    /// Ends the thread and the encoder: all raw frames are let go of.
+    fn drop(&mut self) {
+        self.shared.lock().stop = true;
+        self.shared.wake.notify_all();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the encoder thread panicked");
+        }
+    }
+}
+
+fn make(shared: &Arc<Shared>, setup: Setup, params: Params) -> Option<Pipeline> {
+    let coded = Arc::downgrade(shared);
+    let made = Pipeline::new(setup, params, move |frame| {
+        if let Some(shared) = coded.upgrade() {
+            shared.lock().came_out(frame);
+            shared.wake();
+        }
+    });
+    made.inspect_err(|error| tracing::error!("cannot start the encoder: {error:#}"))
+        .ok()
+}
+
+/// What the thread works on.
+struct Run {
+    shared: Arc<Shared>,
+    setup: Setup,
+    params: Params,
+    /// `None` after it gave out its last frame or failed: the next frame starts a new one.
+    pipeline: Option<Pipeline>,
+    failures: u32,
+}
+
+impl Run {
+    fn run(&mut self) {
+        while let Some((action, params)) = self.wait() {
+            match action {
+                Action::Deliver(delivery) => {
+                    let (bytes, whole) = delivery.copy();
+                    self.shared
+                        .lock()
+                        .delivered(&delivery, bytes, whole, &self.shared.events);
+                }
+                Action::Encode(job) => {
+                    if let Some(params) = params {
+                        self.change(params);
+                    }
+                    self.encode(job);
+                    if self.failures >= MAX_FAILURES {
+                        tracing::error!("the encoder fails again and again: the session is lost");
+                        self.shared.events.error(Errno::EIO);
+                        return;
+                    }
+                }
+                Action::Flush => self.flush(),
+            }
+        }
+    }
+
+    /// Waits for something to do, with new parameters if there are any; `None` to end.
+    fn wait(&self) -> Option<(Action, Option<Params>)> {
+        let mut core = self.shared.lock();
+        loop {
+            if core.stop {
+                return None;
+            }
+            if let Some(action) = core.next(true, &self.shared.events) {
+                let changed =
+                    matches!(action, Action::Encode(_)) && std::mem::take(&mut core.changed);
+                let params =
+                    changed.then(|| self.shared.params(&core, Some(self.params.framerate)));
+                return Some((action, params));
+            }
+            core = self
+                .shared
+                .wake
+                .wait(core)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Takes over new parameters, as far as they may change while the encoder runs.
+    fn change(&mut self, params: Params) {
+        let longer = |old: u32, new: u32| new != old && (new == 0 || (old != 0 && new > old));
+        let outgrown = self
+            .pipeline
+            .as_ref()
+            .is_some_and(|pipeline| longer(pipeline.params().gop, params.gop));
+        self.params.gop = params.gop;
+        self.params.bitrate = params.bitrate;
+        self.params.constant = params.constant;
+        if outgrown {
+            // The encoder would go on with key frames at its old distance.
+            tracing::debug!("a longer group of pictures: the encoder starts anew");
+            self.flush();
+        } else if let Some(pipeline) = &mut self.pipeline {
+            pipeline.update(&params);
+        }
+    }
+
+    /// Has the encoder give out what it holds, and ends it.
+    fn flush(&mut self) {
+        if let Some(pipeline) = self.pipeline.take() {
+            pipeline.finish(&|| self.shared.lock().stop);
+        }
+        self.shared.lock().flushed();
+    }
+
+    fn encode(&mut self, job: Job) {
+        let held = Held {
+            shared: Arc::clone(&self.shared),
+            index: job.index,
+            epoch: job.epoch,
+        };
+        if self.pipeline.is_none() {
+            self.pipeline = make(&self.shared, self.setup.clone(), self.params.clone());
+        }
+        let Some(pipeline) = &mut self.pipeline else {
+            self.failures += 1;
+            self.shared.lock().refused(job.payload);
+            return;
+        };
+        let frame = match wrap(pipeline.setup(), &job.planes, held) {
+            Ok(frame) => frame,
+            Err(error) => {
+                tracing::error!("cannot wrap a frame: {error:#}");
+                self.shared.lock().refused(job.payload);
+                return;
+            }
+        };
+        let gop = self.params.gop;
+        let due = gop != 0 && gop != pipeline.params().gop && pipeline.since_key() >= gop;
+        let force_key = job.payload.force_key || due;
+        let pushed = pipeline.push(frame, force_key, |time| {
+            self.shared.lock().entered(time, job.payload);
+        });
+        match pushed {
+            Ok(()) => self.failures = 0,
+            Err(error) => {
+                tracing::error!("{error:#}");
+                self.failures += 1;
+                self.pipeline = None;
+                self.shared.lock().flushed();
+            }
+        }
+    }
+}
