@@ -2,8 +2,6 @@
 
 //! Validated settings.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context, bail, ensure};
 
 use crate::cli::Cli;
@@ -54,12 +52,12 @@ impl Limits {
 pub struct DeviceSpec {
     /// Settings `KEY=VALUE` of the device, in order.
     pub settings: Vec<(String, String)>,
-    /// GStreamer element by codec.
-    pub elements: BTreeMap<String, String>,
+    /// GStreamer element of each codec that has one named, in order.
+    pub elements: Vec<(String, String)>,
 }
 
 impl DeviceSpec {
-    /// Takes `--device` and `--encoder` apart. Keys and codecs are the device's to check.
+    /// Takes `--device` and `--encoder` apart. Keys, codecs and elements are the device's to check.
     ///
     /// # Errors
     ///
@@ -112,6 +110,9 @@ mod tests {
         for bad in ["decoder", "encoder,a", "encoder,=b", ""] {
             assert!(DeviceSpec::new(&cli(&["--device", bad])).is_err(), "{bad}");
         }
+        let spec = DeviceSpec::new(&cli(&["--encoder", "h264=a,hevc=b"])).unwrap();
+        let expected = [("h264", "a"), ("hevc", "b")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        assert_eq!(spec.elements, expected);
         assert!(DeviceSpec::new(&cli(&["--encoder", "h264"])).is_err());
     }
 

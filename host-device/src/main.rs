@@ -31,11 +31,13 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     }
     startup::log(cli.log.as_deref())?;
     let limits = Limits::new(cli)?;
-    let device: Arc<dyn Device> = device::open(&DeviceSpec::new(cli)?)?;
+    let spec = DeviceSpec::new(cli)?;
+    // Before anything else opens files, so that the number is the one that we were started with.
     let endpoint = match (&cli.socket_path, cli.fd) {
         (Some(path), _) => Endpoint::bind(path)?,
         (None, fd) => Endpoint::inherit(fd.unwrap_or_default())?,
     };
+    let device: Arc<dyn Device> = device::open(&spec)?;
     startup::raise_file_limit();
 
     let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;

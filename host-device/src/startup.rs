@@ -31,7 +31,7 @@ pub fn log(filter: Option<&str>) -> anyhow::Result<()> {
     let quiet: Directive = "virtio_queue=off".parse().context("log filter")?;
     let filter = EnvFilter::builder()
         .parse(&directives)
-        .with_context(|| format!("--log: {directives:?} is no filter; try info or debug"))?
+        .map_err(|_| anyhow::anyhow!("--log: {directives:?} is no filter; try info or debug"))?
         .add_directive(quiet);
     tracing_subscriber::fmt()
         .with_env_filter(filter)
