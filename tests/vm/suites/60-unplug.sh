@@ -16,6 +16,9 @@ check "poll says that something is wrong" grep -qE '^poll 1 revents' /tmp/held
 check "a further ioctl says ENODEV" grep -q '^G_FMT ENODEV' /tmp/held
 wait
 check "/dev/video0 is gone" within 10 sh -c '! test -e /dev/video0'
+touch /out/plug
+check "/dev/video0 is back after plugging in" within 20 test -c /dev/video0
+client drains
 check "rmmod after unplug" within 5 rmmod virtio_v4l2
 dmesg_clean "no kernel warning from insmod to rmmod"
 exit "$failed"
