@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The driver of Media Devices.
+//!
+//! It knows V4L2's ioctls by the table that it shares with the host ([`crate::wire::ioctl`]) and makes no assumption
+//! about what the device does with them. What it does by itself is what user space expects of any V4L2 driver and a
+//! round trip to the host cannot give: waiting for buffers and events, poll, and mapping buffers.
+//!
+//! # Locks
+//!
+//! From the outermost to the innermost:
+//!
+//! 1. a session's [`Gate`](session::Gate): held (by a sleeping task) while one ioctl that changes buffers or
+//!    streaming is under way, so that the driver's view of them changes in the order in which the host's does;
+//! 2. the event queue's lock: held while events are delivered;
+//! 3. the table of sessions ([`device::MediaDevice`]);
+//! 4. a session's buffers ([`buffers::Streams`]), and beside it the V4L2 core's lock of the node's file handles;
+//! 5. the lock of a waiting call ([`command`]) and the command queue's, which are leaves.
+//!
+//! 2 to 5 are spinlocks with interrupts off. DQBUF sleeps without the gate.
+
+#![deny(unsafe_code)]
+
+use crate::media::{self, Direction, Node};
+use crate::virtio::{self, DeviceId};
+use crate::wire;
+use crate::wire::config::Config;
+use kernel::device::{Bound, Core};
+use kernel::prelude::*;
+use kernel::sync::{new_mutex, Arc, Mutex};
+
+mod buffers;
+mod command;
+mod controls;
+mod device;
+mod event;
+mod ioctl;
+mod memory;
+mod session;
+
+use device::MediaDevice;
+use session::SessionNode;
+
+/// Virtio ID that stock QEMU can give the device; reserved for a video encoder that was never specified.
+const VIRTIO_ID_VIDEO_ENCODER: u32 = 30;
+
+crate::virtio_device_table!(
+    DEVICES,
+    [
+        (DeviceId::new(wire::VIRTIO_ID_MEDIA), ()),
+        (DeviceId::new(VIRTIO_ID_VIDEO_ENCODER), ()),
+    ]
+);
+
+/// The driver, as the bus knows it.
+pub(crate) struct VirtioV4l2;
+
+/// A device that is bound.
+#[pin_data]
+pub(crate) struct Data {
+    device: Arc<MediaDevice>,
+    #[pin]
+    node: Mutex<Option<media::Registration<SessionNode>>>,
+}
+
+impl virtio::Driver for VirtioV4l2 {
+    type Data = Data;
+    type Handler = MediaDevice;
+
+    const ID_TABLE: virtio::IdTable<()> = &DEVICES;
+
+    fn probe(
+        dev: &virtio::Device<Core<'_>>,
+        id: u32,
+    ) -> Result<impl PinInit<Self::Data, Error>> {
+        if id != wire::VIRTIO_ID_MEDIA && *crate::module_parameters::allow_id30.value() == 0 {
+            return Err(ENODEV);
+        }
+        let bound: &virtio::Device<Bound> = dev;
+        let config: Config = bound.config();
+        let node = node(&config)?;
+        let device = MediaDevice::new(bound, &config)?;
+        dev.find_queues(device.clone())?;
+        dev.ready();
+        device.fill_event_queue()?;
+
+        let registration = media::Registration::new(
+            bound.as_ref(),
+            &node,
+            &crate::THIS_MODULE,
+            device.clone(),
+        )?;
+        dev_info!(
+            dev,
+            "{} is video{}\n",
+            device.card(),
+            registration.number()
+        );
+        Ok(try_pin_init!(Data {
+            device,
+            node <- new_mutex!(Some(registration)),
+        }))
+    }
+
+    fn unbind(_dev: &virtio::Device<Core<'_>>, data: Pin<&Self::Data>) {
+        data.device.remove();
+        let registration = data.node.lock().take();
+        drop(registration);
+    }
+}
+
+/// Capabilities that are not the host's to promise: the driver has no `read(2)` and `write(2)`, and the node is
+/// no part of a media controller's graph.
+const NOT_OURS: u32 = cap::READWRITE | cap::ASYNCIO | cap::IO_MC | cap::DEVICE_CAPS | cap::EXT_PIX_FORMAT;
+
+/// `V4L2_CAP_*`.
+mod cap {
+    pub(super) const VIDEO_CAPTURE: u32 = 0x0000_0001;
+    pub(super) const VIDEO_OUTPUT: u32 = 0x0000_0002;
+    pub(super) const VIDEO_OVERLAY: u32 = 0x0000_0004;
+    pub(super) const VBI_CAPTURE: u32 = 0x0000_0010;
+    pub(super) const VBI_OUTPUT: u32 = 0x0000_0020;
+    pub(super) const SLICED_VBI_CAPTURE: u32 = 0x0000_0040;
+    pub(super) const SLICED_VBI_OUTPUT: u32 = 0x0000_0080;
+    pub(super) const VIDEO_OUTPUT_OVERLAY: u32 = 0x0000_0200;
+    pub(super) const VIDEO_CAPTURE_MPLANE: u32 = 0x0000_1000;
+    pub(super) const VIDEO_OUTPUT_MPLANE: u32 = 0x0000_2000;
+    pub(super) const VIDEO_M2M_MPLANE: u32 = 0x0000_4000;
+    pub(super) const VIDEO_M2M: u32 = 0x0000_8000;
+    pub(super) const MODULATOR: u32 = 0x0008_0000;
+    pub(super) const SDR_CAPTURE: u32 = 0x0010_0000;
+    pub(super) const EXT_PIX_FORMAT: u32 = 0x0020_0000;
+    pub(super) const SDR_OUTPUT: u32 = 0x0040_0000;
+    pub(super) const META_CAPTURE: u32 = 0x0080_0000;
+    pub(super) const READWRITE: u32 = 0x0100_0000;
+    pub(super) const ASYNCIO: u32 = 0x0200_0000;
+    pub(super) const META_OUTPUT: u32 = 0x0800_0000;
+    pub(super) const IO_MC: u32 = 0x2000_0000;
+    pub(super) const DEVICE_CAPS: u32 = 0x8000_0000;
+
+    pub(super) const ANY_M2M: u32 = VIDEO_M2M | VIDEO_M2M_MPLANE;
+    pub(super) const ANY_CAPTURE: u32 = VIDEO_CAPTURE
+        | VIDEO_CAPTURE_MPLANE
+        | VIDEO_OVERLAY
+        | VBI_CAPTURE
+        | SLICED_VBI_CAPTURE
+        | SDR_CAPTURE
+        | META_CAPTURE;
+    pub(super) const ANY_OUTPUT: u32 = VIDEO_OUTPUT
+        | VIDEO_OUTPUT_MPLANE
+        | VIDEO_OUTPUT_OVERLAY
+        | VBI_OUTPUT
+        | SLICED_VBI_OUTPUT
+        | SDR_OUTPUT
+        | META_OUTPUT
+        | MODULATOR;
+}
+
+/// What node the device's configuration asks for.
+///
+/// # Errors
+///
+/// `EINVAL`: no kind of node that the kernel has, or no capabilities.
+fn node(config: &Config) -> Result<Node> {
+    use wire::config::DeviceType;
+
+    let kind = match DeviceType::try_from(config.device_type) {
+        Ok(DeviceType::Subdev) | Err(_) => {
+            pr_err!("the device says it is a node of type {}\n", config.device_type);
+            return Err(EINVAL);
+        }
+        Ok(kind) => kind as u32,
+    };
+    let device_caps = config.device_caps & !NOT_OURS;
+    if device_caps == 0 {
+        pr_err!("the device has no capabilities\n");
+        return Err(EINVAL);
+    }
+    let captures = device_caps & cap::ANY_CAPTURE != 0;
+    let outputs = device_caps & cap::ANY_OUTPUT != 0;
+    let direction = match (captures, outputs) {
+        _ if device_caps & cap::ANY_M2M != 0 => Direction::M2m,
+        (true, true) => Direction::M2m,
+        (false, true) => Direction::Tx,
+        _ => Direction::Rx,
+    };
+    Ok(Node {
+        name: config.card,
+        kind,
+        direction,
+        device_caps,
+    })
+}

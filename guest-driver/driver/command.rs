@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Commands and their answers.
+//!
+//! A command is either *called*: somebody waits for the answer, or *posted*: nobody does. Either way the memory of
+//! command and answer belongs to the request on the queue. Who waits may give up, by a signal or after the time
+//! limit; then the answer, should it ever come, is looked at once more only to [undo](Undo) what the command did.
+
+use super::device::MediaDevice;
+use crate::virtio::sync::{new_irq_lock, Completion, IrqLock, Waited};
+use crate::virtio::{Completed, Request};
+use crate::wire::command::{
+    CmdClose, CmdMmap, CmdMunmap, CmdOpen, RespHeader, RespMmap, RespMunmap, RespOpen,
+};
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// A command of fixed size with an answer of fixed size.
+pub(super) trait Command: IntoBytes + Immutable {
+    /// The answer to it.
+    type Reply: FromBytes;
+}
+
+impl Command for CmdOpen {
+    type Reply = RespOpen;
+}
+
+impl Command for CmdMmap {
+    type Reply = RespMmap;
+}
+
+impl Command for CmdMunmap {
+    type Reply = RespMunmap;
+}
+
+/// A request on the command queue.
+pub(super) type CommandRequest = KBox<Request<Pending>>;
+
+/// What becomes of an answer.
+pub(super) enum Pending {
+    /// Somebody waits for it.
+    Called(Ticket, Lent),
+    /// Nobody does.
+    Posted,
+    /// The answer is here, and this is what the command had lent.
+    Returned(Lent),
+}
+
+/// Memory that the command refers to by address, so that the device may use it until it answers.
+pub(super) type Lent = KVec<KVVec<u8>>;
+
+/// What must be done when a command succeeds after its caller gave up. The request has been made beforehand, as
+/// there may be no memory then.
+pub(super) enum Undo {
+    /// Nothing.
+    No,
+    /// Close the session that OPEN opened.
+    Close(CommandRequest),
+    /// Unmap the buffer that MMAP mapped.
+    Munmap(CommandRequest),
+}
+
+/// A call between two parties: who waits, and the [`Ticket`] that travels with the request.
+#[pin_data]
+struct Call {
+    #[pin]
+    done: Completion,
+    #[pin]
+    state: IrqLock<State>,
+}
+
+struct State {
+    outcome: Option<Result<Completed<Pending>>>,
+    /// Whoever waited has given up.
+    abandoned: bool,
+    undo: Undo,
+}
+
+/// The request's end of a [`Call`]. Dropping it unfinished fails the call with `ENODEV`.
+pub(super) struct Ticket(Arc<Call>);
+
+impl Ticket {
+    /// The answer is here.
+    fn finish(self, device: &MediaDevice, completed: Completed<Pending>) {
+        let mut state = self.0.state.lock();
+        if !state.abandoned {
+            state.outcome = Some(Ok(completed));
+            return;
+        }
+        let undo = core::mem::replace(&mut state.undo, Undo::No);
+        drop(state);
+        undo.run(device, &completed);
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        if state.outcome.is_none() {
+            state.outcome = Some(Err(ENODEV));
+        }
+        drop(state);
+        self.0.done.complete();
+    }
+}
+
+impl Undo {
+    fn run(self, device: &MediaDevice, completed: &Completed<Pending>) {
+        let Ok(reply) = completed.reply() else { return };
+        match self {
+            Undo::No => {}
+            Undo::Close(mut request) => {
+                if let Ok(open) = parse::<RespOpen>(reply) {
+                    set_session(&mut request, open.session_id);
+                    device.post(request);
+                }
+            }
+            Undo::Munmap(mut request) => {
+                if let Ok(mmap) = parse::<RespMmap>(reply) {
+                    set_mapping(&mut request, mmap.driver_addr);
+                    device.post(request);
+                }
+            }
+        }
+    }
+}
+
+/// An answer of the device, checked for length and status.
+///
+/// # Errors
+///
+/// The device's error; `EIO` if the answer is too short or the error is none.
+pub(super) fn parse<R: FromBytes>(reply: &[u8]) -> Result<R> {
+    status(reply)?;
+    R::read_from_prefix(reply)
+        .map(|(reply, _)| reply)
+        .map_err(|_| EIO)
+}
+
+/// Largest error number that a device may answer with: that of the last one that user space knows.
+const MAX_ERRNO: u32 = 133;
+
+/// The status of an answer.
+///
+/// # Errors
+///
+/// As in [`parse`].
+pub(super) fn status(reply: &[u8]) -> Result {
+    let Ok((header, _)) = RespHeader::read_from_prefix(reply) else {
+        return Err(EIO);
+    };
+    match header.status {
+        0 => Ok(()),
+        errno @ 1..=MAX_ERRNO => Err(Error::from_errno(-(errno as i32))),
+        _ => Err(EIO),
+    }
+}
+
+/// A CLOSE command, for a session that [`set_session`] names.
+pub(super) fn close_request() -> Result<CommandRequest> {
+    posted(&CmdClose::new(0), 0)
+}
+
+/// Names the session of a CLOSE.
+pub(super) fn set_session(request: &mut CommandRequest, session_id: u32) {
+    overwrite(request, &CmdClose::new(session_id));
+}
+
+/// A MUNMAP command, for a mapping that [`set_mapping`] names.
+pub(super) fn munmap_request() -> Result<CommandRequest> {
+    posted(&CmdMunmap::new(0), size_of::<RespMunmap>())
+}
+
+/// Names the mapping of a MUNMAP.
+pub(super) fn set_mapping(request: &mut CommandRequest, driver_addr: u64) {
+    overwrite(request, &CmdMunmap::new(driver_addr));
+}
+
+fn posted<C: IntoBytes + Immutable>(command: &C, reply: usize) -> Result<CommandRequest> {
+    let mut bytes = KVVec::new();
+    bytes.extend_from_slice(command.as_bytes(), GFP_KERNEL)?;
+    Request::new(bytes, reply, Pending::Posted)
+}
+
+fn overwrite<C: IntoBytes + Immutable>(request: &mut CommandRequest, command: &C) {
+    for (to, from) in request.readable_mut().iter_mut().zip(command.as_bytes()) {
+        *to = *from;
+    }
+}
+
+impl MediaDevice {
+    /// Sends a command and waits for its answer.
+    ///
+    /// If the caller gives up, `undo` is done should the command succeed after all; otherwise it comes back.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::call`], and the device's.
+    pub(super) fn command<C: Command>(&self, command: &C, undo: Undo) -> Result<(C::Reply, Undo)> {
+        let mut bytes = KVVec::new();
+        bytes.extend_from_slice(command.as_bytes(), GFP_KERNEL)?;
+        let (completed, undo) = self.call(bytes, size_of::<C::Reply>(), Lent::new(), undo)?;
+        Ok((parse::<C::Reply>(completed.reply()?)?, undo))
+    }
+
+    /// Sends `bytes` and waits for an answer of at most `reply` bytes, until the task is killed or the time is
+    /// over. `lent` lives as long as the device may use it; it comes back with the answer ([`Pending::Returned`]).
+    ///
+    /// # Errors
+    ///
+    /// - `ENODEV`: the device is gone.
+    /// - `EIO`: the device has failed.
+    /// - `ETIMEDOUT`: the device did not answer in time, and counts as failed from now on.
+    /// - `EINTR`: the task is being killed.
+    /// - `ENOMEM`, and `E2BIG` if the command is too long for the queue.
+    pub(super) fn call(
+        &self,
+        bytes: KVVec<u8>,
+        reply: usize,
+        lent: Lent,
+        undo: Undo,
+    ) -> Result<(Completed<Pending>, Undo)> {
+        let call = Arc::pin_init(
+            pin_init!(Call {
+                done <- Completion::new(),
+                state <- new_irq_lock!(State { outcome: None, abandoned: false, undo }, "virtio_v4l2_call"),
+            }),
+            GFP_KERNEL,
+        )?;
+        let request = Request::new(bytes, reply, Pending::Called(Ticket(call.clone()), lent))?;
+        self.commands().submit(request)?;
+
+        let waited = call.done.wait(self.timeout());
+        if waited != Waited::Completed {
+            // What the device has not seen yet needs no answer.
+            let withdrawn = self
+                .commands()
+                .withdraw(|pending| matches!(pending, Pending::Called(ticket, _) if Arc::ptr_eq(&ticket.0, &call)));
+            let mut state = call.state.lock();
+            if withdrawn.is_some() || state.outcome.is_none() {
+                state.abandoned = true;
+                drop(state);
+                drop(withdrawn);
+                return Err(match waited {
+                    Waited::TimedOut => {
+                        self.went_silent();
+                        ETIMEDOUT
+                    }
+                    _ => EINTR,
+                });
+            }
+        }
+        let mut state = call.state.lock();
+        let undo = core::mem::replace(&mut state.undo, Undo::No);
+        let outcome = state.outcome.take();
+        drop(state);
+        Ok((outcome.unwrap_or(Err(EIO))?, undo))
+    }
+
+    /// Sends a command whose answer nobody waits for. May be called in interrupts.
+    pub(super) fn post(&self, request: CommandRequest) {
+        // If the device is gone there is nothing left to be told to it.
+        let _ = self.commands().submit(request);
+    }
+
+    /// The device has answered a command.
+    pub(super) fn answered(&self, mut completed: Completed<Pending>) {
+        match core::mem::replace(completed.context_mut(), Pending::Posted) {
+            Pending::Called(ticket, lent) => {
+                if !lent.is_empty() {
+                    // It goes back with the answer, to whoever reads it.
+                    *completed.context_mut() = Pending::Returned(lent);
+                }
+                ticket.finish(self, completed);
+            }
+            Pending::Posted | Pending::Returned(_) => {}
+        }
+    }
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Extended controls, whose values may stand in memory of their own.
+
+use super::command::Lent;
+use super::ioctl::{exchange, forward};
+use super::session::Session;
+use crate::media::ioctl::number;
+use crate::media::Request;
+use crate::virtio::request::physical_runs;
+use crate::wire::sg::SgEntry;
+use crate::wire::v4l2::{ExtControl, QueryExtCtrl};
+use kernel::prelude::*;
+use kernel::uaccess::{UserPtr, UserSlice};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// `V4L2_CTRL_FLAG_HAS_PAYLOAD`.
+const HAS_PAYLOAD: u32 = 0x0100;
+
+/// Most bytes that the controls of one ioctl may have besides their structures.
+const MAX_PAYLOADS: usize = 1 << 20;
+
+/// A control whose value stands elsewhere.
+struct Elsewhere {
+    /// Which of the controls.
+    index: usize,
+    /// Where the process has it.
+    user: usize,
+    /// How long it is.
+    size: usize,
+}
+
+/// Runs G/S/TRY_EXT_CTRLS.
+///
+/// # Errors
+///
+/// - `EFAULT`: a control's pointer is wrong.
+/// - `EINVAL`: the values are larger than any control.
+/// - the device's; as any command.
+pub(super) fn run(session: &Session, request: &mut Request<'_>) -> Result {
+    let count = <[ExtControl]>::ref_from_bytes(request.array)
+        .map_err(|_| EINVAL)?
+        .len();
+    let mut elsewhere = KVec::new();
+    let mut sizes = KVVec::new();
+    for index in 0..count {
+        let control = control(request.array, index)?;
+        sizes.push((control.size, control.value), GFP_KERNEL)?;
+        if control.size == 0 {
+            continue;
+        }
+        if has_payload(session, control.id)? {
+            elsewhere.push(
+                Elsewhere {
+                    index,
+                    user: control.value64() as usize,
+                    size: control.size as usize,
+                },
+                GFP_KERNEL,
+            )?;
+        } else {
+            // Only then does `size` mean anything; to the device it would announce memory.
+            control_mut(request.array, index)?.size = 0;
+        }
+    }
+    if elsewhere.is_empty() {
+        let result = forward(session, request);
+        for (index, (size, _)) in sizes.iter().enumerate() {
+            let control = control_mut(request.array, index)?;
+            if control.size == 0 {
+                control.size = *size;
+            }
+        }
+        return result;
+    }
+    with_memory(session, request, &elsewhere)
+}
+
+fn with_memory(session: &Session, request: &mut Request<'_>, elsewhere: &[Elsewhere]) -> Result {
+    let mut lent = Lent::new();
+    let mut entries = KVVec::new();
+    let mut total = 0usize;
+    for control in elsewhere {
+        total = total.saturating_add(control.size);
+        if total > MAX_PAYLOADS {
+            return Err(EINVAL);
+        }
+        let mut memory = KVVec::from_elem(0u8, control.size, GFP_KERNEL)?;
+        if request.number != number::G_EXT_CTRLS {
+            user(control).reader().read_slice(&mut memory)?;
+        }
+        physical_runs(&memory, |start, len| {
+            let entry = SgEntry::new(start, len);
+            Ok(entries.extend_from_slice(entry.as_bytes(), GFP_KERNEL)?)
+        })?;
+        // The pointer is the process's, and none of the device's business.
+        control_mut(request.array, control.index)?.value = [0; 2];
+        lent.push(memory, GFP_KERNEL)?;
+    }
+    let result = exchange(session, request, &entries, lent);
+    for control in elsewhere {
+        let size = control_mut(request.array, control.index)?;
+        size.set_value64(control.user as i64);
+    }
+    for (control, memory) in elsewhere.iter().zip(result?.iter()) {
+        user(control).writer().write_slice(memory)?;
+    }
+    Ok(())
+}
+
+fn user(control: &Elsewhere) -> UserSlice {
+    UserSlice::new(UserPtr::from_addr(control.user), control.size)
+}
+
+fn control(array: &[u8], index: usize) -> Result<ExtControl> {
+    let controls = <[ExtControl]>::ref_from_bytes(array).map_err(|_| EINVAL)?;
+    controls.get(index).copied().ok_or(EINVAL)
+}
+
+fn control_mut(array: &mut [u8], index: usize) -> Result<&mut ExtControl> {
+    let controls = <[ExtControl]>::mut_from_bytes(array).map_err(|_| EINVAL)?;
+    controls.get_mut(index).ok_or(EINVAL)
+}
+
+/// Whether the control's value stands in memory of its own.
+///
+/// User space must set `size` for such controls, but may have left anything there for others.
+fn has_payload(session: &Session, id: u32) -> Result<bool> {
+    let mut query = QueryExtCtrl {
+        id,
+        ..Default::default()
+    };
+    let result = forward(
+        session,
+        &mut Request {
+            number: number::QUERY_EXT_CTRL,
+            payload: query.as_mut_bytes(),
+            array: &mut [],
+            nonblocking: false,
+        },
+    );
+    match result {
+        Ok(()) => Ok(query.flags & HAS_PAYLOAD != 0),
+        // Not a control: the ioctl itself will say so.
+        Err(error) if error == EINVAL => Ok(false),
+        Err(error) => Err(error),
+    }
+}

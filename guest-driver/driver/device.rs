@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The device: its queues, its sessions, and whether it is alive.
+
+use super::command::Pending;
+use super::event;
+use super::session::{SessionHandle, SessionNode};
+use crate::media::Handle;
+use crate::virtio::sync::{new_irq_lock, IrqLock};
+use crate::virtio::{self, Attach, Request, ShmRegion, Virtqueue, STATUS_NEEDS_RESET};
+use crate::wire;
+use crate::wire::config::Config;
+use kernel::c_str;
+use kernel::device::Bound;
+use kernel::prelude::*;
+use kernel::rbtree::{RBTree, RBTreeNodeReservation};
+use kernel::sync::aref::ARef;
+use kernel::sync::atomic::{Atomic, Relaxed};
+use kernel::sync::Arc;
+
+/// At most this many buffers are left on the event queue. What comes faster than they are emptied is held back
+/// by the device.
+const MAX_EVENT_BUFFERS: usize = 64;
+
+/// How the device is.
+mod health {
+    /// It answers.
+    pub(super) const ALIVE: u32 = 0;
+    /// It left a command unanswered for too long. Any answer makes it alive again.
+    pub(super) const SILENT: u32 = 1;
+    /// It says itself that only a reset helps.
+    pub(super) const FAILED: u32 = 2;
+    /// It is being removed.
+    pub(super) const GONE: u32 = 3;
+}
+
+/// A Media Device.
+///
+/// It is shared by the bus (as the handler of its interrupts), the node, and every open file, and outlives the
+/// device itself if files stay open.
+#[pin_data]
+pub(crate) struct MediaDevice {
+    #[pin]
+    commands: Virtqueue<Pending>,
+    #[pin]
+    events: Virtqueue<()>,
+    /// Open sessions by ID. While an event is delivered the lock is held, so the session is not freed meanwhile.
+    #[pin]
+    sessions: IrqLock<RBTree<u32, SessionHandle>>,
+    health: Atomic<u32>,
+    config: Config,
+    bus_info: [u8; 32],
+    shm: Option<ShmRegion>,
+    dev: ARef<virtio::Device>,
+}
+
+impl MediaDevice {
+    /// A device without queues.
+    pub(super) fn new(dev: &virtio::Device<Bound>, config: &Config) -> Result<Arc<Self>> {
+        let shm = dev.shm_region(wire::SHM_REGION_MMAP);
+        let bus_info = dev.bus_info();
+        let config = *config;
+        Arc::pin_init(
+            pin_init!(Self {
+                commands <- Virtqueue::new(),
+                events <- Virtqueue::new(),
+                sessions <- new_irq_lock!(RBTree::new(), "virtio_v4l2_sessions"),
+                health: Atomic::new(health::ALIVE),
+                config,
+                bus_info,
+                shm,
+                dev: dev.into(),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Leaves buffers for events with the device.
+    pub(super) fn fill_event_queue(&self) -> Result {
+        for _ in 0..self.events.size().min(MAX_EVENT_BUFFERS) {
+            let request = Request::new(KVVec::new(), wire::event::MAX_EVENT_SIZE, ())?;
+            self.events.submit(request)?;
+        }
+        Ok(())
+    }
+
+    /// Name of the device, for people.
+    pub(super) fn card(&self) -> &str {
+        let end = self.config.card.iter().position(|byte| *byte == 0);
+        let name = &self.config.card[..end.unwrap_or(self.config.card.len())];
+        core::str::from_utf8(name).unwrap_or("a Media Device")
+    }
+
+    /// The configuration space.
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Where the device is, as QUERYCAP says it.
+    pub(super) fn bus_info(&self) -> &[u8; 32] {
+        &self.bus_info
+    }
+
+    /// Shared memory region 0, if the device has it.
+    pub(super) fn shm(&self) -> Option<ShmRegion> {
+        self.shm
+    }
+
+    /// The command queue.
+    pub(super) fn commands(&self) -> &Virtqueue<Pending> {
+        &self.commands
+    }
+
+    /// How long a command may take, in milliseconds; 0 is for ever.
+    pub(super) fn timeout(&self) -> u32 {
+        *crate::module_parameters::timeout_ms.value()
+    }
+
+    /// Whether commands may be sent.
+    ///
+    /// # Errors
+    ///
+    /// - `ENODEV`: the device is gone.
+    /// - `EIO`: the device has failed, or does not answer.
+    pub(super) fn check(&self) -> Result {
+        match self.health.load(Relaxed) {
+            health::ALIVE => Ok(()),
+            health::GONE => Err(ENODEV),
+            _ => Err(EIO),
+        }
+    }
+
+    /// As [`Self::check`], for OPEN, which may try whether a silent device answers again.
+    pub(super) fn check_open(&self) -> Result {
+        match self.health.load(Relaxed) {
+            health::SILENT => Ok(()),
+            _ => self.check(),
+        }
+    }
+
+    /// A command was not answered in time.
+    pub(super) fn went_silent(&self) {
+        if self.change_health(health::ALIVE, health::SILENT) {
+            dev_err!(
+                self.dev,
+                "the device did not answer within {} ms; is its daemon running?\n",
+                self.timeout()
+            );
+            self.wake_all();
+        }
+    }
+
+    /// The device goes away: nothing is sent any more, and whoever waits learns of it.
+    pub(super) fn remove(&self) {
+        self.health.store(health::GONE, Relaxed);
+        self.wake_all();
+    }
+
+    fn change_health(&self, from: u32, to: u32) -> bool {
+        self.health.cmpxchg(from, to, Relaxed).is_ok()
+    }
+
+    fn wake_all(&self) {
+        for session in self.sessions.lock().values() {
+            session.wake_for_error();
+        }
+    }
+
+    /// Makes the session known, so that events reach it.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if there is one with that ID already; `ENOMEM`.
+    pub(super) fn add_session(&self, session: &SessionHandle) -> Result {
+        let reservation = RBTreeNodeReservation::new(GFP_KERNEL)?;
+        let node = reservation.into_node(session.id(), session.clone());
+        let mut sessions = self.sessions.lock();
+        if sessions.get(&session.id()).is_some() {
+            drop(sessions);
+            drop(node);
+            self.complain(c_str!("it opened a session twice"));
+            return Err(EIO);
+        }
+        sessions.insert(node);
+        Ok(())
+    }
+
+    /// Ends [`Self::add_session`]. When this returns no interrupt looks at the session.
+    pub(super) fn remove_session(&self, id: u32, session: &Handle<SessionNode>) {
+        let mut sessions = self.sessions.lock();
+        let own = sessions
+            .get(&id)
+            .is_some_and(|known| core::ptr::eq(&**known, session));
+        let node = own.then(|| sessions.remove_node(&id));
+        drop(sessions);
+        drop(node);
+    }
+
+    /// Logs that the device does what it should not, unless it does so all the time.
+    pub(super) fn complain(&self, what: &CStr) {
+        if virtio::may_log() {
+            dev_warn!(self.dev, "bad device: {}\n", what);
+        }
+    }
+
+    /// Delivers the events that are there.
+    pub(super) fn deliver_events(&self) {
+        self.events.recycle(|bytes| {
+            let result = bytes.and_then(|bytes| {
+                event::deliver(bytes, |id, action| {
+                    match self.sessions.lock().get(&id) {
+                        Some(session) => action(session),
+                        // The session may have been closed while the event was on its way.
+                        None => Ok(()),
+                    }
+                })
+            });
+            if result.is_err() {
+                self.complain(c_str!("it sent an event that makes no sense"));
+            }
+        });
+    }
+}
+
+impl virtio::Handler for MediaDevice {
+    const QUEUES: &'static [&'static CStr] = &[c_str!("command"), c_str!("event")];
+
+    fn queue(&self, index: usize) -> Option<&dyn Attach> {
+        match u16::try_from(index) {
+            Ok(wire::COMMAND_QUEUE) => Some(&self.commands),
+            Ok(wire::EVENT_QUEUE) => Some(&self.events),
+            _ => None,
+        }
+    }
+
+    fn notified(&self, index: usize) {
+        if index == usize::from(wire::EVENT_QUEUE) {
+            self.deliver_events();
+            return;
+        }
+        self.commands.drain(|completed| {
+            if self.change_health(health::SILENT, health::ALIVE) {
+                dev_info!(self.dev, "the device answers again\n");
+            }
+            // What the device sent before the answer is to be seen before the answer.
+            self.deliver_events();
+            self.answered(completed);
+        });
+    }
+
+    fn config_changed(&self, dev: &virtio::Device<Bound>) {
+        if dev.status() & STATUS_NEEDS_RESET != 0
+            && (self.change_health(health::ALIVE, health::FAILED)
+                || self.change_health(health::SILENT, health::FAILED))
+        {
+            dev_err!(self.dev, "the device has failed and must be reset\n");
+            self.wake_all();
+        }
+    }
+}

@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Ioctls: which are forwarded as they are, and what the driver does about the others.
+
+use super::buffers::Room;
+use super::command::{status, Lent, Pending, Undo};
+use super::session::{Session, SessionNode};
+use super::controls;
+use crate::media::ioctl::{number, NUMBERS};
+use crate::media::{Handle, Request};
+use crate::wire::command::{CmdIoctl, RespIoctl};
+use crate::wire::ioctl::{lookup, Attached, Ioctl, TABLE};
+use crate::wire::v4l2::{
+    is_multiplanar, Buffer, CreateBuffers, Edid, ExtControls, Format, Plane, RequestBuffers,
+    MEMORY_MMAP, VIDEO_MAX_PLANES,
+};
+use core::mem::offset_of;
+use kernel::c_str;
+use kernel::prelude::*;
+use zerocopy::{FromBytes, IntoBytes};
+
+// The V4L2 layer and the wire agree on the numbers.
+const _: () = {
+    let mut i = 0;
+    while i < NUMBERS.len() {
+        let mut j = 0;
+        while TABLE[j].code != NUMBERS[i].1 {
+            j += 1;
+        }
+        i += 1;
+    }
+};
+
+/// `V4L2_BUF_CAP_SUPPORTS_USERPTR | V4L2_BUF_CAP_SUPPORTS_DMABUF`: the driver cannot lend memory to the device yet.
+const LENDING: u32 = 0x0000_0002 | 0x0000_0004;
+
+/// `V4L2_ENC_CMD_START`, `V4L2_DEC_CMD_START`.
+const CMD_START: u32 = 0;
+
+/// Runs an ioctl.
+///
+/// # Errors
+///
+/// The device's; `ENOTTY` for those that it does not have; as [`Session::check`] and as any command.
+pub(super) fn run(handle: &Handle<SessionNode>, mut request: Request<'_>) -> Result {
+    let session: &Session = handle;
+    match request.number {
+        number::QUERYCAP => return querycap(session, &mut request),
+        number::DQBUF => return dqbuf(session, &mut request),
+        _ => session.check()?,
+    }
+    match request.number {
+        number::REQBUFS => reqbufs(session, &mut request),
+        number::CREATE_BUFS => create_bufs(session, &mut request),
+        number::QUERYBUF => querybuf(session, &mut request),
+        number::QBUF => qbuf(session, &mut request),
+        number::STREAMON => streamon(session, &mut request),
+        number::STREAMOFF => streamoff(handle, &mut request),
+        number::ENCODER_CMD | number::DECODER_CMD => codec_cmd(session, &mut request),
+        number::SUBSCRIBE_EVENT => subscribe(handle, &mut request),
+        number::UNSUBSCRIBE_EVENT => unsubscribe(handle, &mut request),
+        number::G_EXT_CTRLS | number::S_EXT_CTRLS | number::TRY_EXT_CTRLS => {
+            controls::run(session, &mut request)
+        }
+        number::G_FMT | number::S_FMT | number::TRY_FMT => {
+            forward(session, &mut request)?;
+            clamp_planes(request.payload)
+        }
+        number::PREPARE_BUF | number::REMOVE_BUFS => {
+            let _passing = session.gate().pass()?;
+            forward(session, &mut request)
+        }
+        _ => forward(session, &mut request),
+    }
+}
+
+/// Sends an ioctl as it is, and writes the answer over its argument.
+pub(super) fn forward(session: &Session, request: &mut Request<'_>) -> Result {
+    exchange(session, request, &[], Lent::new()).map(|_| ())
+}
+
+/// Where in a payload the pointer to the array stands, which is the kernel's and none of the device's business.
+fn pointer(ioctl: &Ioctl, payload: &[u8]) -> Option<usize> {
+    match ioctl.attached {
+        Attached::Planes => Buffer::read_from_prefix(payload)
+            .is_ok_and(|(buffer, _)| is_multiplanar(buffer.type_))
+            .then_some(offset_of!(Buffer, m)),
+        Attached::Controls => Some(offset_of!(ExtControls, controls)),
+        Attached::Edid => Some(offset_of!(Edid, edid)),
+        Attached::Nothing | Attached::Uuid => None,
+    }
+}
+
+/// Sends an ioctl, followed by `entries` (the SG lists of `lent`), and writes the answer over its argument.
+///
+/// # Errors
+///
+/// As [`run`]. The argument is updated even then, if the device has sent all of it.
+pub(super) fn exchange(
+    session: &Session,
+    request: &mut Request<'_>,
+    entries: &[u8],
+    lent: Lent,
+) -> Result<Lent> {
+    let ioctl = lookup(request.number)
+        .filter(|ioctl| ioctl.forwarded && ioctl.size == request.payload.len())
+        .ok_or(ENOTTY)?;
+    let pointer = pointer(ioctl, request.payload);
+    let size = request.payload.len() + request.array.len();
+
+    let mut bytes = KVVec::with_capacity(
+        size_of::<CmdIoctl>() + size + entries.len(),
+        GFP_KERNEL,
+    )?;
+    let command = CmdIoctl::new(session.id(), ioctl.code);
+    bytes.extend_from_slice(command.as_bytes(), GFP_KERNEL)?;
+    if ioctl.direction.to_device() {
+        bytes.extend_from_slice(request.payload, GFP_KERNEL)?;
+        let start = size_of::<CmdIoctl>() + pointer.unwrap_or(0);
+        if let (Some(_), Some(hidden)) = (pointer, bytes.get_mut(start..start + 8)) {
+            hidden.fill(0);
+        }
+        bytes.extend_from_slice(request.array, GFP_KERNEL)?;
+    }
+    bytes.extend_from_slice(entries, GFP_KERNEL)?;
+    let room = if ioctl.direction.to_driver() { size } else { 0 };
+
+    let result = session
+        .device()
+        .call(bytes, size_of::<RespIoctl>() + room, lent, Undo::No);
+    let (mut completed, _) = match result {
+        Ok(answer) => answer,
+        Err(error) => {
+            if error == ETIMEDOUT || error == EINTR {
+                // The device may have done it or not: nobody knows the state of the session now.
+                session.abandon();
+            }
+            return Err(error);
+        }
+    };
+    let lent = match core::mem::replace(completed.context_mut(), Pending::Posted) {
+        Pending::Returned(lent) => lent,
+        _ => Lent::new(),
+    };
+    let reply = completed.reply()?;
+    let result = status(reply);
+    let answer = reply.get(size_of::<RespIoctl>()..).unwrap_or_default();
+    if room > 0 && answer.len() == room {
+        let (payload, array) = answer.split_at(request.payload.len());
+        let hidden = pointer.map_or(0..0, |at| at..at + 8);
+        for (i, (to, from)) in request.payload.iter_mut().zip(payload).enumerate() {
+            if !hidden.contains(&i) {
+                *to = *from;
+            }
+        }
+        request.array.copy_from_slice(array);
+    } else if room > 0 && result.is_ok() {
+        session
+            .device()
+            .complain(c_str!("it answered an ioctl without its payload"));
+        return Err(EIO);
+    }
+    result.map(|()| lent)
+}
+
+/// The argument as a structure of the wire.
+fn payload<'a, T>(request: &'a mut Request<'_>) -> Result<&'a mut T>
+where
+    T: FromBytes + IntoBytes + zerocopy::KnownLayout,
+{
+    T::mut_from_bytes(request.payload).map_err(|_| EINVAL)
+}
+
+/// `struct v4l2_capability`, whose other fields the core fills in.
+#[derive(zerocopy_derive::FromBytes, zerocopy_derive::IntoBytes, zerocopy_derive::KnownLayout)]
+#[repr(C)]
+struct Capability {
+    driver: [u8; 16],
+    card: [u8; 32],
+    bus_info: [u8; 32],
+    rest: [u32; 6],
+}
+
+fn querycap(session: &Session, request: &mut Request<'_>) -> Result {
+    let device = session.device();
+    let capability = payload::<Capability>(request)?;
+    capability.driver = *b"virtio_v4l2\0\0\0\0\0";
+    capability.card = device.config().card;
+    // The field of the configuration need not be terminated, this one must.
+    capability.card[31] = 0;
+    capability.bus_info = *device.bus_info();
+    Ok(())
+}
+
+/// The core's debug output trusts the number of planes.
+fn clamp_planes(payload: &mut [u8]) -> Result {
+    let format = Format::mut_from_bytes(payload).map_err(|_| EINVAL)?;
+    if is_multiplanar(format.type_) {
+        let mut pix = format.pix_mp();
+        if usize::from(pix.num_planes) > VIDEO_MAX_PLANES {
+            pix.num_planes = VIDEO_MAX_PLANES as u8;
+            format.set_pix_mp(&pix);
+        }
+    }
+    Ok(())
+}
+
+fn reqbufs(session: &Session, request: &mut Request<'_>) -> Result {
+    let wanted = payload::<RequestBuffers>(request)?;
+    if wanted.memory != MEMORY_MMAP {
+        return Err(EINVAL);
+    }
+    let buf_type = wanted.type_;
+    let _passing = session.gate().pass()?;
+    forward(session, request)?;
+    let made = payload::<RequestBuffers>(request)?;
+    made.capabilities &= !LENDING;
+    made.type_ = buf_type;
+    let room = Room::new(made.count)?;
+    let mut state = session.state().lock();
+    let old = state.streams.reset(buf_type, room, made.count);
+    drop(state);
+    drop(old);
+    session.notify();
+    Ok(())
+}
+
+fn create_bufs(session: &Session, request: &mut Request<'_>) -> Result {
+    let wanted = payload::<CreateBuffers>(request)?;
+    if wanted.memory != MEMORY_MMAP {
+        return Err(EINVAL);
+    }
+    let buf_type = wanted.format.type_;
+    let _passing = session.gate().pass()?;
+    forward(session, request)?;
+    let made = payload::<CreateBuffers>(request)?;
+    made.capabilities &= !LENDING;
+    made.format.type_ = buf_type;
+    if made.count == 0 {
+        return Ok(());
+    }
+    let end = made.index.checked_add(made.count).ok_or(EIO)?;
+    let count = session.state().lock().streams.count(buf_type).max(end);
+    let room = Room::new(count)?;
+    let mut state = session.state().lock();
+    let old = state.streams.grow(buf_type, room, count);
+    drop(state);
+    drop(old);
+    Ok(())
+}
+
+/// The argument of a buffer ioctl and its planes.
+fn buffer<'a>(request: &'a mut Request<'_>) -> Result<(&'a mut Buffer, &'a mut [Plane])> {
+    let buffer = Buffer::mut_from_bytes(request.payload).map_err(|_| EINVAL)?;
+    let planes = <[Plane]>::mut_from_bytes(request.array).map_err(|_| EINVAL)?;
+    Ok((buffer, planes))
+}
+
+/// Sends a buffer ioctl, and keeps the device from answering for another buffer or with more planes.
+fn forward_buffer(session: &Session, request: &mut Request<'_>) -> Result {
+    let (asked, _) = buffer(request)?;
+    let (index, buf_type) = (asked.index, asked.type_);
+    let result = forward(session, request);
+    let (answered, planes) = buffer(request)?;
+    answered.index = index;
+    answered.type_ = buf_type;
+    if is_multiplanar(buf_type) {
+        answered.length = answered.length.min(planes.len() as u32);
+    }
+    result
+}
+
+fn querybuf(session: &Session, request: &mut Request<'_>) -> Result {
+    forward_buffer(session, request)?;
+    let (buffer, planes) = buffer(request)?;
+    session.state().lock().streams.overlay(buffer, planes);
+    Ok(())
+}
+
+fn qbuf(session: &Session, request: &mut Request<'_>) -> Result {
+    let (wanted, planes) = buffer(request)?;
+    let (buf_type, index) = (wanted.type_, wanted.index);
+    if wanted.memory != MEMORY_MMAP || (is_multiplanar(buf_type) && planes.is_empty()) {
+        return Err(EINVAL);
+    }
+    let _passing = session.gate().pass()?;
+    session.state().lock().streams.queue(buf_type, index)?;
+    forward_buffer(session, request).inspect_err(|_| {
+        session.state().lock().streams.unqueue(buf_type, index);
+    })
+}
+
+fn dqbuf(session: &Session, request: &mut Request<'_>) -> Result {
+    let nonblocking = request.nonblocking;
+    let (buffer, planes) = buffer(request)?;
+    session.dqbuf(buffer, planes, nonblocking)
+}
+
+fn streamon(session: &Session, request: &mut Request<'_>) -> Result {
+    let buf_type = *payload::<u32>(request)?;
+    let _passing = session.gate().pass()?;
+    forward(session, request)?;
+    session.state().lock().streams.start(buf_type);
+    Ok(())
+}
+
+fn streamoff(handle: &Handle<SessionNode>, request: &mut Request<'_>) -> Result {
+    let buf_type = *payload::<u32>(request)?;
+    let _passing = handle.gate().pass()?;
+    // Buffers that the device returns on the way are dropped with the rest: it sends none after its answer, and
+    // what it sent before has been delivered when the answer is here.
+    forward(handle, request)?;
+    handle.state().lock().streams.stop(buf_type);
+    handle.wake_for_error();
+    Ok(())
+}
+
+fn codec_cmd(session: &Session, request: &mut Request<'_>) -> Result {
+    let _passing = session.gate().pass()?;
+    let (command, _) = u32::read_from_prefix(request.payload).map_err(|_| EINVAL)?;
+    forward(session, request)?;
+    if command == CMD_START {
+        session.state().lock().streams.resume();
+    }
+    Ok(())
+}
+
+fn subscribe(handle: &Handle<SessionNode>, request: &mut Request<'_>) -> Result {
+    let subscription = (&*request.payload).try_into().map_err(|_| EINVAL)?;
+    // First here: the device may send the initial event before it answers.
+    handle.subscribe(subscription)?;
+    let copy = *subscription;
+    forward(handle, request).inspect_err(|_| {
+        let _ = handle.unsubscribe(&copy);
+    })
+}
+
+fn unsubscribe(handle: &Handle<SessionNode>, request: &mut Request<'_>) -> Result {
+    let subscription = (&*request.payload).try_into().map_err(|_| EINVAL)?;
+    handle.unsubscribe(subscription)?;
+    forward(handle, request)
+}

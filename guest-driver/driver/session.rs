@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sessions: one for each open file.
+
+use super::buffers::{Nothing, Streams};
+use super::command::{close_request, set_session, CommandRequest, Undo};
+use super::device::MediaDevice;
+use super::{cap, ioctl, memory};
+use crate::media::{self, poll, Handle, Request, Vma};
+use crate::virtio::sync::{new_irq_lock, IrqLock};
+use crate::wire::command::CmdOpen;
+use crate::wire::v4l2::{Buffer, Plane, VIDEO_MAX_PLANES};
+use kernel::c_str;
+use kernel::prelude::*;
+use kernel::sync::{new_condvar, new_mutex, Arc, CondVar, Mutex};
+
+/// The node's side of the driver.
+pub(crate) struct SessionNode;
+
+/// An open file with its session.
+pub(super) type SessionHandle = Arc<Handle<SessionNode>>;
+
+/// A session.
+#[pin_data]
+pub(crate) struct Session {
+    device: Arc<MediaDevice>,
+    id: u32,
+    #[pin]
+    gate: Gate,
+    #[pin]
+    state: IrqLock<State>,
+    /// Something that DQBUF waits for has changed.
+    #[pin]
+    changed: CondVar,
+    /// The CLOSE, made when there was memory for it.
+    #[pin]
+    close: IrqLock<Option<CommandRequest>>,
+}
+
+/// What interrupts change.
+pub(super) struct State {
+    pub(super) streams: Streams,
+    /// The device has ended the session.
+    lost: bool,
+}
+
+/// Lets one task at a time through, and may be waited for with signals.
+#[pin_data]
+pub(super) struct Gate {
+    #[pin]
+    taken: Mutex<bool>,
+    #[pin]
+    free: CondVar,
+}
+
+/// The way through a [`Gate`] is one's own until this is dropped.
+pub(super) struct Passing<'a>(&'a Gate);
+
+impl Gate {
+    fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            taken <- new_mutex!(false),
+            free <- new_condvar!(),
+        })
+    }
+
+    /// # Errors
+    ///
+    /// `ERESTARTSYS`: there is a signal.
+    pub(super) fn pass(&self) -> Result<Passing<'_>> {
+        let mut taken = self.taken.lock();
+        while *taken {
+            if self.free.wait_interruptible(&mut taken) {
+                // The wake-up may have been for this task alone.
+                self.free.notify_one();
+                return Err(ERESTARTSYS);
+            }
+        }
+        *taken = true;
+        Ok(Passing(self))
+    }
+}
+
+impl Drop for Passing<'_> {
+    fn drop(&mut self) {
+        *self.0.taken.lock() = false;
+        self.0.free.notify_one();
+    }
+}
+
+impl Session {
+    /// Opens a session.
+    fn open(device: &Arc<MediaDevice>) -> Result<impl PinInit<Self, Error>> {
+        device.check_open()?;
+        let close = close_request()?;
+        let (reply, undo) = device.command(&CmdOpen::new(), Undo::Close(close))?;
+        let mut close = match undo {
+            Undo::Close(close) => Some(close),
+            _ => None,
+        };
+        let id = reply.session_id;
+        if let Some(close) = &mut close {
+            set_session(close, id);
+        }
+        let device = device.clone();
+        Ok(try_pin_init!(Self {
+            device,
+            id,
+            gate <- Gate::new(),
+            state <- new_irq_lock!(
+                State { streams: Streams::new(), lost: false },
+                "virtio_v4l2_session"
+            ),
+            changed <- new_condvar!(),
+            close <- new_irq_lock!(close, "virtio_v4l2_close"),
+        }))
+    }
+
+    /// Its ID.
+    pub(super) fn id(&self) -> u32 {
+        self.id
+    }
+
+    pub(super) fn device(&self) -> &Arc<MediaDevice> {
+        &self.device
+    }
+
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    pub(super) fn state(&self) -> &IrqLock<State> {
+        &self.state
+    }
+
+    /// Whether commands of this session may be sent.
+    ///
+    /// # Errors
+    ///
+    /// - `ENODEV`: the device is gone.
+    /// - `EIO`: the device has failed, or ended the session.
+    pub(super) fn check(&self) -> Result {
+        self.device.check()?;
+        if self.state.lock().lost {
+            return Err(EIO);
+        }
+        Ok(())
+    }
+
+    /// The session is of no use any more: a command was sent of which it is unknown whether it was done, or the
+    /// device says so. Everything but closing fails from now on.
+    pub(super) fn abandon(&self) {
+        self.state.lock().lost = true;
+    }
+
+    /// Wakes DQBUF after a change that it must see.
+    pub(super) fn notify(&self) {
+        self.changed.notify_all();
+    }
+
+    /// Waits for the next buffer of that type, and takes it.
+    ///
+    /// # Errors
+    ///
+    /// - `EINVAL`: the queue is not streaming, or there is no room for the buffer's planes.
+    /// - `EPIPE`: the last buffer has been dequeued.
+    /// - `EAGAIN`: there is none, and the caller does not want to wait.
+    /// - `ERESTARTSYS`: there is a signal.
+    /// - as [`Self::check`].
+    pub(super) fn dqbuf(
+        &self,
+        buffer: &mut Buffer,
+        planes: &mut [Plane],
+        nonblocking: bool,
+    ) -> Result {
+        let mut state = self.state.lock();
+        let dequeued = loop {
+            self.device.check()?;
+            if state.lost {
+                return Err(EIO);
+            }
+            match state.streams.dequeue(buffer.type_, planes.len()) {
+                Ok(dequeued) => break dequeued,
+                Err(Nothing::Ever(error)) => return Err(error),
+                Err(Nothing::Yet) if nonblocking => return Err(EAGAIN),
+                Err(Nothing::Yet) => {}
+            }
+            if self.changed.wait_interruptible(&mut state) {
+                return Err(ERESTARTSYS);
+            }
+        };
+        drop(state);
+        if dequeued.buffer.flags & super::buffers::FLAG_LAST != 0 {
+            // Others who wait are to learn that nothing comes any more.
+            self.notify();
+        }
+        let (pointer, request_fd) = (buffer.m, 0);
+        *buffer = dequeued.buffer;
+        buffer.reserved2 = 0;
+        buffer.request_fd = request_fd;
+        if crate::wire::v4l2::is_multiplanar(buffer.type_) {
+            buffer.m = pointer;
+            for (to, from) in planes.iter_mut().zip(dequeued.planes) {
+                *to = from;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Handle<SessionNode> {
+    /// The device returns a buffer. Called in interrupts.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the session has no such buffer with the device.
+    pub(super) fn dequeue(&self, buffer: &Buffer, planes: &[Plane; VIDEO_MAX_PLANES]) -> Result {
+        let mut state = self.state.lock();
+        state.streams.returned(buffer, planes)?;
+        drop(state);
+        self.notify();
+        self.wake(if super::buffers::is_output(buffer.type_) {
+            poll::OUT
+        } else {
+            poll::IN
+        });
+        Ok(())
+    }
+
+    /// The device has ended the session. Called in interrupts.
+    pub(super) fn lose(&self, errno: u32) {
+        self.abandon();
+        pr_err!("session {}: the device ended it with error {}\n", self.id(), errno);
+        self.wake_for_error();
+    }
+
+    /// Wakes whoever waits, so that they see an error. May be called in interrupts.
+    pub(super) fn wake_for_error(&self) {
+        self.notify();
+        self.wake(poll::ERR | poll::IN | poll::OUT | poll::PRI);
+    }
+}
+
+impl media::Driver for SessionNode {
+    type Data = Arc<MediaDevice>;
+    type File = Session;
+
+    fn open(device: &Arc<MediaDevice>) -> Result<impl PinInit<Session, Error>> {
+        Session::open(device)
+    }
+
+    fn opened(handle: &SessionHandle) -> Result {
+        handle.device.add_session(handle).inspect_err(|error| {
+            if *error == EIO {
+                // The ID belongs to another session: it is not for this one to close.
+                *handle.close.lock() = None;
+            }
+        })
+    }
+
+    fn release(handle: &Handle<Self>) {
+        handle.device.remove_session(handle.id, handle);
+        let close = handle.close.lock().take();
+        if let Some(close) = close {
+            handle.device.post(close);
+        }
+    }
+
+    fn ioctl(handle: &Handle<Self>, request: Request<'_>) -> Result {
+        ioctl::run(handle, request)
+    }
+
+    fn poll(handle: &Handle<Self>, requested: u32) -> u32 {
+        if handle.check().is_err() {
+            return poll::ERR;
+        }
+        if requested & (poll::IN | poll::OUT) == 0 {
+            return 0;
+        }
+        let state = handle.state.lock();
+        let capture = state.streams.readiness(false);
+        let output = state.streams.readiness(true);
+        drop(state);
+
+        let mut mask = 0;
+        if handle.device.config().device_caps & cap::ANY_M2M != 0 {
+            // As v4l2_m2m_poll(): an error only if neither queue has anything to wait for.
+            if !output.busy && !capture.busy && !capture.last {
+                return poll::ERR;
+            }
+        } else {
+            // As vb2_poll(), which a node of one direction has.
+            if requested & poll::IN != 0 && requested & poll::OUT == 0 && !capture.streaming {
+                return poll::ERR;
+            }
+            if requested & poll::OUT != 0 && requested & poll::IN == 0 && !output.streaming {
+                return poll::ERR;
+            }
+        }
+        if capture.done || capture.last {
+            mask |= poll::IN;
+        }
+        if output.done {
+            mask |= poll::OUT;
+        }
+        mask
+    }
+
+    fn mmap(handle: &Handle<Self>, vma: &mut Vma<'_>) -> Result {
+        memory::map(handle, vma).inspect_err(|error| {
+            if *error == EIO {
+                handle
+                    .device
+                    .complain(c_str!("it mapped a buffer where it cannot be"));
+            }
+        })
+    }
+}

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * C functions for macros and inlines that bindgen cannot bind.
+ */
+
+#include <linux/mm.h>
+#include <linux/pci.h>
+#include <linux/ratelimit.h>
+#include <linux/vmalloc.h>
+
+#include "helpers.h"
+
+unsigned long virtio_v4l2_spin_lock_irqsave(spinlock_t *lock)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(lock, flags);
+	return flags;
+}
+
+unsigned long virtio_v4l2_spin_trylock_irqsave(spinlock_t *lock, bool *taken)
+{
+	unsigned long flags = 0;
+
+	*taken = spin_trylock_irqsave(lock, flags);
+	return flags;
+}
+
+void virtio_v4l2_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags)
+{
+	spin_unlock_irqrestore(lock, flags);
+}
+
+void virtio_v4l2_init_completion(struct completion *done)
+{
+	init_completion(done);
+}
+
+/* How many scatterlist entries virtio_v4l2_sg_set() needs for @data, which kvmalloc() returned. */
+unsigned int virtio_v4l2_pages(const void *data, size_t len)
+{
+	if (!len)
+		return 0;
+	if (!is_vmalloc_addr(data))
+		return 1;
+	return DIV_ROUND_UP(offset_in_page(data) + len, PAGE_SIZE);
+}
+
+void virtio_v4l2_sg_init_table(struct scatterlist *sgs, unsigned int count)
+{
+	sg_init_table(sgs, count);
+}
+
+/*
+ * Points entries from @sgs on at @data, which kvmalloc() returned, and returns how many it took. The caller made
+ * room for virtio_v4l2_pages() entries; @max is that number again.
+ */
+unsigned int virtio_v4l2_sg_set(struct scatterlist *sgs, unsigned int max, void *data, size_t len)
+{
+	unsigned int count = 0;
+
+	while (len && count < max) {
+		size_t part = len;
+
+		if (is_vmalloc_addr(data)) {
+			part = min_t(size_t, len, PAGE_SIZE - offset_in_page(data));
+			sg_set_page(&sgs[count], vmalloc_to_page(data), part, offset_in_page(data));
+		} else {
+			sg_set_buf(&sgs[count], data, part);
+		}
+		data += part;
+		len -= part;
+		count++;
+	}
+	return count;
+}
+
+/* The guest-physical address of @addr, which lies in memory of kvmalloc(). */
+phys_addr_t virtio_v4l2_phys(const void *addr)
+{
+	if (is_vmalloc_addr(addr))
+		return page_to_phys(vmalloc_to_page(addr)) + offset_in_page(addr);
+	return virt_to_phys((void *)addr);
+}
+
+int virtio_v4l2_find_vqs(struct virtio_device *vdev, unsigned int count, struct virtqueue *vqs[],
+			 struct virtqueue_info infos[])
+{
+	return virtio_find_vqs(vdev, count, vqs, infos, NULL);
+}
+
+void virtio_v4l2_del_vqs(struct virtio_device *vdev)
+{
+	vdev->config->del_vqs(vdev);
+}
+
+void virtio_v4l2_device_ready(struct virtio_device *vdev)
+{
+	virtio_device_ready(vdev);
+}
+
+void virtio_v4l2_config_read(struct virtio_device *vdev, unsigned int offset, void *data, unsigned int len)
+{
+	virtio_cread_bytes(vdev, offset, data, len);
+}
+
+u8 virtio_v4l2_status(struct virtio_device *vdev)
+{
+	return vdev->config->get_status(vdev);
+}
+
+bool virtio_v4l2_get_shm_region(struct virtio_device *vdev, struct virtio_shm_region *region, u8 id)
+{
+	return virtio_get_shm_region(vdev, region, id);
+}
+
+/* v4l2-compliance accepts neither "virtio:" nor an empty string. */
+void virtio_v4l2_bus_info(struct virtio_device *vdev, char *info, size_t len)
+{
+	struct device *parent = vdev->dev.parent;
+
+	if (parent && dev_is_pci(parent))
+		snprintf(info, len, "PCI:%s", dev_name(parent));
+	else
+		snprintf(info, len, "platform:%s", dev_name(&vdev->dev));
+}
+
+void virtio_v4l2_poll_wait(struct file *file, wait_queue_head_t *wait, struct poll_table_struct *table)
+{
+	poll_wait(file, wait, table);
+}
+
+void virtio_v4l2_wake_up(wait_queue_head_t *wait, __poll_t events)
+{
+	wake_up_interruptible_poll(wait, events);
+}
+
+__poll_t virtio_v4l2_poll_requested(const struct poll_table_struct *table)
+{
+	return poll_requested_events(table);
+}
+
+int virtio_v4l2_remap(struct vm_area_struct *vma, phys_addr_t addr, unsigned long size)
+{
+	return io_remap_pfn_range(vma, vma->vm_start, PHYS_PFN(addr), size, vma->vm_page_prot);
+}
+
+void virtio_v4l2_vma_no_write(struct vm_area_struct *vma)
+{
+	vm_flags_clear(vma, VM_MAYWRITE);
+}
+
+/* Whether a complaint about the device may be logged now. */
+bool virtio_v4l2_ratelimit(void)
+{
+	static DEFINE_RATELIMIT_STATE(state, DEFAULT_RATELIMIT_INTERVAL, DEFAULT_RATELIMIT_BURST);
+
+	return __ratelimit(&state);
+}

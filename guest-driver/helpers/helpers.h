@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * C functions for macros and inlines that bindgen cannot bind.
+ */
+
+#ifndef VIRTIO_V4L2_HELPERS_H
+#define VIRTIO_V4L2_HELPERS_H
+
+#include <linux/completion.h>
+#include <linux/mm_types.h>
+#include <linux/poll.h>
+#include <linux/scatterlist.h>
+#include <linux/spinlock.h>
+#include <linux/virtio.h>
+#include <linux/virtio_config.h>
+
+struct video_device;
+
+unsigned long virtio_v4l2_spin_lock_irqsave(spinlock_t *lock);
+unsigned long virtio_v4l2_spin_trylock_irqsave(spinlock_t *lock, bool *taken);
+void virtio_v4l2_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
+
+void virtio_v4l2_init_completion(struct completion *done);
+
+unsigned int virtio_v4l2_pages(const void *data, size_t len);
+void virtio_v4l2_sg_init_table(struct scatterlist *sgs, unsigned int count);
+unsigned int virtio_v4l2_sg_set(struct scatterlist *sgs, unsigned int max, void *data, size_t len);
+phys_addr_t virtio_v4l2_phys(const void *addr);
+
+int virtio_v4l2_find_vqs(struct virtio_device *vdev, unsigned int count, struct virtqueue *vqs[],
+			 struct virtqueue_info infos[]);
+void virtio_v4l2_del_vqs(struct virtio_device *vdev);
+void virtio_v4l2_device_ready(struct virtio_device *vdev);
+void virtio_v4l2_config_read(struct virtio_device *vdev, unsigned int offset, void *data, unsigned int len);
+u8 virtio_v4l2_status(struct virtio_device *vdev);
+bool virtio_v4l2_get_shm_region(struct virtio_device *vdev, struct virtio_shm_region *region, u8 id);
+void virtio_v4l2_bus_info(struct virtio_device *vdev, char *info, size_t len);
+
+void virtio_v4l2_poll_wait(struct file *file, wait_queue_head_t *wait, struct poll_table_struct *table);
+void virtio_v4l2_wake_up(wait_queue_head_t *wait, __poll_t events);
+__poll_t virtio_v4l2_poll_requested(const struct poll_table_struct *table);
+int virtio_v4l2_remap(struct vm_area_struct *vma, phys_addr_t addr, unsigned long size);
+void virtio_v4l2_vma_no_write(struct vm_area_struct *vma);
+bool virtio_v4l2_ratelimit(void);
+
+#endif

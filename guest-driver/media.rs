@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Abstractions for V4L2, as they could stand in the `kernel` crate.
+//!
+//! A driver implements [`Driver`]. A [`Registration`] is a device node with the driver's data; each open file has
+//! a [`Handle`] with data of its own, counted, so that an interrupt handler may keep it while it looks at it.
+//! Ioctls go through the V4L2 core (`video_ioctl2`), which copies arguments, translates those of 32-bit programs,
+//! checks priorities and buffer types, and fills in format descriptions; what it passes on reaches
+//! [`Driver::ioctl`] as a [`Request`].
+//!
+//! C headers: `include/media/v4l2-dev.h`, `v4l2-device.h`, `v4l2-fh.h`, `v4l2-ioctl.h`, `v4l2-event.h`
+
+pub(crate) mod device;
+pub(crate) mod event;
+pub(crate) mod file;
+pub(crate) mod ioctl;
+pub(crate) mod vma;
+
+pub(crate) use device::{Direction, Node, Registration};
+pub(crate) use file::{poll, Driver, Handle, OpenFile};
+pub(crate) use ioctl::Request;
+pub(crate) use vma::Vma;

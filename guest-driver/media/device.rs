@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Device nodes.
+
+use super::file::{Driver, Files};
+use super::ioctl::IoctlTable;
+use crate::bindings;
+use core::ptr::NonNull;
+use kernel::prelude::*;
+use kernel::sync::{new_mutex, Mutex};
+use kernel::types::Opaque;
+
+/// Which way a node carries frames: `enum vfl_devnode_direction`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// Captures.
+    Rx,
+    /// Outputs.
+    Tx,
+    /// Both.
+    M2m,
+}
+
+/// What a node is registered with.
+pub(crate) struct Node {
+    /// Name of the node in sysfs; cut at 31 bytes.
+    pub(crate) name: [u8; 32],
+    /// Kind of node: `VFL_TYPE_*`.
+    pub(crate) kind: u32,
+    /// Direction of the node.
+    pub(crate) direction: Direction,
+    /// `V4L2_CAP_*` of the node, at least one.
+    pub(crate) device_caps: u32,
+}
+
+/// A node, its V4L2 device and the driver's data, in one allocation that the V4L2 device counts.
+///
+/// # Invariants
+///
+/// From `video_register_device` on, `vdev` is a registered, or unregistered but not yet released, video device
+/// whose V4L2 device is `v4l2_dev`.
+#[pin_data]
+pub(super) struct Inner<T: Driver> {
+    #[pin]
+    v4l2_dev: Opaque<bindings::v4l2_device>,
+    #[pin]
+    vdev: Opaque<bindings::video_device>,
+    /// Open files, so that their mappings can be torn down.
+    #[pin]
+    pub(super) files: Mutex<KVec<Entry>>,
+    pub(super) data: T::Data,
+}
+
+/// An open file of the node.
+///
+/// # Invariants
+///
+/// The pointer is valid while the entry is in [`Inner::files`]: a file's release takes it out.
+pub(super) struct Entry(pub(super) *mut bindings::file);
+
+// SAFETY: A `struct file` may be used from any thread.
+unsafe impl Send for Entry {}
+
+impl<T: Driver> Inner<T> {
+    pub(super) fn vdev(&self) -> *mut bindings::video_device {
+        self.vdev.get()
+    }
+
+    /// The node that a `struct video_device` belongs to.
+    ///
+    /// # Safety
+    ///
+    /// `vdev` is the one in an `Inner<T>`.
+    pub(super) unsafe fn from_vdev(vdev: *mut bindings::video_device) -> *const Self {
+        // SAFETY: By the safety requirements; `Opaque` is transparent.
+        unsafe { kernel::container_of!(vdev.cast::<Opaque<bindings::video_device>>(), Self, vdev) }
+    }
+
+    /// Last reference of the V4L2 device is gone.
+    unsafe extern "C" fn release(v4l2_dev: *mut bindings::v4l2_device) {
+        let v4l2_dev = v4l2_dev.cast::<Opaque<bindings::v4l2_device>>();
+        // SAFETY: Only called for the `v4l2_dev` of an `Inner<T>`.
+        let inner = unsafe { kernel::container_of!(v4l2_dev, Self, v4l2_dev) };
+        // SAFETY: It was boxed in `Registration::new`, and with the last reference nobody has a pointer to it.
+        drop(unsafe { Pin::new_unchecked(KBox::from_raw(inner)) });
+    }
+}
+
+/// The registration of a node, which ends when it is dropped.
+///
+/// Files that are open then stay open; all they can do is fail with `ENODEV`, and be closed. The driver's data
+/// goes with the last of them.
+///
+/// # Invariants
+///
+/// `inner` is valid and registered.
+pub(crate) struct Registration<T: Driver> {
+    inner: NonNull<Inner<T>>,
+}
+
+// SAFETY: A node may be unregistered from any thread, and its data be dropped on any.
+unsafe impl<T: Driver> Send for Registration<T> {}
+// SAFETY: Gives access to nothing but the driver's data, which is `Sync`.
+unsafe impl<T: Driver> Sync for Registration<T> {}
+
+impl<T: Driver> Registration<T> {
+    /// Registers a node below `parent`.
+    ///
+    /// # Errors
+    ///
+    /// - `EINVAL`: no such kind of node, or no capabilities.
+    /// - `ENFILE`: too many nodes.
+    pub(crate) fn new(
+        parent: &kernel::device::Device<kernel::device::Bound>,
+        node: &Node,
+        module: &'static ThisModule,
+        data: T::Data,
+    ) -> Result<Self> {
+        if node.device_caps == 0 {
+            return Err(EINVAL);
+        }
+        let inner = KBox::pin_init(
+            pin_init!(Inner::<T> {
+                v4l2_dev: Opaque::zeroed(),
+                vdev: Opaque::zeroed(),
+                files <- new_mutex!(KVec::new()),
+                data,
+            }),
+            GFP_KERNEL,
+        )?;
+        // SAFETY: It is not moved, until `release` drops it in place.
+        let inner = KBox::into_raw(unsafe { Pin::into_inner_unchecked(inner) });
+        // SAFETY: Just allocated; nobody else has it yet.
+        let (v4l2_dev, vdev) = unsafe { ((*inner).v4l2_dev.get(), (*inner).vdev.get()) };
+        let parent: *const kernel::device::Device = &**parent;
+
+        // SAFETY: `v4l2_dev` is zeroed and ours. Without a parent it must have a name, and touches no driver
+        // data. It cannot fail then.
+        unsafe {
+            copy_name(&mut (*v4l2_dev).name, &node.name);
+            let _ = bindings::v4l2_device_register(core::ptr::null_mut(), v4l2_dev);
+            (*v4l2_dev).release = Some(Inner::<T>::release);
+        }
+        // SAFETY: `vdev` is zeroed and ours. `Device` is a transparent wrapper of `struct device`.
+        let ret = unsafe {
+            copy_name(&mut (*vdev).name, &node.name);
+            (*vdev).v4l2_dev = v4l2_dev;
+            (*vdev).dev_parent = parent.cast_mut().cast();
+            (*vdev).fops = &T::FILE_OPERATIONS;
+            (*vdev).ioctl_ops = &IoctlTable::<T>::OPS;
+            (*vdev).release = Some(bindings::video_device_release_empty);
+            (*vdev).device_caps = node.device_caps;
+            (*vdev).vfl_dir = match node.direction {
+                Direction::Rx => bindings::vfl_devnode_direction_VFL_DIR_RX,
+                Direction::Tx => bindings::vfl_devnode_direction_VFL_DIR_TX,
+                Direction::M2m => bindings::vfl_devnode_direction_VFL_DIR_M2M,
+            };
+            bindings::__video_register_device(vdev, node.kind, -1, 0, module.as_ptr())
+        };
+        if ret < 0 {
+            // SAFETY: The reference of `v4l2_device_register` is ours; this frees `inner`.
+            unsafe { bindings::v4l2_device_put(v4l2_dev) };
+            return Err(Error::from_errno(ret));
+        }
+        // SAFETY: `into_raw` gives no null. INVARIANT: It is registered.
+        Ok(Self {
+            inner: unsafe { NonNull::new_unchecked(inner) },
+        })
+    }
+
+    fn inner(&self) -> &Inner<T> {
+        // SAFETY: By the type invariant.
+        unsafe { self.inner.as_ref() }
+    }
+
+    /// Number of the node, as in `/dev/video0`.
+    pub(crate) fn number(&self) -> u16 {
+        // SAFETY: By the type invariant; the number does not change.
+        unsafe { (*self.inner().vdev()).num }
+    }
+
+    /// Takes the pages of all mappings of the node's files away; touching them is `SIGBUS` from then on.
+    ///
+    /// May sleep.
+    fn zap(&self) {
+        for entry in self.inner().files.lock().iter() {
+            // SAFETY: The file is valid while the entry is in the list, that is while the mutex is held.
+            unsafe {
+                bindings::unmap_mapping_range((*entry.0).f_mapping, 0, 0, 1);
+            }
+        }
+    }
+}
+
+impl<T: Driver> Drop for Registration<T> {
+    fn drop(&mut self) {
+        let (vdev, v4l2_dev) = (self.inner().vdev(), self.inner().v4l2_dev.get());
+        // SAFETY: By the type invariant. From here on open, ioctl and mmap fail.
+        unsafe { bindings::video_unregister_device(vdev) };
+        self.zap();
+        // SAFETY: The reference of `v4l2_device_register` is ours. Open files have one to `vdev`, which has one.
+        unsafe { bindings::v4l2_device_put(v4l2_dev) };
+    }
+}
+
+fn copy_name<const N: usize>(to: &mut [kernel::ffi::c_char; N], from: &[u8]) {
+    for (to, from) in to.iter_mut().take(N - 1).zip(from) {
+        *to = *from as kernel::ffi::c_char;
+    }
+}

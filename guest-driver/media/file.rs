@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Open files of a node.
+
+use super::device::{Entry, Inner};
+use super::ioctl::Request;
+use super::vma::Vma;
+use crate::bindings;
+use core::marker::PhantomData;
+use core::ops::Deref;
+use core::ptr::NonNull;
+use kernel::error::from_result;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use kernel::types::Opaque;
+
+/// Poll masks: `EPOLL*`.
+pub(crate) mod poll {
+    /// There is something to read: `EPOLLIN | EPOLLRDNORM`.
+    pub(crate) const IN: u32 = 0x0001 | 0x0040;
+    /// An exceptional condition, such as an event: `EPOLLPRI`.
+    pub(crate) const PRI: u32 = 0x0002;
+    /// Something may be written: `EPOLLOUT | EPOLLWRNORM`.
+    pub(crate) const OUT: u32 = 0x0004 | 0x0100;
+    /// An error: `EPOLLERR`.
+    pub(crate) const ERR: u32 = 0x0008;
+}
+
+/// A driver of V4L2 device nodes.
+///
+/// Methods run in the context of the calling process and may sleep.
+pub(crate) trait Driver: Sized + 'static {
+    /// Data of a node.
+    type Data: Send + Sync + 'static;
+
+    /// Data of an open file.
+    type File: Send + Sync + 'static;
+
+    /// A file is being opened.
+    fn open(data: &Self::Data) -> Result<impl PinInit<Self::File, Error>>;
+
+    /// A file has been opened: it can have events from now on.
+    fn opened(handle: &Arc<Handle<Self>>) -> Result;
+
+    /// A file is closed. Whoever else has the handle should let go of it.
+    fn release(handle: &Handle<Self>);
+
+    /// An ioctl.
+    fn ioctl(handle: &Handle<Self>, request: Request<'_>) -> Result;
+
+    /// What of `requested` is the case. Called after the file's wait queue has been registered; the V4L2 core's
+    /// events are added by the caller.
+    fn poll(handle: &Handle<Self>, requested: u32) -> u32;
+
+    /// A mapping is wanted.
+    fn mmap(handle: &Handle<Self>, vma: &mut Vma<'_>) -> Result;
+}
+
+/// Generates what the C side calls.
+pub(super) trait Files: Driver {
+    const FILE_OPERATIONS: bindings::v4l2_file_operations;
+}
+
+impl<T: Driver> Files for T {
+    const FILE_OPERATIONS: bindings::v4l2_file_operations = bindings::v4l2_file_operations {
+        // The character device has the module.
+        owner: core::ptr::null_mut(),
+        read: None,
+        write: None,
+        poll: Some(Callbacks::<T>::poll),
+        unlocked_ioctl: Some(bindings::video_ioctl2),
+        compat_ioctl32: None,
+        get_unmapped_area: None,
+        mmap: Some(Callbacks::<T>::mmap),
+        open: Some(Callbacks::<T>::open),
+        release: Some(Callbacks::<T>::release),
+    };
+}
+
+/// An open file: the core's `struct v4l2_fh` and the driver's data.
+///
+/// # Invariants
+///
+/// - `fh` is initialised, for the video device of `node`.
+/// - `node` is valid: the handle has a reference to its device.
+#[pin_data(PinnedDrop)]
+pub(crate) struct Handle<T: Driver> {
+    #[pin]
+    fh: Opaque<bindings::v4l2_fh>,
+    node: NonNull<Inner<T>>,
+    #[pin]
+    file: T::File,
+}
+
+// SAFETY: `v4l2_fh` is protected by the core's own locks, the node's data is `Sync`, the file's data `Send`.
+unsafe impl<T: Driver> Send for Handle<T> {}
+// SAFETY: As above, and the file's data is `Sync`.
+unsafe impl<T: Driver> Sync for Handle<T> {}
+
+impl<T: Driver> Handle<T> {
+    /// The handle that a `struct v4l2_fh` belongs to.
+    ///
+    /// # Safety
+    ///
+    /// `fh` is the one in a `Handle<T>` that lives for `'a`.
+    pub(super) unsafe fn from_fh<'a>(fh: *mut bindings::v4l2_fh) -> &'a Self {
+        let fh = fh.cast::<Opaque<bindings::v4l2_fh>>();
+        // SAFETY: By the safety requirements; `Opaque` is transparent.
+        unsafe { &*kernel::container_of!(fh, Self, fh) }
+    }
+
+    /// The handle of an open file.
+    ///
+    /// # Safety
+    ///
+    /// `file` is an open file of a node with driver `T`, and is not released during `'a`.
+    pub(super) unsafe fn from_file<'a>(file: *mut bindings::file) -> &'a Self {
+        // SAFETY: `v4l2_fh_add` has stored the `v4l2_fh` there, and `release` is not running.
+        unsafe { Self::from_fh((*file).private_data.cast()) }
+    }
+
+    pub(super) fn fh(&self) -> *mut bindings::v4l2_fh {
+        self.fh.get()
+    }
+
+    /// The node's data.
+    pub(crate) fn data(&self) -> &T::Data {
+        // SAFETY: By the type invariant.
+        unsafe { &self.node.as_ref().data }
+    }
+
+    /// Wakes who polls the file, because of `events` ([`poll`]). May be called in interrupts.
+    pub(crate) fn wake(&self, events: u32) {
+        // SAFETY: By the type invariant the wait queue is initialised.
+        unsafe { bindings::virtio_v4l2_wake_up(&raw mut (*self.fh()).wait, events) };
+    }
+}
+
+impl<T: Driver> Deref for Handle<T> {
+    type Target = T::File;
+
+    fn deref(&self) -> &T::File {
+        &self.file
+    }
+}
+
+#[pinned_drop]
+impl<T: Driver> PinnedDrop for Handle<T> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: By the type invariant, and nobody has the handle any more. The reference is its own.
+        unsafe {
+            let vdev = self.node.as_ref().vdev();
+            bindings::v4l2_fh_exit(self.fh());
+            bindings::put_device(&raw mut (*vdev).dev);
+        }
+    }
+}
+
+/// The file that a call came through.
+#[derive(Clone, Copy)]
+pub(crate) struct OpenFile<'a> {
+    file: *mut bindings::file,
+    _lifetime: PhantomData<&'a bindings::file>,
+}
+
+impl OpenFile<'_> {
+    /// # Safety
+    ///
+    /// `file` is valid during the lifetime.
+    pub(super) unsafe fn new(file: *mut bindings::file) -> Self {
+        Self {
+            file,
+            _lifetime: PhantomData,
+        }
+    }
+
+    /// Whether calls are not to wait: `O_NONBLOCK` as it is now.
+    pub(crate) fn nonblocking(&self) -> bool {
+        // SAFETY: The file is valid. A race with `fcntl` gives one of the two values.
+        unsafe { (&raw const (*self.file).f_flags).read_volatile() & bindings::O_NONBLOCK != 0 }
+    }
+}
+
+struct Callbacks<T: Driver>(PhantomData<T>);
+
+impl<T: Driver> Callbacks<T> {
+    unsafe extern "C" fn open(file: *mut bindings::file) -> c_int {
+        // SAFETY: The core calls this for a file of a node with driver `T`, of which it has a reference.
+        let node = unsafe {
+            let vdev = bindings::video_devdata(file);
+            NonNull::from(&*Inner::<T>::from_vdev(vdev))
+        };
+        from_result(|| {
+            let handle = Self::new_handle(node)?;
+            // SAFETY: As above.
+            let inner = unsafe { node.as_ref() };
+            // INVARIANT: `release` takes it out; if this function fails it is taken out below.
+            inner.files.lock().push(Entry(file), GFP_KERNEL)?;
+            // SAFETY: The handle is initialised and lives until `release`, which takes it out first.
+            unsafe { bindings::v4l2_fh_add(handle.fh(), file) };
+            if let Err(error) = T::opened(&handle) {
+                Self::forget(&handle, file);
+                T::release(&handle);
+                return Err(error);
+            }
+            // `release` takes it back.
+            let _ = Arc::into_raw(handle);
+            Ok(0)
+        })
+    }
+
+    fn new_handle(node: NonNull<Inner<T>>) -> Result<Arc<Handle<T>>> {
+        // SAFETY: The caller has a reference to the node.
+        let inner = unsafe { node.as_ref() };
+        let file = T::open(&inner.data)?;
+        Arc::pin_init(
+            try_pin_init!(Handle {
+                file <- file,
+                fh <- Opaque::ffi_init(|fh| {
+                    // SAFETY: `fh` is valid for writes; the video device is registered. INVARIANT: The
+                    // reference is given back in `drop`. Nothing after this fails.
+                    unsafe {
+                        core::ptr::write_bytes(fh, 0, 1);
+                        bindings::v4l2_fh_init(fh, inner.vdev());
+                        bindings::get_device(&raw mut (*inner.vdev()).dev);
+                    }
+                }),
+                node,
+            }? Error),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Undoes what `open` told the core.
+    fn forget(handle: &Handle<T>, file: *mut bindings::file) {
+        // SAFETY: The handle was added for this file.
+        unsafe { bindings::v4l2_fh_del(handle.fh(), file) };
+        // SAFETY: By the type invariant of `Handle`.
+        let inner = unsafe { handle.node.as_ref() };
+        inner.files.lock().retain(|entry| entry.0 != file);
+    }
+
+    unsafe extern "C" fn release(file: *mut bindings::file) -> c_int {
+        // SAFETY: The file was opened by `open`, and this is the end of it.
+        let handle = unsafe { Handle::<T>::from_file(file) };
+        // SAFETY: `open` gave up this reference.
+        let handle = unsafe { Arc::from_raw(handle) };
+        Self::forget(&handle, file);
+        T::release(&handle);
+        0
+    }
+
+    unsafe extern "C" fn poll(
+        file: *mut bindings::file,
+        table: *mut bindings::poll_table_struct,
+    ) -> bindings::__poll_t {
+        // SAFETY: The file is open during the call.
+        let handle = unsafe { Handle::<T>::from_file(file) };
+        // Always registered, even if nothing is requested: EPOLL_CTL_ADD with no events.
+        // SAFETY: File and table are valid; the wait queue lives until the file's release, which comes after
+        // everything that polls the file has let go of it.
+        let requested = unsafe {
+            bindings::virtio_v4l2_poll_wait(file, &raw mut (*handle.fh()).wait, table);
+            bindings::virtio_v4l2_poll_requested(table)
+        };
+        let mut mask = T::poll(handle, requested);
+        if handle.has_events() {
+            mask |= poll::PRI;
+        }
+        mask
+    }
+
+    unsafe extern "C" fn mmap(
+        file: *mut bindings::file,
+        vma: *mut bindings::vm_area_struct,
+    ) -> c_int {
+        // SAFETY: The file is open during the call.
+        let handle = unsafe { Handle::<T>::from_file(file) };
+        // SAFETY: The area is being set up by this call.
+        let mut vma = unsafe { Vma::new(vma) };
+        from_result(|| T::mmap(handle, &mut vma).map(|()| 0))
+    }
+}

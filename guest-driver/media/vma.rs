@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Mappings of device memory.
+
+use crate::bindings;
+use core::marker::PhantomData;
+use kernel::error::to_result;
+use kernel::page::PAGE_SIZE;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+const VM_WRITE: usize = 0x2;
+const VM_SHARED: usize = 0x8;
+
+/// An area of a process's memory that `mmap(2)` is setting up.
+///
+/// # Invariants
+///
+/// The pointer is valid for `'a`, and nobody else uses the area.
+pub(crate) struct Vma<'a> {
+    vma: *mut bindings::vm_area_struct,
+    _lifetime: PhantomData<&'a mut bindings::vm_area_struct>,
+}
+
+impl Vma<'_> {
+    /// # Safety
+    ///
+    /// The invariants hold.
+    pub(super) unsafe fn new(vma: *mut bindings::vm_area_struct) -> Self {
+        Self {
+            vma,
+            _lifetime: PhantomData,
+        }
+    }
+
+    /// Offset into the file, in bytes.
+    pub(crate) fn offset(&self) -> u64 {
+        // SAFETY: By the type invariant.
+        let pages = unsafe { (*self.vma).vm_pgoff } as u64;
+        pages.saturating_mul(PAGE_SIZE as u64)
+    }
+
+    /// Length in bytes, a multiple of the page size.
+    pub(crate) fn len(&self) -> usize {
+        // SAFETY: By the type invariant.
+        unsafe {
+            let area = &(*self.vma).__bindgen_anon_1.__bindgen_anon_1;
+            area.vm_end - area.vm_start
+        }
+    }
+
+    fn flags(&self) -> usize {
+        // SAFETY: By the type invariant.
+        unsafe { (*self.vma).__bindgen_anon_2.vm_flags }
+    }
+
+    /// Whether writes go to the device: `MAP_SHARED`.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.flags() & VM_SHARED != 0
+    }
+
+    /// Whether the process may write: `PROT_WRITE`.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.flags() & VM_WRITE != 0
+    }
+
+    /// Maps the area, cached, to guest-physical memory from `addr` on.
+    ///
+    /// `keep` lives until the last area that this one becomes is gone: areas are split, and copied by `fork(2)`.
+    /// An area without `PROT_WRITE` cannot get it later.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if `addr` is not the start of a page; `ENOMEM`.
+    pub(crate) fn map<M: Send + Sync + 'static>(&mut self, addr: u64, keep: Arc<M>) -> Result {
+        if addr % PAGE_SIZE as u64 != 0 {
+            return Err(EINVAL);
+        }
+        let len = self.len();
+        let writable = self.is_writable();
+        // SAFETY: By the type invariant.
+        unsafe {
+            if !writable {
+                bindings::virtio_v4l2_vma_no_write(self.vma);
+            }
+            to_result(bindings::virtio_v4l2_remap(self.vma, addr, len))?;
+            (*self.vma).vm_ops = &Keep::<M>::OPS;
+            (*self.vma).vm_private_data = Arc::into_raw(keep).cast_mut().cast();
+        }
+        Ok(())
+    }
+}
+
+/// Areas whose private data is an `Arc<M>`.
+struct Keep<M>(PhantomData<M>);
+
+impl<M: Send + Sync + 'static> Keep<M> {
+    const OPS: bindings::vm_operations_struct = bindings::vm_operations_struct {
+        open: Some(Self::open),
+        close: Some(Self::close),
+        ..pin_init::zeroed()
+    };
+
+    /// There is another area.
+    unsafe extern "C" fn open(vma: *mut bindings::vm_area_struct) {
+        // SAFETY: `Vma::map` has stored the pointer, and the area that was copied has its reference still. The
+        // new area takes over the reference that is made here.
+        unsafe {
+            let keep = kernel::sync::ArcBorrow::from_raw((*vma).vm_private_data.cast::<M>());
+            let _ = Arc::into_raw(Arc::from(keep));
+        }
+    }
+
+    /// An area is gone.
+    unsafe extern "C" fn close(vma: *mut bindings::vm_area_struct) {
+        // SAFETY: The area's reference ends here.
+        drop(unsafe { Arc::from_raw((*vma).vm_private_data.cast::<M>()) });
+    }
+}

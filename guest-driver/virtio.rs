@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Abstractions for the virtio bus, as they could stand in the `kernel` crate.
+//!
+//! A driver implements [`Driver`] and is registered by [`module_virtio_driver!`](crate::module_virtio_driver).
+//! Its [`Handler`] has the [`Virtqueue`]s and serves the device's interrupts.
+//!
+//! # Life of a device
+//!
+//! 1. [`Driver::probe`]: the driver makes its handler, [finds the queues](Device::find_queues) for it, declares
+//!    the device [ready](Device::ready) and offers its service to others.
+//! 2. [`Driver::unbind`]: it takes the service away again.
+//! 3. The bus resets the device, from when on no interrupt comes and no memory is touched, takes the queues from
+//!    the handler (what was in flight is dropped), deletes them and drops the handler.
+//! 4. The driver's private data is dropped.
+//!
+//! A probe that fails after `find_queues` is undone by step 3 alone.
+//!
+//! C header: `include/linux/virtio.h`
+
+use crate::bindings;
+use core::marker::PhantomData;
+use core::ptr::{self, NonNull};
+use kernel::device_id::RawDeviceId;
+use kernel::error::{from_result, to_result};
+use kernel::prelude::*;
+use kernel::sync::aref::AlwaysRefCounted;
+use kernel::sync::Arc;
+use kernel::types::Opaque;
+use kernel::{device, driver};
+
+pub(crate) mod queue;
+pub(crate) mod request;
+pub(crate) mod sync;
+
+pub(crate) use queue::{Attach, Virtqueue};
+pub(crate) use request::{Completed, Request};
+
+/// An adapter for the registration of virtio drivers.
+pub(crate) struct Adapter<T: Driver>(PhantomData<T>);
+
+// SAFETY:
+// - `virtio_driver` is a C type declared as `repr(C)` and embeds a `struct device_driver` at that offset.
+// - `T::Data` is what `probe_callback` stores as the device's private data.
+unsafe impl<T: Driver> driver::DriverLayout for Adapter<T> {
+    type DriverType = bindings::virtio_driver;
+    type DriverData<'bound> = T::Data;
+    const DEVICE_DRIVER_OFFSET: usize = core::mem::offset_of!(Self::DriverType, driver);
+}
+
+// SAFETY: `unregister` undoes `register`, which has succeeded before.
+unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
+    unsafe fn register(
+        driver: &Opaque<Self::DriverType>,
+        name: &'static CStr,
+        module: &'static ThisModule,
+    ) -> Result {
+        let raw = driver.get();
+        // SAFETY: The fields may be set before the driver is registered.
+        unsafe {
+            (*raw).driver.name = name.as_char_ptr();
+            (*raw).id_table = T::ID_TABLE.as_ptr();
+            (*raw).probe = Some(Self::probe_callback);
+            (*raw).remove = Some(Self::remove_callback);
+            (*raw).config_changed = Some(Self::config_changed_callback);
+        }
+        // SAFETY: `raw` is a valid `virtio_driver`, which stays pinned until `unregister`.
+        to_result(unsafe { bindings::__register_virtio_driver(raw, module.as_ptr()) })
+    }
+
+    unsafe fn unregister(driver: &Opaque<Self::DriverType>) {
+        // SAFETY: `driver` was registered.
+        unsafe { bindings::unregister_virtio_driver(driver.get()) }
+    }
+}
+
+impl<T: Driver> Adapter<T> {
+    extern "C" fn probe_callback(raw: *mut bindings::virtio_device) -> c_int {
+        // SAFETY: The bus calls this with a valid device, which is being bound. INVARIANT: It is valid while
+        // the callback runs.
+        let dev = unsafe { &*raw.cast::<Device<device::CoreInternal<'_>>>() };
+        from_result(|| {
+            let id = dev.id();
+            let result = T::probe(dev, id).and_then(|data| dev.as_ref().set_drvdata(data));
+            if result.is_err() {
+                Self::tear_down(dev);
+            }
+            result.map(|()| 0)
+        })
+    }
+
+    extern "C" fn remove_callback(raw: *mut bindings::virtio_device) {
+        // SAFETY: As in `probe_callback`; the device is being unbound.
+        let dev = unsafe { &*raw.cast::<Device<device::CoreInternal<'_>>>() };
+        // SAFETY: The callback follows a successful probe, which stored a `Pin<KBox<T::Data>>`.
+        let data = unsafe { dev.as_ref().drvdata_borrow::<T::Data>() };
+        T::unbind(dev, data);
+        Self::tear_down(dev);
+    }
+
+    extern "C" fn config_changed_callback(raw: *mut bindings::virtio_device) {
+        // SAFETY: The bus calls this between a successful probe and the removal, with a valid device.
+        let dev = unsafe { &*raw.cast::<Device<device::Bound>>() };
+        // SAFETY: As above, so the handler does not change.
+        if let Some(handler) = unsafe { handler::<T::Handler>(raw) } {
+            handler.config_changed(dev);
+        }
+    }
+
+    /// Step 3 of a device's life.
+    fn tear_down(dev: &Device<device::CoreInternal<'_>>) {
+        let raw = dev.as_raw();
+        // SAFETY: The device is valid and bound to this driver.
+        unsafe { bindings::virtio_reset_device(raw) };
+        // SAFETY: Nobody but `find_queues` and this function writes to it.
+        let pointer = unsafe { (*raw).priv_ }.cast::<T::Handler>();
+        if pointer.is_null() {
+            return;
+        }
+        // SAFETY: `find_queues` stored an `Arc` there, and after the reset nobody looks at it any more.
+        let handler = unsafe { Arc::<T::Handler>::from_raw(pointer) };
+        for index in 0..T::Handler::QUEUES.len() {
+            if let Some(queue) = handler.queue(index) {
+                // SAFETY: The device has been reset.
+                unsafe { queue.detach() };
+            }
+        }
+        // SAFETY: The queues exist, as there is a handler, and nobody uses them any more.
+        unsafe {
+            bindings::virtio_v4l2_del_vqs(raw);
+            (*raw).priv_ = ptr::null_mut();
+        }
+    }
+}
+
+/// The handler of a device, if it has one.
+///
+/// # Safety
+///
+/// `raw` is a valid device bound to a driver with this handler type, and its queues are not deleted while the
+/// reference is used.
+unsafe fn handler<'a, H: Handler>(raw: *mut bindings::virtio_device) -> Option<&'a H> {
+    // SAFETY: `priv_` is null or what `find_queues` stored, which lives as long as the queues.
+    unsafe { (*raw).priv_.cast::<H>().as_ref() }
+}
+
+/// Declares a kernel module with a single virtio driver.
+#[macro_export]
+macro_rules! module_virtio_driver {
+    ($($f:tt)*) => {
+        ::kernel::module_driver!(<T>, $crate::virtio::Adapter<T>, { $($f)* });
+    };
+}
+
+/// The ID of a virtio device: `struct virtio_device_id`.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub(crate) struct DeviceId(bindings::virtio_device_id);
+
+/// Matches any vendor.
+const VIRTIO_DEV_ANY_ID: u32 = u32::MAX;
+
+impl DeviceId {
+    /// Devices of type `device`, of any vendor.
+    pub(crate) const fn new(device: u32) -> Self {
+        Self(bindings::virtio_device_id {
+            device,
+            vendor: VIRTIO_DEV_ANY_ID,
+        })
+    }
+}
+
+// SAFETY: `DeviceId` is a transparent wrapper of `virtio_device_id`.
+unsafe impl RawDeviceId for DeviceId {
+    type RawType = bindings::virtio_device_id;
+}
+
+/// A table of the devices that a driver serves.
+pub(crate) type IdTable<T> = &'static dyn kernel::device_id::IdTable<DeviceId, T>;
+
+/// Creates a virtio [`IdTable`] of the given name.
+#[macro_export]
+macro_rules! virtio_device_table {
+    ($table_name:ident, $data:expr) => {
+        const $table_name: ::kernel::device_id::IdArray<$crate::virtio::DeviceId, (), { $data.len() }> =
+            ::kernel::device_id::IdArray::new_without_index($data);
+    };
+}
+
+/// A virtio driver.
+pub(crate) trait Driver: 'static {
+    /// The driver's private data of a device.
+    type Data: Send + 'static;
+
+    /// What has the queues and serves interrupts.
+    type Handler: Handler;
+
+    /// The devices that it serves.
+    const ID_TABLE: IdTable<()>;
+
+    /// Called when a device of type `id` appears.
+    ///
+    /// # Errors
+    ///
+    /// Whatever it likes; `ENODEV` says silently that the device is none of its own.
+    fn probe(
+        dev: &Device<device::Core<'_>>,
+        id: u32,
+    ) -> Result<impl PinInit<Self::Data, Error>>;
+
+    /// Called when the device goes away or the driver does. When this returns nobody new may use the queues.
+    fn unbind(dev: &Device<device::Core<'_>>, data: Pin<&Self::Data>);
+}
+
+/// What has the queues of a device and serves its interrupts.
+///
+/// The methods without "may sleep" are called in interrupts.
+pub(crate) trait Handler: Send + Sync + 'static {
+    /// Names of the queues, in the order of their indices.
+    const QUEUES: &'static [&'static CStr];
+
+    /// The queue with that index.
+    fn queue(&self, index: usize) -> Option<&dyn Attach>;
+
+    /// The device has put something into that queue.
+    fn notified(&self, index: usize);
+
+    /// The device's configuration or status has changed.
+    fn config_changed(&self, dev: &Device<device::Bound>);
+}
+
+/// A device on the virtio bus.
+///
+/// # Invariants
+///
+/// Represents a valid `struct virtio_device`.
+#[repr(transparent)]
+pub(crate) struct Device<Ctx: device::DeviceContext = device::Normal>(
+    Opaque<bindings::virtio_device>,
+    PhantomData<Ctx>,
+);
+
+/// A shared memory region of a device, in guest-physical addresses.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ShmRegion {
+    /// Where it starts.
+    pub(crate) addr: u64,
+    /// Its length in bytes.
+    pub(crate) len: u64,
+}
+
+/// `VIRTIO_CONFIG_S_NEEDS_RESET`: the device has come to an error that it cannot recover from.
+pub(crate) const STATUS_NEEDS_RESET: u8 = 0x40;
+
+impl<Ctx: device::DeviceContext> Device<Ctx> {
+    fn as_raw(&self) -> *mut bindings::virtio_device {
+        self.0.get()
+    }
+
+    /// The device type.
+    pub(crate) fn id(&self) -> u32 {
+        // SAFETY: By the type invariant; the ID never changes.
+        unsafe { (*self.as_raw()).id.device }
+    }
+
+    /// Where the device is, in the form of V4L2's `bus_info`: `PCI:` and its address for a PCI function, else
+    /// `platform:` and its name on the virtio bus. NUL-terminated.
+    pub(crate) fn bus_info(&self) -> [u8; 32] {
+        let mut info = [0; 32];
+        // SAFETY: By the type invariant; `info` is writable for its length.
+        unsafe {
+            bindings::virtio_v4l2_bus_info(self.as_raw(), info.as_mut_ptr().cast(), info.len())
+        };
+        info
+    }
+}
+
+impl Device<device::Bound> {
+    /// The device's status bits. May be called in interrupts.
+    pub(crate) fn status(&self) -> u8 {
+        // SAFETY: By the type invariant; the device is bound, so its transport is there.
+        unsafe { bindings::virtio_v4l2_status(self.as_raw()) }
+    }
+
+    /// Reads a structure at the start of the configuration space. May sleep.
+    pub(crate) fn config<T: zerocopy::FromBytes + zerocopy::IntoBytes>(&self) -> T {
+        let mut value = T::new_zeroed();
+        let bytes = value.as_mut_bytes();
+        // SAFETY: By the type invariant; `bytes` is writable for its length.
+        unsafe {
+            bindings::virtio_v4l2_config_read(
+                self.as_raw(),
+                0,
+                bytes.as_mut_ptr().cast(),
+                bytes.len() as u32,
+            )
+        };
+        value
+    }
+
+    /// The shared memory region with that ID.
+    pub(crate) fn shm_region(&self, id: u8) -> Option<ShmRegion> {
+        let mut region = bindings::virtio_shm_region::default();
+        // SAFETY: By the type invariant; `region` is writable.
+        let found = unsafe { bindings::virtio_v4l2_get_shm_region(self.as_raw(), &mut region, id) };
+        found.then_some(ShmRegion {
+            addr: region.addr,
+            len: region.len,
+        })
+    }
+}
+
+impl Device<device::Core<'_>> {
+    /// Finds the queues of the device and gives them to `handler`, which serves its interrupts from then on.
+    ///
+    /// # Errors
+    ///
+    /// - `EBUSY`: done before.
+    /// - `ENOENT` and others: the device has not that many queues.
+    pub(crate) fn find_queues<H: Handler>(&self, handler: Arc<H>) -> Result {
+        let raw = self.as_raw();
+        // SAFETY: Only this function and `tear_down`, which is not running, write to `priv_`.
+        if !unsafe { (*raw).priv_ }.is_null() {
+            return Err(EBUSY);
+        }
+        let count = H::QUEUES.len();
+        let mut infos = KVec::with_capacity(count, GFP_KERNEL)?;
+        for name in H::QUEUES {
+            infos.push(
+                bindings::virtqueue_info {
+                    name: name.as_char_ptr(),
+                    callback: Some(notified_callback::<H>),
+                    ctx: false,
+                },
+                GFP_KERNEL,
+            )?;
+        }
+        let mut rings = KVec::from_elem(ptr::null_mut(), count, GFP_KERNEL)?;
+
+        let handler = Arc::into_raw(handler);
+        // SAFETY: The device is valid and bound. The queues' callbacks find the handler from the first moment
+        // on; it lives until `tear_down`, or until finding failed and there are no queues.
+        let ret = unsafe {
+            (*raw).priv_ = handler.cast_mut().cast();
+            bindings::virtio_v4l2_find_vqs(
+                raw,
+                count as u32,
+                rings.as_mut_ptr(),
+                infos.as_mut_ptr(),
+            )
+        };
+        if ret < 0 {
+            // SAFETY: There are no queues, so nobody looks at the handler.
+            drop(unsafe {
+                (*raw).priv_ = ptr::null_mut();
+                Arc::from_raw(handler)
+            });
+            return Err(Error::from_errno(ret));
+        }
+        // SAFETY: It lives until `tear_down`, which does not run at the same time.
+        let handler = unsafe { &*handler };
+        for (index, ring) in rings.iter().enumerate() {
+            if let (Some(queue), Some(ring)) = (handler.queue(index), NonNull::new(*ring)) {
+                // SAFETY: The queue is fresh, and lives until `tear_down` has detached it.
+                unsafe { queue.attach(ring) };
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the device use its queues: sets `DRIVER_OK`.
+    pub(crate) fn ready(&self) {
+        // SAFETY: The device is valid and bound, and probe has not returned.
+        unsafe { bindings::virtio_v4l2_device_ready(self.as_raw()) };
+    }
+}
+
+/// Whether a complaint about a device may be logged now: not more than a few at a time.
+pub(crate) fn may_log() -> bool {
+    // SAFETY: May always be called.
+    unsafe { bindings::virtio_v4l2_ratelimit() }
+}
+
+/// The queues' callback.
+///
+/// # Safety
+///
+/// `queue` is one of the queues of a device whose handler is an `H`.
+unsafe extern "C" fn notified_callback<H: Handler>(queue: *mut bindings::virtqueue) {
+    // SAFETY: The queue is valid, and so is its device; callbacks end with the reset in `tear_down`.
+    let (handler, index) = unsafe { (handler::<H>((*queue).vdev), (*queue).index) };
+    if let Some(handler) = handler {
+        handler.notified(index as usize);
+    }
+}
+
+impl<Ctx: device::DeviceContext> AsRef<device::Device<Ctx>> for Device<Ctx> {
+    fn as_ref(&self) -> &device::Device<Ctx> {
+        // SAFETY: By the type invariant the embedded `struct device` is valid as long as `self`; it is in the
+        // same state of the driver core.
+        unsafe { device::Device::from_raw(&raw mut (*self.as_raw()).dev) }
+    }
+}
+
+// SAFETY: `Device` is a transparent wrapper of a type that does not depend on its generic argument.
+kernel::impl_device_context_deref!(unsafe { Device });
+kernel::impl_device_context_into_aref!(Device);
+
+// SAFETY: A `struct virtio_device` is counted by its `struct device`.
+unsafe impl AlwaysRefCounted for Device {
+    fn inc_ref(&self) {
+        // SAFETY: There is a reference, so the count is not zero.
+        unsafe { bindings::get_device(&raw mut (*self.as_raw()).dev) };
+    }
+
+    unsafe fn dec_ref(obj: NonNull<Self>) {
+        // SAFETY: The caller gives away a reference that it has.
+        unsafe { bindings::put_device(&raw mut (*(*obj.as_ptr()).as_raw()).dev) };
+    }
+}
+
+// SAFETY: A `struct virtio_device` can be released from any thread.
+unsafe impl Send for Device {}
+// SAFETY: All methods of `Device<Normal>` are safe to call from several threads at once.
+unsafe impl Sync for Device {}

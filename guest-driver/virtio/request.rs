@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory on its way to a device and back.
+
+use crate::bindings;
+use core::mem::MaybeUninit;
+use kernel::page::PAGE_SIZE;
+use kernel::prelude::*;
+
+/// A buffer for a virtqueue: bytes that the device reads, bytes that it writes, and what its owner wants to
+/// know again when it comes back.
+///
+/// A request owns its memory. While the device has it, it belongs to the [`Virtqueue`](super::Virtqueue), so
+/// whoever waits for it may give up at any time.
+///
+/// # Invariants
+///
+/// - Each of the first `readable_entries` elements of `entries` points into `readable`, each of the
+///   `writable_entries` that follow into `writable`; together they cover both.
+/// - Neither vector is resized or moved out of the request.
+pub(crate) struct Request<C> {
+    readable: KVVec<u8>,
+    writable: KVVec<u8>,
+    entries: Entries,
+    readable_entries: usize,
+    writable_entries: usize,
+    context: C,
+    /// The next request in a [`Fifo`].
+    next: Option<KBox<Request<C>>>,
+}
+
+/// A scatterlist.
+struct Entries(KVec<bindings::scatterlist>);
+
+// SAFETY: The pointers in it refer to memory that the same `Request` owns.
+unsafe impl Send for Entries {}
+// SAFETY: There are no methods that take `&self`.
+unsafe impl Sync for Entries {}
+
+impl<C> Request<C> {
+    /// A request with bytes for the device and room for `writable` bytes of its answer.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(readable: KVVec<u8>, writable: usize, context: C) -> Result<KBox<Self>> {
+        let mut readable = readable;
+        let mut writable = KVVec::from_elem(0u8, writable, GFP_KERNEL)?;
+        let pages = |data: &KVVec<u8>| {
+            // SAFETY: Only the address is looked at.
+            unsafe { bindings::virtio_v4l2_pages(data.as_ptr().cast(), data.len()) as usize }
+        };
+        let (readable_entries, writable_entries) = (pages(&readable), pages(&writable));
+        let count = readable_entries + writable_entries;
+
+        let mut entries = KVec::<bindings::scatterlist>::with_capacity(count, GFP_KERNEL)?;
+        entries.spare_capacity_mut().fill(MaybeUninit::zeroed());
+        // SAFETY: There is capacity for `count` elements, and a scatterlist may be all zeroes.
+        unsafe { entries.inc_len(count) };
+
+        let (first, second) = entries.split_at_mut(readable_entries);
+        for (list, data) in [(first, &mut readable), (second, &mut writable)] {
+            if list.is_empty() {
+                continue;
+            }
+            // SAFETY: `list` has `list.len()` elements, which is what `data` needs. INVARIANT: The elements
+            // cover `data`.
+            unsafe {
+                let len = list.len() as u32;
+                bindings::virtio_v4l2_sg_init_table(list.as_mut_ptr(), len);
+                bindings::virtio_v4l2_sg_set(
+                    list.as_mut_ptr(),
+                    len,
+                    data.as_mut_ptr().cast(),
+                    data.len(),
+                );
+            }
+        }
+
+        Ok(KBox::new(
+            Self {
+                readable,
+                writable,
+                entries: Entries(entries),
+                readable_entries,
+                writable_entries,
+                context,
+                next: None,
+            },
+            GFP_KERNEL,
+        )?)
+    }
+
+    /// What the owner wants to know again.
+    pub(crate) fn context(&self) -> &C {
+        &self.context
+    }
+
+    /// As [`Self::context`].
+    pub(crate) fn context_mut(&mut self) -> &mut C {
+        &mut self.context
+    }
+
+    /// The bytes for the device.
+    pub(crate) fn readable_mut(&mut self) -> &mut [u8] {
+        &mut self.readable
+    }
+
+    /// The room for the answer.
+    pub(super) fn writable(&self) -> &[u8] {
+        &self.writable
+    }
+
+    /// The two scatterlists: pointer and number of elements of what the device reads, then of what it writes.
+    pub(super) fn lists(&mut self) -> [(*mut bindings::scatterlist, usize); 2] {
+        let (first, second) = self.entries.0.split_at_mut(self.readable_entries);
+        [
+            (first.as_mut_ptr(), self.readable_entries),
+            (second.as_mut_ptr(), self.writable_entries),
+        ]
+    }
+}
+
+/// Calls `each` with start and length of every run of guest-physical memory that `memory` consists of.
+///
+/// # Errors
+///
+/// Those of `each`.
+pub(crate) fn physical_runs(
+    memory: &KVVec<u8>,
+    mut each: impl FnMut(u64, u32) -> Result,
+) -> Result {
+    let mut rest = memory.as_slice();
+    while !rest.is_empty() {
+        // SAFETY: The address lies in memory of `kvmalloc`.
+        let start = unsafe { bindings::virtio_v4l2_phys(rest.as_ptr().cast()) };
+        // The next page may be anywhere.
+        let to_page_end = PAGE_SIZE - start as usize % PAGE_SIZE;
+        let (run, after) = rest.split_at(to_page_end.min(rest.len()));
+        each(start, run.len() as u32)?;
+        rest = after;
+    }
+    Ok(())
+}
+
+/// A request that the device is done with.
+pub(crate) struct Completed<C> {
+    request: KBox<Request<C>>,
+    written: usize,
+}
+
+impl<C> Completed<C> {
+    pub(super) fn new(request: KBox<Request<C>>, written: usize) -> Self {
+        Self { request, written }
+    }
+
+    /// What the device wrote.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if the device claims to have written more than there was room for.
+    pub(crate) fn reply(&self) -> Result<&[u8]> {
+        self.request.writable().get(..self.written).ok_or(EIO)
+    }
+
+    /// What the owner wanted to know again.
+    pub(crate) fn context_mut(&mut self) -> &mut C {
+        self.request.context_mut()
+    }
+
+    /// The request, for another round.
+    pub(crate) fn into_request(self) -> KBox<Request<C>> {
+        self.request
+    }
+}
+
+/// Requests in line.
+pub(super) struct Fifo<C> {
+    head: Option<KBox<Request<C>>>,
+}
+
+impl<C> Fifo<C> {
+    pub(super) const fn new() -> Self {
+        Self { head: None }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.head.is_none()
+    }
+
+    pub(super) fn push_back(&mut self, request: KBox<Request<C>>) {
+        let mut end = &mut self.head;
+        while let Some(next) = end {
+            end = &mut next.next;
+        }
+        *end = Some(request);
+    }
+
+    pub(super) fn push_front(&mut self, mut request: KBox<Request<C>>) {
+        request.next = self.head.take();
+        self.head = Some(request);
+    }
+
+    pub(super) fn pop_front(&mut self) -> Option<KBox<Request<C>>> {
+        let mut first = self.head.take()?;
+        self.head = first.next.take();
+        Some(first)
+    }
+
+    /// Takes out the first request that `wanted` picks.
+    pub(super) fn remove(&mut self, wanted: impl Fn(&C) -> bool) -> Option<KBox<Request<C>>> {
+        let mut kept = Self::new();
+        let mut found = None;
+        while let Some(request) = self.pop_front() {
+            if found.is_none() && wanted(&request.context) {
+                found = Some(request);
+            } else {
+                kept.push_back(request);
+            }
+        }
+        *self = kept;
+        found
+    }
+}
+
+impl<C> Drop for Fifo<C> {
+    // One by one: the drop that the compiler would make recurses.
+    fn drop(&mut self) {
+        while self.pop_front().is_some() {}
+    }
+}

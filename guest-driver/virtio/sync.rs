@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What `kernel::sync` does not have yet: a spinlock that may be taken in interrupts, and a completion that a
+//! signal or a time limit ends.
+
+use crate::bindings;
+use kernel::prelude::*;
+use kernel::sync::lock::{Backend, Guard, Lock};
+use kernel::time::{msecs_to_jiffies, Msecs};
+use kernel::types::Opaque;
+
+/// A spinlock that disables interrupts on this CPU while it is held, so that an interrupt handler may take it
+/// too.
+pub(crate) type IrqLock<T> = Lock<T, IrqSpinLock>;
+
+/// Guard of an [`IrqLock`].
+pub(crate) type IrqGuard<'a, T> = Guard<'a, T, IrqSpinLock>;
+
+/// Creates an [`IrqLock`] initialiser with the given name and a lock class of its own.
+macro_rules! new_irq_lock {
+    ($inner:expr, $name:literal) => {
+        $crate::virtio::sync::IrqLock::new($inner, kernel::c_str!($name), kernel::static_lock_class!())
+    };
+}
+pub(crate) use new_irq_lock;
+
+/// The [`Backend`] of [`IrqLock`]: `spin_lock_irqsave()`.
+pub(crate) struct IrqSpinLock;
+
+// SAFETY: `spinlock_t` ensures mutual exclusion; `relock` is the default, which locks in the same way. The guard
+// state is what `spin_unlock_irqrestore()` needs; a guard is not `Send`, so it is dropped on the CPU's task that
+// took it.
+unsafe impl Backend for IrqSpinLock {
+    type State = bindings::spinlock_t;
+    type GuardState = usize;
+
+    unsafe fn init(
+        ptr: *mut Self::State,
+        name: *const kernel::ffi::c_char,
+        key: *mut bindings::lock_class_key,
+    ) {
+        // SAFETY: The caller guarantees that `ptr` is valid for writes and that `name` and `key` live for ever.
+        unsafe { bindings::__spin_lock_init(ptr, name, key) }
+    }
+
+    unsafe fn lock(ptr: *mut Self::State) -> usize {
+        // SAFETY: The caller guarantees that `ptr` is an initialised lock.
+        unsafe { bindings::virtio_v4l2_spin_lock_irqsave(ptr) }
+    }
+
+    unsafe fn try_lock(ptr: *mut Self::State) -> Option<usize> {
+        let mut taken = false;
+        // SAFETY: The caller guarantees that `ptr` is an initialised lock.
+        let flags = unsafe { bindings::virtio_v4l2_spin_trylock_irqsave(ptr, &mut taken) };
+        taken.then_some(flags)
+    }
+
+    unsafe fn unlock(ptr: *mut Self::State, flags: &usize) {
+        // SAFETY: The caller guarantees that it owns the lock; `flags` come from taking it.
+        unsafe { bindings::virtio_v4l2_spin_unlock_irqrestore(ptr, *flags) }
+    }
+
+    unsafe fn assert_is_held(ptr: *mut Self::State) {
+        // SAFETY: The caller guarantees that `ptr` is an initialised lock.
+        unsafe { bindings::spin_assert_is_held(ptr) }
+    }
+}
+
+/// How a [`Completion::wait`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waited {
+    /// The completion was completed.
+    Completed,
+    /// The time is over.
+    TimedOut,
+    /// The task is being killed.
+    Killed,
+}
+
+/// `struct completion` with waits that end by a fatal signal or a time limit.
+///
+/// # Invariants
+///
+/// `inner` is an initialised `struct completion`.
+#[pin_data]
+pub(crate) struct Completion {
+    #[pin]
+    inner: Opaque<bindings::completion>,
+}
+
+// SAFETY: `struct completion` has its own lock and may be used from any thread.
+unsafe impl Send for Completion {}
+// SAFETY: As above.
+unsafe impl Sync for Completion {}
+
+impl Completion {
+    /// A completion that nobody has completed.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            // SAFETY: `slot` is valid for writes. INVARIANT: This initialises it.
+            inner <- Opaque::ffi_init(|slot| unsafe { bindings::virtio_v4l2_init_completion(slot) }),
+        })
+    }
+
+    /// Wakes whoever waits, now or later. May be called in an interrupt.
+    pub(crate) fn complete(&self) {
+        // SAFETY: By the type invariant this is an initialised completion.
+        unsafe { bindings::complete_all(self.inner.get()) }
+    }
+
+    /// Waits until it is completed, the task is killed, or `timeout` milliseconds are over (0 is for ever).
+    pub(crate) fn wait(&self, timeout: Msecs) -> Waited {
+        let jiffies = if timeout == 0 {
+            kernel::ffi::c_long::MAX as usize
+        } else {
+            msecs_to_jiffies(timeout)
+        };
+        // SAFETY: By the type invariant this is an initialised completion.
+        let left = unsafe {
+            bindings::wait_for_completion_killable_timeout(self.inner.get(), jiffies)
+        };
+        match left {
+            0 => Waited::TimedOut,
+            1.. => Waited::Completed,
+            _ => Waited::Killed,
+        }
+    }
+}
