@@ -10,6 +10,7 @@ mod ioctl;
 mod lane;
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -98,6 +99,8 @@ impl Drop for Open {
 struct Table {
     lanes: HashMap<u32, Arc<Lane>>,
     last_id: u32,
+    /// Counts resets. A session that was being opened before one is not wanted any more.
+    epoch: u64,
 }
 
 impl Table {
@@ -202,11 +205,25 @@ impl Sessions {
             return Err(Errno::EINVAL);
         }
         let open = Open::new(&self.open, self.limit)?;
-        let id = self.table().free_id();
+        let (id, epoch) = {
+            let mut table = self.table();
+            (table.free_id(), table.epoch)
+        };
         let events = Events::new(Arc::clone(&self.outbox), id);
-        let session = self.device.open(id, events.clone())?;
+        let session = catch_unwind(AssertUnwindSafe(|| self.device.open(id, events.clone())))
+            .unwrap_or_else(|_| {
+                tracing::error!(session = id, "panic on open, please report it");
+                Err(Errno::EIO)
+            })?;
         let lane = Lane::new(session, events, open);
-        self.table().lanes.insert(id, lane);
+        let mut table = self.table();
+        if table.epoch != epoch {
+            drop(table);
+            lane.abandon(&self.runtime);
+            return Err(Errno::EINVAL);
+        }
+        table.lanes.insert(id, lane);
+        drop(table);
         tracing::debug!(session = id, "open");
         let response = RespOpen {
             session_id: id,
@@ -353,7 +370,11 @@ impl Sessions {
 
     /// Ends all sessions, as after a reset of the device. Does not wait for it.
     pub fn end_all(&self) {
-        let lanes = std::mem::take(&mut self.table().lanes);
+        let lanes = {
+            let mut table = self.table();
+            table.epoch += 1;
+            std::mem::take(&mut table.lanes)
+        };
         for lane in lanes.into_values() {
             lane.abandon(&self.runtime);
         }

@@ -31,6 +31,8 @@ pub(super) struct State {
     generation: Wrapping<u32>,
     /// Buffers that are out. No driver that keeps to the rules has more than the ring's size.
     out: u16,
+    /// Where the ring stood when the guest was last seen to have more.
+    promised: Option<u16>,
     kick: Option<Arc<File>>,
     call: Option<File>,
 }
@@ -51,6 +53,7 @@ impl Ring {
                 enabled: false,
                 generation: Wrapping(0),
                 out: 0,
+                promised: None,
                 kick: None,
                 call: None,
             }),
@@ -129,19 +132,26 @@ impl Ring {
         }
     }
 
-    /// Asks the guest for a kick when it adds a buffer. True if it already has.
+    /// Asks the guest for a kick when it adds a buffer. True if it already has: [`pop`](Self::pop) has to look
+    /// again.
+    ///
+    /// If that got nowhere the last time, the indices of the guest make no sense, and it is not true again.
     pub(super) fn ask_for_kick(&self) -> bool {
         let mut state = self.state();
         if !state.is_active() {
             return false;
         }
-        match state.queue.enable_notification(&*self.memory.memory()) {
+        let more = match state.queue.enable_notification(&*self.memory.memory()) {
             Ok(more) => more,
             Err(error) => {
                 tracing::debug!("cannot ask for kicks: {error}");
                 false
             }
-        }
+        };
+        let here = more.then(|| state.queue.next_avail());
+        let again = more && state.promised == here;
+        state.promised = here.filter(|_| !again);
+        more && !again
     }
 
     /// Tells the guest of returned buffers that it has not been told of, if it wants to know.
@@ -220,6 +230,7 @@ impl State {
             return None;
         }
         let mut chain = self.queue.pop_descriptor_chain(memory.memory())?;
+        self.promised = None;
         let head = Head {
             index: chain.head_index(),
             generation: self.generation,

@@ -256,3 +256,21 @@ fn events_skip_buffers_that_are_too_small() {
     assert!(!deliver());
     assert_eq!(guest.used(), [(0, 0), (1, 0), (2, 0), (3, 8)]);
 }
+
+#[test]
+fn indices_that_make_no_sense_do_not_keep_us_busy() {
+    let mut guest = Guest::new();
+    guest.table(TABLE, &[(DATA, 8, 0, 0)]);
+    guest.avail = 3 * SIZE;
+    guest.make_available(0);
+    assert!(guest.pop().is_none());
+    assert!(guest.ring.ask_for_kick());
+    assert!(guest.pop().is_none());
+    assert!(!guest.ring.ask_for_kick());
+
+    guest.avail = 0;
+    guest.make_available(0);
+    assert!(guest.ring.ask_for_kick());
+    assert!(guest.pop().is_some());
+    assert!(!guest.ring.ask_for_kick());
+}
