@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use protocol::wire::v4l2::{
-    Buffer, Control, EncoderCmd, Event, EventSubscription, Format, Fract, Plane, Rect,
+    Buffer, Control, EncoderCmd, Event, EventSubscription, FmtDesc, Format, Fract, Plane, Rect,
     RequestBuffers, Selection, StreamParm, Timeval,
 };
 use virtio_v4l2d::device::encoder::uapi::*;
@@ -32,6 +32,42 @@ pub enum Got {
     Event(Event),
 }
 
+/// The gst-launch line of each thread's last encoder, out of the log.
+#[derive(Default)]
+struct Line(Option<String>);
+
+impl tracing::field::Visit for Line {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "message" {
+            let message = format!("{value:?}");
+            self.0 = message
+                .find("gst-launch-1.0")
+                .map(|at| message[at..].to_owned());
+        }
+    }
+}
+
+thread_local! {
+    static GST_LAUNCH: std::cell::RefCell<Option<String>> = const { std::cell::RefCell::new(None) };
+}
+
+/// The last gst-launch line that the log told on this thread: that of STREAMON.
+pub fn gst_launch() -> Option<String> {
+    GST_LAUNCH.with_borrow(Clone::clone)
+}
+
+struct Lines;
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Lines {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        let mut line = Line::default();
+        event.record(&mut line);
+        if line.0.is_some() {
+            GST_LAUNCH.set(line.0);
+        }
+    }
+}
+
 /// An open session.
 pub struct Client {
     pub session: Box<dyn Session>,
@@ -43,7 +79,8 @@ pub struct Client {
     pub planes: usize,
     capture_offsets: Vec<u32>,
     output_offsets: Vec<Vec<u32>>,
-    pub frames: Vec<Buffer>,
+    /// CAPTURE buffers that were queued again before their content was taken from `got`.
+    requeued: Vec<u32>,
 }
 
 /// A frame of the test.
@@ -60,9 +97,13 @@ impl Coded {
 }
 
 pub fn encoder(settings: Settings) -> Encoder {
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-        .with_test_writer()
+    use tracing_subscriber::layer::SubscriberExt as _;
+    use tracing_subscriber::util::SubscriberInitExt as _;
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    let print = tracing_subscriber::fmt::layer().with_test_writer();
+    let _ = tracing_subscriber::registry()
+        .with(Lines)
+        .with(tracing_subscriber::Layer::with_filter(print, filter))
         .try_init();
     Encoder::new(settings).unwrap()
 }
@@ -78,8 +119,19 @@ impl Client {
             planes: 1,
             capture_offsets: Vec::new(),
             output_offsets: Vec::new(),
-            frames: Vec::new(),
+            requeued: Vec::new(),
         }
+    }
+
+    pub fn has_codec(&mut self, name: &[u8; 4]) -> bool {
+        (0..8).any(|index| {
+            let mut desc = FmtDesc {
+                index,
+                type_: CAPTURE,
+                ..Default::default()
+            };
+            self.session.enum_fmt(&mut desc).is_ok() && desc.pixelformat == fourcc(name)
+        })
     }
 
     /// Sets both formats, CAPTURE first.
@@ -184,6 +236,17 @@ impl Client {
         self.capture_offsets = (0..capture)
             .map(|index| offsets(self.querybuf(CAPTURE, index).unwrap().1)[0])
             .collect();
+    }
+
+    fn requeue(&mut self, index: u32) {
+        match self.requeued.iter().position(|other| *other == index) {
+            Some(at) => {
+                self.requeued.remove(at);
+            }
+            None => {
+                self.queue_capture(index).unwrap();
+            }
+        }
     }
 
     pub fn queue_capture(&mut self, index: u32) -> Result<Buffer, Errno> {
@@ -324,6 +387,19 @@ impl Client {
         self.queue_output(index, stamp(number)).unwrap();
     }
 
+    /// Waits until every OUTPUT buffer came back: all that was queued is encoded.
+    pub fn until_idle(&mut self) {
+        while self.free_output.len() < self.output_offsets.len() {
+            let got = self.next(PATIENCE).expect("no OUTPUT buffer in time");
+            if let Got::Coded(buffer, _) = &got {
+                // Frames wait for CAPTURE buffers.
+                self.queue_capture(buffer.index).unwrap();
+                self.requeued.push(buffer.index);
+            }
+            self.got.push_back(got);
+        }
+    }
+
     /// Takes what has come so far.
     pub fn collect(&mut self, coded: &mut Vec<Coded>) {
         while let Some(got) = self.next(Duration::ZERO) {
@@ -334,7 +410,7 @@ impl Client {
             match got {
                 Got::Coded(buffer, data) => {
                     assert_eq!(buffer.flags & V4L2_BUF_FLAG_LAST, 0);
-                    self.queue_capture(buffer.index).unwrap();
+                    self.requeue(buffer.index);
                     coded.push(Coded { buffer, data });
                 }
                 Got::Raw(..) => {}
@@ -360,7 +436,7 @@ impl Client {
                 Got::Coded(buffer, data) => {
                     assert_eq!(eos, 0, "data after EOS");
                     assert!(!data.is_empty(), "empty without LAST");
-                    self.queue_capture(buffer.index).unwrap();
+                    self.requeue(buffer.index);
                     coded.push(Coded { buffer, data });
                 }
                 Got::Raw(..) => {}

@@ -208,6 +208,7 @@ impl Pipeline {
             .collect();
         caps::gst_launch(
             raw_caps,
+            !caps::accepts(&self.setup.chosen.factory, raw_caps),
             &format!("{} {properties}", self.setup.chosen.factory.name()),
             &(self.setup.chosen.codec.row().caps)(&self.params),
         )

@@ -121,9 +121,8 @@ mod tests {
     #[test]
     fn options_are_read_or_refused_by_name() {
         let mut settings = Settings::default();
-        settings
-            .parse_elements("h264=openh264enc,vp8=vp8enc")
-            .unwrap();
+        settings.element("h264", "openh264enc").unwrap();
+        settings.element("vp8", "vp8enc").unwrap();
         assert_eq!(settings.elements[&Codec::H264], "openh264enc");
         assert_eq!(settings.elements[&Codec::Vp8], "vp8enc");
         assert!(settings.element("h999", "x").is_err());

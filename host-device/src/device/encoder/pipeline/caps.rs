@@ -102,13 +102,14 @@ pub fn converter(pipeline: &gst::Pipeline, element: &gst::Element) -> Result<gst
 }
 
 /// The command that encodes a file of raw frames with these caps.
-pub fn gst_launch(raw: &gst::Caps, encoder: &str, coded: &gst::Caps) -> String {
+pub fn gst_launch(raw: &gst::Caps, converted: bool, encoder: &str, coded: &gst::Caps) -> String {
     let Ok(info) = gst_video::VideoInfo::from_caps(raw) else {
         return String::new();
     };
-    let convert = match info.format() {
-        gst_video::VideoFormat::Nv12 | gst_video::VideoFormat::I420 => "",
-        _ => "videoconvert ! video/x-raw,format=I420 ! ",
+    let convert = if converted {
+        "videoconvert ! 'video/x-raw,format={I420,NV12}' ! "
+    } else {
+        ""
     };
     format!(
         "gst-launch-1.0 -q filesrc location=RAW ! rawvideoparse format={} width={} height={} framerate={}/{} \

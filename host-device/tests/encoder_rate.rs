@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+//! Controls that act on a running stream: key frames, group of pictures, bitrate, frame rate, profile and level.
+
+mod encoder_support;
+
+use encoder_support::*;
+use virtio_v4l2d::device::encoder::Settings;
+use virtio_v4l2d::device::encoder::uapi::*;
+
+fn client(width: u32, height: u32) -> Client {
+    let mut client = Client::new(&encoder(Settings::default()));
+    client.formats(b"NV12", width, height);
+    client.buffers(4, 4);
+    client
+}
+
+/// Encodes with something done before some frames.
+fn encode_with(
+    client: &mut Client,
+    frames: &[Vec<Vec<u8>>],
+    mut before: impl FnMut(&mut Client, usize),
+) -> Vec<Coded> {
+    let mut coded = Vec::new();
+    for (at, frame) in frames.iter().enumerate() {
+        before(client, at);
+        client.feed(at, frame);
+        client.collect(&mut coded);
+    }
+    client.cmd(V4L2_ENC_CMD_STOP).unwrap();
+    client.drain(&mut coded);
+    assert_eq!(coded.len(), frames.len());
+    coded
+}
+
+fn keys(coded: &[Coded]) -> Vec<usize> {
+    for frame in coded {
+        let types = nals(&frame.data);
+        assert_eq!(types.contains(&5), frame.is_key());
+        assert_eq!(
+            types.contains(&7),
+            frame.is_key(),
+            "headers with each IDR, and no other"
+        );
+    }
+    (0..coded.len()).filter(|at| coded[*at].is_key()).collect()
+}
+
+#[test]
+fn a_forced_key_frame_is_the_next_that_is_queued() {
+    let mut client = client(176, 144);
+    client.streamon();
+    let frames = nv12_frames(176, 144, 30);
+    let coded = encode_with(&mut client, &frames, |client, at| {
+        if at == 7 || at == 8 || at == 20 {
+            // FFmpeg writes 0, GStreamer 1.
+            client.control(V4L2_CID_MPEG_VIDEO_FORCE_KEY_FRAME, (at % 2) as i32);
+        }
+    });
+    assert_eq!(keys(&coded), [0, 7, 8, 20]);
+}
+
+#[test]
+fn groups_of_pictures_have_the_size_that_is_set() {
+    for (id, size, expected) in [
+        (V4L2_CID_MPEG_VIDEO_GOP_SIZE, 10, vec![0, 10, 20, 30]),
+        (V4L2_CID_MPEG_VIDEO_GOP_SIZE, 0, vec![0]),
+        (V4L2_CID_MPEG_VIDEO_H264_I_PERIOD, 15, vec![0, 15, 30]),
+        (V4L2_CID_MPEG_VIDEO_H264_I_PERIOD, 1, (0..35).collect()),
+    ] {
+        let mut client = client(176, 144);
+        client.control(id, size);
+        client.streamon();
+        let coded = client.encode(&nv12_frames(176, 144, 35), 0);
+        assert_eq!(keys(&coded), expected);
+    }
+}
+
+#[test]
+fn the_group_of_pictures_changes_while_streaming() {
+    let mut client = client(176, 144);
+    client.control(V4L2_CID_MPEG_VIDEO_GOP_SIZE, 10);
+    client.streamon();
+    let frames = nv12_frames(176, 144, 60);
+    let coded = encode_with(&mut client, &frames, |client, at| {
+        // Shorter, then none at all.
+        if at == 20 {
+            client.until_idle();
+            client.control(V4L2_CID_MPEG_VIDEO_GOP_SIZE, 4);
+        }
+        if at == 30 {
+            client.until_idle();
+            client.control(V4L2_CID_MPEG_VIDEO_GOP_SIZE, 0);
+        }
+    });
+    // At 30 the encoder starts anew, since its own distance is 10.
+    assert_eq!(keys(&coded), [0, 10, 20, 24, 28, 30]);
+}
+
+#[test]
+fn the_bitrate_changes_while_streaming() {
+    let mut client = client(352, 288);
+    client.control(V4L2_CID_MPEG_VIDEO_BITRATE, 300_000);
+    client.control(V4L2_CID_MPEG_VIDEO_GOP_SIZE, 0);
+    client.streamon();
+    let (half, fps) = (150, 30);
+    let frames: Vec<_> = nv12_frames(352, 288, half)
+        .into_iter()
+        .cycle()
+        .take(2 * half)
+        .collect();
+    let coded = encode_with(&mut client, &frames, |client, at| {
+        if at == half {
+            client.until_idle();
+            client.control(V4L2_CID_MPEG_VIDEO_BITRATE, 1_200_000);
+        }
+    });
+    let rate = |part: &[Coded]| bytes(part).len() * 8 * fps / part.len();
+    // Without the first second of each.
+    let (low, high) = (rate(&coded[fps..half]), rate(&coded[half + fps..]));
+    assert!(
+        (240_000..=360_000).contains(&low),
+        "{low} bit/s at 300 kbit/s"
+    );
+    assert!(
+        (960_000..=1_440_000).contains(&high),
+        "{high} bit/s at 1200 kbit/s"
+    );
+    assert_eq!(keys(&coded), [0], "no new key frame");
+}
+
+#[test]
+fn a_frame_rate_change_scales_the_bitrate_without_a_key_frame() {
+    let mut client = client(352, 288);
+    client.control(V4L2_CID_MPEG_VIDEO_BITRATE, 150_000);
+    client.control(V4L2_CID_MPEG_VIDEO_GOP_SIZE, 0);
+    client.interval(1, 30);
+    client.streamon();
+    let frames: Vec<_> = nv12_frames(352, 288, 120)
+        .into_iter()
+        .cycle()
+        .take(240)
+        .collect();
+    let coded = encode_with(&mut client, &frames, |client, at| {
+        if at == 120 {
+            client.until_idle();
+            client.interval(1, 15);
+        }
+    });
+    let per_frame = |part: &[Coded]| bytes(part).len() * 8 / part.len();
+    let (before, after) = (per_frame(&coded[30..120]), per_frame(&coded[150..]));
+    assert!(
+        (4_000..=6_000).contains(&before),
+        "{before} bit per frame at 30 fps"
+    );
+    assert!(
+        (8_000..=12_000).contains(&after),
+        "{after} bit per frame at 15 fps"
+    );
+    assert_eq!(keys(&coded), [0]);
+}
+
+/// Profile, constraint flags and level out of the SPS.
+fn sps(data: &[u8]) -> (u8, u8, u8) {
+    let at = data
+        .windows(4)
+        .position(|w| w[..3] == [0, 0, 1] && w[3] & 0x1f == 7)
+        .unwrap();
+    (data[at + 4], data[at + 5], data[at + 6])
+}
+
+#[test]
+fn profile_and_level_are_in_the_stream() {
+    for (profile, idc) in [(0, 66), (1, 66), (2, 77), (4, 100)] {
+        for (level, size, expected) in [
+            (0, (176, 144), 11),
+            (11, (176, 144), 40),
+            (0, (1280, 720), 31),
+        ] {
+            let mut client = client(size.0, size.1);
+            client.control(V4L2_CID_MPEG_VIDEO_H264_PROFILE, profile);
+            client.control(V4L2_CID_MPEG_VIDEO_H264_LEVEL, level);
+            client.control(V4L2_CID_MPEG_VIDEO_BITRATE, 150_000);
+            client.streamon();
+            let coded = client.encode(&nv12_frames(size.0, size.1, 2), 0);
+            let (is, _, level_is) = sps(&coded[0].data);
+            assert_eq!(
+                (is, level_is),
+                (idc, expected),
+                "profile {profile}, level {level}"
+            );
+        }
+    }
+}
+
+#[test]
+fn quantisers_are_kept() {
+    let sizes = [10, 40].map(|qp| {
+        let mut client = client(352, 288);
+        client.control(V4L2_CID_MPEG_VIDEO_FRAME_RC_ENABLE, 0);
+        client.control(V4L2_CID_MPEG_VIDEO_H264_P_FRAME_QP, qp);
+        client.streamon();
+        bytes(&client.encode(&nv12_frames(352, 288, 10), 0)).len()
+    });
+    assert!(sizes[0] > 4 * sizes[1], "{sizes:?}");
+    // A floor under the quantiser holds against a bitrate that would allow more.
+    let mut client = client(352, 288);
+    client.control(V4L2_CID_MPEG_VIDEO_BITRATE, 50_000_000);
+    client.control(V4L2_CID_MPEG_VIDEO_H264_MIN_QP, 40);
+    client.streamon();
+    let floor = bytes(&client.encode(&nv12_frames(352, 288, 10), 0)).len();
+    assert!(floor < 2 * sizes[1], "{floor} {sizes:?}");
+}
