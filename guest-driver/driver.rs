@@ -69,10 +69,7 @@ impl virtio::Driver for VirtioV4l2 {
 
     const ID_TABLE: virtio::IdTable<()> = &DEVICES;
 
-    fn probe(
-        dev: &virtio::Device<Core<'_>>,
-        id: u32,
-    ) -> Result<impl PinInit<Self::Data, Error>> {
+    fn probe(dev: &virtio::Device<Core<'_>>, id: u32) -> Result<impl PinInit<Self::Data, Error>> {
         if id != wire::VIRTIO_ID_MEDIA && *crate::module_parameters::allow_id30.value() == 0 {
             return Err(ENODEV);
         }
@@ -84,18 +81,9 @@ impl virtio::Driver for VirtioV4l2 {
         dev.ready();
         device.fill_event_queue()?;
 
-        let registration = media::Registration::new(
-            bound.as_ref(),
-            &node,
-            &crate::THIS_MODULE,
-            device.clone(),
-        )?;
-        dev_info!(
-            dev,
-            "{} is video{}\n",
-            device.card(),
-            registration.number()
-        );
+        let registration =
+            media::Registration::new(bound.as_ref(), &node, &crate::THIS_MODULE, device.clone())?;
+        dev_info!(dev, "{} is video{}\n", device.card(), registration.number());
         Ok(try_pin_init!(Data {
             device,
             node <- new_mutex!(Some(registration)),
@@ -111,7 +99,8 @@ impl virtio::Driver for VirtioV4l2 {
 
 /// Capabilities that are not the host's to promise: the driver has no `read(2)` and `write(2)`, and the node is
 /// no part of a media controller's graph.
-const NOT_OURS: u32 = cap::READWRITE | cap::ASYNCIO | cap::IO_MC | cap::DEVICE_CAPS | cap::EXT_PIX_FORMAT;
+const NOT_OURS: u32 =
+    cap::READWRITE | cap::ASYNCIO | cap::IO_MC | cap::DEVICE_CAPS | cap::EXT_PIX_FORMAT;
 
 /// `V4L2_CAP_*`.
 mod cap {
@@ -166,7 +155,10 @@ fn node(config: &Config) -> Result<Node> {
 
     let kind = match DeviceType::try_from(config.device_type) {
         Ok(DeviceType::Subdev) | Err(_) => {
-            pr_err!("the device says it is a node of type {}\n", config.device_type);
+            pr_err!(
+                "the device says it is a node of type {}\n",
+                config.device_type
+            );
             return Err(EINVAL);
         }
         Ok(kind) => kind as u32,

@@ -182,8 +182,11 @@ pub(crate) type IdTable<T> = &'static dyn kernel::device_id::IdTable<DeviceId, T
 #[macro_export]
 macro_rules! virtio_device_table {
     ($table_name:ident, $data:expr) => {
-        const $table_name: ::kernel::device_id::IdArray<$crate::virtio::DeviceId, (), { $data.len() }> =
-            ::kernel::device_id::IdArray::new_without_index($data);
+        const $table_name: ::kernel::device_id::IdArray<
+            $crate::virtio::DeviceId,
+            (),
+            { $data.len() },
+        > = ::kernel::device_id::IdArray::new_without_index($data);
     };
 }
 
@@ -203,10 +206,7 @@ pub(crate) trait Driver: 'static {
     /// # Errors
     ///
     /// Whatever it likes; `ENODEV` says silently that the device is none of its own.
-    fn probe(
-        dev: &Device<device::Core<'_>>,
-        id: u32,
-    ) -> Result<impl PinInit<Self::Data, Error>>;
+    fn probe(dev: &Device<device::Core<'_>>, id: u32) -> Result<impl PinInit<Self::Data, Error>>;
 
     /// Called when the device goes away or the driver does. When this returns nobody new may use the queues.
     fn unbind(dev: &Device<device::Core<'_>>, data: Pin<&Self::Data>);

@@ -308,7 +308,8 @@ impl Streams {
 
     /// How many buffers there are.
     pub(super) fn count(&mut self, buf_type: u32) -> u32 {
-        self.get(buf_type).map_or(0, |queue| queue.slots.len() as u32)
+        self.get(buf_type)
+            .map_or(0, |queue| queue.slots.len() as u32)
     }
 
     /// See [`Queue::queue`].
@@ -337,9 +338,7 @@ impl Streams {
 
     /// See [`Queue::dequeue`].
     pub(super) fn dequeue(&mut self, buf_type: u32, planes: usize) -> Result<Dequeued, Nothing> {
-        self.get(buf_type)
-            .map_err(Nothing::Ever)?
-            .dequeue(planes)
+        self.get(buf_type).map_err(Nothing::Ever)?.dequeue(planes)
     }
 
     /// See [`Queue::overlay`].

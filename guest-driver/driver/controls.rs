@@ -3,7 +3,7 @@
 //! Extended controls, whose values may stand in memory of their own.
 
 use super::command::Lent;
-use super::ioctl::{exchange, forward};
+use super::ioctl::{elements_mut, exchange, forward};
 use super::session::Session;
 use crate::media::ioctl::number;
 use crate::media::Request;
@@ -12,7 +12,7 @@ use crate::wire::sg::SgEntry;
 use crate::wire::v4l2::{ExtControl, QueryExtCtrl};
 use kernel::prelude::*;
 use kernel::uaccess::{UserPtr, UserSlice};
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::IntoBytes;
 
 /// `V4L2_CTRL_FLAG_HAS_PAYLOAD`.
 const HAS_PAYLOAD: u32 = 0x0100;
@@ -38,14 +38,12 @@ struct Elsewhere {
 /// - `EINVAL`: the values are larger than any control.
 /// - the device's; as any command.
 pub(super) fn run(session: &Session, request: &mut Request<'_>) -> Result {
-    let count = <[ExtControl]>::ref_from_bytes(request.array)
-        .map_err(|_| EINVAL)?
-        .len();
+    let count = elements_mut::<ExtControl>(request.array)?.len();
     let mut elsewhere = KVec::new();
-    let mut sizes = KVVec::new();
+    let mut sizes = KVVec::with_capacity(count, GFP_KERNEL)?;
     for index in 0..count {
-        let control = control(request.array, index)?;
-        sizes.push((control.size, control.value), GFP_KERNEL)?;
+        let control = *control_mut(request.array, index)?;
+        sizes.push(control.size, GFP_KERNEL)?;
         if control.size == 0 {
             continue;
         }
@@ -65,7 +63,7 @@ pub(super) fn run(session: &Session, request: &mut Request<'_>) -> Result {
     }
     if elsewhere.is_empty() {
         let result = forward(session, request);
-        for (index, (size, _)) in sizes.iter().enumerate() {
+        for (index, size) in sizes.iter().enumerate() {
             let control = control_mut(request.array, index)?;
             if control.size == 0 {
                 control.size = *size;
@@ -112,14 +110,8 @@ fn user(control: &Elsewhere) -> UserSlice {
     UserSlice::new(UserPtr::from_addr(control.user), control.size)
 }
 
-fn control(array: &[u8], index: usize) -> Result<ExtControl> {
-    let controls = <[ExtControl]>::ref_from_bytes(array).map_err(|_| EINVAL)?;
-    controls.get(index).copied().ok_or(EINVAL)
-}
-
 fn control_mut(array: &mut [u8], index: usize) -> Result<&mut ExtControl> {
-    let controls = <[ExtControl]>::mut_from_bytes(array).map_err(|_| EINVAL)?;
-    controls.get_mut(index).ok_or(EINVAL)
+    elements_mut(array)?.get_mut(index).ok_or(EINVAL)
 }
 
 /// Whether the control's value stands in memory of its own.

@@ -4,8 +4,8 @@
 
 use super::buffers::Room;
 use super::command::{status, Lent, Pending, Undo};
-use super::session::{Session, SessionNode};
 use super::controls;
+use super::session::{Session, SessionNode};
 use crate::media::ioctl::{number, NUMBERS};
 use crate::media::{Handle, Request};
 use crate::wire::command::{CmdIoctl, RespIoctl};
@@ -108,10 +108,7 @@ pub(super) fn exchange(
     let pointer = pointer(ioctl, request.payload);
     let size = request.payload.len() + request.array.len();
 
-    let mut bytes = KVVec::with_capacity(
-        size_of::<CmdIoctl>() + size + entries.len(),
-        GFP_KERNEL,
-    )?;
+    let mut bytes = KVVec::with_capacity(size_of::<CmdIoctl>() + size + entries.len(), GFP_KERNEL)?;
     let command = CmdIoctl::new(session.id(), ioctl.code);
     bytes.extend_from_slice(command.as_bytes(), GFP_KERNEL)?;
     if ioctl.direction.to_device() {
@@ -252,8 +249,18 @@ fn create_bufs(session: &Session, request: &mut Request<'_>) -> Result {
 /// The argument of a buffer ioctl and its planes.
 fn buffer<'a>(request: &'a mut Request<'_>) -> Result<(&'a mut Buffer, &'a mut [Plane])> {
     let buffer = Buffer::mut_from_bytes(request.payload).map_err(|_| EINVAL)?;
-    let planes = <[Plane]>::mut_from_bytes(request.array).map_err(|_| EINVAL)?;
-    Ok((buffer, planes))
+    Ok((buffer, elements_mut(request.array)?))
+}
+
+/// An array as structures of the wire. (An empty one has no address, so also none that is aligned.)
+pub(super) fn elements_mut<T>(array: &mut [u8]) -> Result<&mut [T]>
+where
+    T: FromBytes + IntoBytes + zerocopy::KnownLayout,
+{
+    if array.is_empty() {
+        return Ok(&mut []);
+    }
+    <[T]>::mut_from_bytes(array).map_err(|_| EINVAL)
 }
 
 /// Sends a buffer ioctl, and keeps the device from answering for another buffer or with more planes.

@@ -230,7 +230,11 @@ impl Handle<SessionNode> {
     /// The device has ended the session. Called in interrupts.
     pub(super) fn lose(&self, errno: u32) {
         self.abandon();
-        pr_err!("session {}: the device ended it with error {}\n", self.id(), errno);
+        pr_err!(
+            "session {}: the device ended it with error {}\n",
+            self.id(),
+            errno
+        );
         self.wake_for_error();
     }
 

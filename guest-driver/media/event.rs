@@ -31,8 +31,12 @@ impl<T: Driver> Handle<T> {
     /// `EINVAL` for `V4L2_EVENT_ALL`; `ENOMEM`.
     pub(crate) fn subscribe(&self, subscription: &[u8; SUBSCRIPTION_SIZE]) -> Result {
         // SAFETY: Any bytes are a `v4l2_event_subscription`.
-        let subscription: bindings::v4l2_event_subscription =
-            unsafe { subscription.as_ptr().cast::<bindings::v4l2_event_subscription>().read_unaligned() };
+        let subscription: bindings::v4l2_event_subscription = unsafe {
+            subscription
+                .as_ptr()
+                .cast::<bindings::v4l2_event_subscription>()
+                .read_unaligned()
+        };
         let merges = matches!(
             subscription.type_,
             bindings::V4L2_EVENT_CTRL | bindings::V4L2_EVENT_SOURCE_CHANGE
@@ -49,8 +53,12 @@ impl<T: Driver> Handle<T> {
     /// Ends a subscription and drops its events; for `V4L2_EVENT_ALL` all of them.
     pub(crate) fn unsubscribe(&self, subscription: &[u8; SUBSCRIPTION_SIZE]) -> Result {
         // SAFETY: As in `subscribe`.
-        let subscription: bindings::v4l2_event_subscription =
-            unsafe { subscription.as_ptr().cast::<bindings::v4l2_event_subscription>().read_unaligned() };
+        let subscription: bindings::v4l2_event_subscription = unsafe {
+            subscription
+                .as_ptr()
+                .cast::<bindings::v4l2_event_subscription>()
+                .read_unaligned()
+        };
         // SAFETY: By the type invariant of `Handle`.
         to_result(unsafe { bindings::v4l2_event_unsubscribe(self.fh(), &subscription) })
     }
@@ -59,8 +67,12 @@ impl<T: Driver> Handle<T> {
     /// time. May be called in interrupts.
     pub(crate) fn queue_event(&self, event: &[u8; EVENT_SIZE]) {
         // SAFETY: Any bytes are a `v4l2_event`.
-        let event: bindings::v4l2_event =
-            unsafe { event.as_ptr().cast::<bindings::v4l2_event>().read_unaligned() };
+        let event: bindings::v4l2_event = unsafe {
+            event
+                .as_ptr()
+                .cast::<bindings::v4l2_event>()
+                .read_unaligned()
+        };
         // SAFETY: By the type invariant of `Handle`.
         unsafe { bindings::v4l2_event_queue_fh(self.fh(), &event) };
     }

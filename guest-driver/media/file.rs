@@ -123,12 +123,6 @@ impl<T: Driver> Handle<T> {
         self.fh.get()
     }
 
-    /// The node's data.
-    pub(crate) fn data(&self) -> &T::Data {
-        // SAFETY: By the type invariant.
-        unsafe { &self.node.as_ref().data }
-    }
-
     /// Wakes who polls the file, because of `events` ([`poll`]). May be called in interrupts.
     pub(crate) fn wake(&self, events: u32) {
         // SAFETY: By the type invariant the wait queue is initialised.

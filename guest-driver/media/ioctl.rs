@@ -120,8 +120,7 @@ unsafe fn dispatch<T: Driver, A: Argument>(
         unsafe { core::slice::from_raw_parts_mut(array, len) }
     };
     // SAFETY: Any bytes are a valid `A`; the core has copied all of it from the user or set it to zero.
-    let payload =
-        unsafe { core::slice::from_raw_parts_mut(argument.cast::<u8>(), size_of::<A>()) };
+    let payload = unsafe { core::slice::from_raw_parts_mut(argument.cast::<u8>(), size_of::<A>()) };
     T::ioctl(
         handle,
         Request {
@@ -218,9 +217,7 @@ impl<T: Driver> IoctlTable<T> {
             ..pin_init::zeroed()
         };
         // SAFETY: As in `call`; the structure is ours.
-        let ret = unsafe {
-            Self::call::<_, { number::CROPCAP }>(file, private, &raw mut cropcap)
-        };
+        let ret = unsafe { Self::call::<_, { number::CROPCAP }>(file, private, &raw mut cropcap) };
         if ret == 0 {
             // SAFETY: The core passes a valid pointer.
             unsafe { *aspect = cropcap.pixelaspect };
@@ -319,7 +316,8 @@ macro_rules! numbers {
             $(pub(crate) const $name: u32 = $number;)*
         }
 
-        /// The same, to be compared with other tables.
+        /// The same, to be compared with other tables when this is compiled.
+        #[allow(dead_code)] // A `const _` does not count as use.
         pub(crate) const NUMBERS: &[(&str, u32)] = &[$((stringify!($name), $number),)*];
     };
 }

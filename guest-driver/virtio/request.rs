@@ -92,11 +92,6 @@ impl<C> Request<C> {
     }
 
     /// What the owner wants to know again.
-    pub(crate) fn context(&self) -> &C {
-        &self.context
-    }
-
-    /// As [`Self::context`].
     pub(crate) fn context_mut(&mut self) -> &mut C {
         &mut self.context
     }

@@ -5,7 +5,7 @@
 
 use crate::bindings;
 use kernel::prelude::*;
-use kernel::sync::lock::{Backend, Guard, Lock};
+use kernel::sync::lock::{Backend, Lock};
 use kernel::time::{msecs_to_jiffies, Msecs};
 use kernel::types::Opaque;
 
@@ -13,13 +13,14 @@ use kernel::types::Opaque;
 /// too.
 pub(crate) type IrqLock<T> = Lock<T, IrqSpinLock>;
 
-/// Guard of an [`IrqLock`].
-pub(crate) type IrqGuard<'a, T> = Guard<'a, T, IrqSpinLock>;
-
 /// Creates an [`IrqLock`] initialiser with the given name and a lock class of its own.
 macro_rules! new_irq_lock {
     ($inner:expr, $name:literal) => {
-        $crate::virtio::sync::IrqLock::new($inner, kernel::c_str!($name), kernel::static_lock_class!())
+        $crate::virtio::sync::IrqLock::new(
+            $inner,
+            kernel::c_str!($name),
+            kernel::static_lock_class!(),
+        )
     };
 }
 pub(crate) use new_irq_lock;
@@ -116,9 +117,8 @@ impl Completion {
             msecs_to_jiffies(timeout)
         };
         // SAFETY: By the type invariant this is an initialised completion.
-        let left = unsafe {
-            bindings::wait_for_completion_killable_timeout(self.inner.get(), jiffies)
-        };
+        let left =
+            unsafe { bindings::wait_for_completion_killable_timeout(self.inner.get(), jiffies) };
         match left {
             0 => Waited::TimedOut,
             1.. => Waited::Completed,
