@@ -42,7 +42,7 @@ run_suite() {
     read -ra settings <<<"$(sed -n 's/^# vm: //p' "$suite" | tr '\n' ' ')"
     OUT=$LOGS/$name
     [ ! -e "${suite%.sh}.during" ] || settings+=("HOST_SCRIPT=${suite%.sh}.during")
-    env OUT="$OUT" KO="$LOGS/module/virtio_v4l2.ko" "${settings[@]}" \
+    env OUT="$OUT" "${settings[@]}" \
         "$VM_DIR/run" "$suite" ${files[@]+"${files[@]}"} >"$OUT.log" 2>&1 </dev/null || status=$?
     tr -d '\r' <"$OUT.log" | grep -E '^(ok|not ok|skip) - ' | sed "s/^\(ok\|not ok\|skip\) - /&$name: /" |
         tee -a "$RESULTS" || true
