@@ -193,6 +193,7 @@ impl Link {
             self.frontend
                 .get_vring_base(usize::from(index))
                 .map_err(io::Error::other)?;
+            self.shared.stop();
         }
         let reset = VhostUserProtocolFeatures::RESET_DEVICE;
         if self.protocol_features.contains(reset) {
@@ -201,6 +202,7 @@ impl Link {
         self.frontend
             .set_features(self.features)
             .map_err(io::Error::other)?;
+        self.shared.start(true);
         let event_idx = self.features & EVENT_IDX != 0;
         self.commands = Ring::new(&self.memory, self.commands.size(), event_idx)?;
         self.events = Ring::new(&self.memory, self.events.size(), event_idx)?;

@@ -27,6 +27,7 @@ pub struct SharedRegion {
 struct State {
     size: u64,
     mappings: BTreeMap<u64, Mapping>,
+    stopped: bool,
     violations: Vec<String>,
     maps: u64,
     unmaps: u64,
@@ -57,6 +58,21 @@ impl SharedRegion {
     /// Size of the region in bytes, as the daemon asked for it.
     pub fn size(&self) -> u64 {
         self.state().size
+    }
+
+    /// The device stops. QEMU 11.1 crashes on a request until it starts again: here it is a violation.
+    pub(crate) fn stop(&self) {
+        self.state().stopped = true;
+    }
+
+    /// The device starts again. If it was reset, all mappings are gone, as vhost-user has it; they stay if the VM
+    /// was only paused.
+    pub(crate) fn start(&self, was_reset: bool) {
+        let mut state = self.state();
+        state.stopped = false;
+        if was_reset {
+            state.mappings.clear();
+        }
     }
 
     /// How many mappings there are now.
@@ -148,6 +164,9 @@ impl VhostUserFrontendReqHandler for SharedRegion {
             (req.shmid, req.shm_offset, req.len, req.fd_offset, req.flags);
         let what = format!("SHMEM_MAP {len:#x} at {start:#x} from {fd_offset:#x} of the file");
         let mut state = self.state();
+        if state.stopped {
+            return state.refuse(format!("{what}: the device is stopped"));
+        }
         if id != 0 {
             return state.refuse(format!("{what}: there is no region {id}"));
         }
@@ -188,6 +207,9 @@ impl VhostUserFrontendReqHandler for SharedRegion {
     fn shmem_unmap(&self, req: &VhostUserMMap) -> HandlerResult<u64> {
         let (id, start, len) = (req.shmid, req.shm_offset, req.len);
         let mut state = self.state();
+        if state.stopped {
+            return state.refuse(format!("SHMEM_UNMAP at {start:#x}: the device is stopped"));
+        }
         let known = id == 0 && state.mappings.get(&start).is_some_and(|m| m.len == len);
         if !known {
             return state.refuse(format!("SHMEM_UNMAP {len:#x} at {start:#x}: not mapped so"));
