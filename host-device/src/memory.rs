@@ -6,4 +6,4 @@ mod buffer;
 mod region;
 
 pub use buffer::{HostBuffer, PAGE_SIZE, set_limit};
-pub use region::{MAX_MAPPINGS, Mapper, Region, Stale};
+pub use region::{MAX_MAPPINGS, Mapper, Region};

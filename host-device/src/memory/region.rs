@@ -33,16 +33,23 @@ pub trait Mapper: Send + Sync {
 }
 
 #[derive(Debug)]
-struct Mapping {
-    len: u64,
-    /// The buffer, kept for as long as the guest sees it. `None` while the VMM is being asked.
-    buffer: Option<Arc<HostBuffer>>,
+enum Mapping {
+    /// The VMM is being asked to map or unmap it.
+    Pending,
+    /// The guest sees this buffer, which is kept for as long.
+    Mapped(Arc<HostBuffer>),
+    /// The device was stopped with this mapping. If that was a reset, the VMM has undone it; if the VM was only
+    /// paused, it is still there.
+    Stale,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    mappings: BTreeMap<u64, Mapping>,
-    /// Counts resets. A mapping that was asked for before one is not wanted any more.
+    /// Length and mapping by address.
+    mappings: BTreeMap<u64, (u64, Mapping)>,
+    /// Whether the VMM can be asked.
+    started: bool,
+    /// Counts stops. A mapping that was asked for before one is not wanted any more.
     epoch: u64,
 }
 
@@ -52,10 +59,6 @@ pub struct Region {
     mapper: Box<dyn Mapper>,
     state: Mutex<State>,
 }
-
-/// Mappings that a reset left behind.
-#[must_use = "they stay until they are unmapped"]
-pub struct Stale(Vec<(u64, u64)>);
 
 impl Region {
     /// A region of `size` bytes with nothing in it.
@@ -76,32 +79,49 @@ impl Region {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The device starts: from now on the VMM can be asked.
+    pub fn start(&self) {
+        self.state().started = true;
+    }
+
+    /// The device stops: lets go of all mappings without asking the VMM, who undoes them in a reset by itself, and
+    /// must not be asked while the device is stopped (QEMU 11.1 crashes).
+    pub fn stop(&self) {
+        let mut state = self.state();
+        state.started = false;
+        state.epoch += 1;
+        for (_, mapping) in state.mappings.values_mut() {
+            *mapping = Mapping::Stale;
+        }
+    }
+
     /// Maps `buffer` at the first free address and returns that. Each call makes a mapping of its own.
     ///
     /// # Errors
     ///
-    /// `ENOMEM` if there is no room, or whatever the VMM refuses it with.
+    /// `ENOMEM` if there is no room, `EIO` while the device is stopped, or whatever the VMM refuses it with.
     pub fn map(&self, buffer: Arc<HostBuffer>, writable: bool) -> Result<u64, Errno> {
         let len = buffer.mapped_len() as u64;
         let (offset, epoch) = {
             let mut state = self.state();
-            let offset = first_fit(&state.mappings, self.size, len).ok_or(Errno::ENOMEM)?;
-            state.mappings.insert(offset, Mapping { len, buffer: None });
+            if !state.started {
+                return Err(Errno::EIO);
+            }
+            let offset = state.find_room(self.size, len).ok_or(Errno::ENOMEM)?;
+            state.mappings.insert(offset, (len, Mapping::Pending));
             (offset, state.epoch)
         };
         let result = self.mapper.map(buffer.fd(), offset, len, writable);
         let mut state = self.state();
+        if state.epoch != epoch {
+            return Err(Errno::EIO);
+        }
         match result {
-            Ok(()) if epoch == state.epoch => {
-                if let Some(mapping) = state.mappings.get_mut(&offset) {
-                    mapping.buffer = Some(buffer);
-                }
-                Ok(offset)
-            }
             Ok(()) => {
-                drop(state);
-                self.unmap_stale(Stale(vec![(offset, len)]));
-                Err(Errno::EINVAL)
+                state
+                    .mappings
+                    .insert(offset, (len, Mapping::Mapped(buffer)));
+                Ok(offset)
             }
             Err(errno) => {
                 state.mappings.remove(&offset);
@@ -114,61 +134,55 @@ impl Region {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if none starts there, or whatever the VMM refuses it with; its address is then not used again.
+    /// `EINVAL` if none starts there, or whatever the VMM refuses it with; its address is then not used again
+    /// before the device is stopped.
     pub fn unmap(&self, offset: u64) -> Result<(), Errno> {
-        let (len, buffer) = {
+        let (len, buffer, epoch) = {
             let mut state = self.state();
-            let mapping = state.mappings.get_mut(&offset).ok_or(Errno::EINVAL)?;
-            (mapping.len, mapping.buffer.take().ok_or(Errno::EINVAL)?)
+            let epoch = state.epoch;
+            let (len, mapping) = state.mappings.get_mut(&offset).ok_or(Errno::EINVAL)?;
+            match std::mem::replace(mapping, Mapping::Pending) {
+                Mapping::Mapped(buffer) => (*len, buffer, epoch),
+                other => {
+                    *mapping = other;
+                    return Err(Errno::EINVAL);
+                }
+            }
         };
         self.mapper.unmap(offset, len)?;
-        self.state().mappings.remove(&offset);
+        let mut state = self.state();
+        if state.epoch == epoch {
+            state.mappings.remove(&offset);
+        }
+        drop(state);
         drop(buffer);
         Ok(())
     }
+}
 
-    /// Lets go of all mappings, as after a reset of the device. Their addresses stay taken until
-    /// [`unmap_stale`](Self::unmap_stale), which waits for the VMM.
-    pub fn reset(&self) -> Stale {
-        let mut state = self.state();
-        state.epoch += 1;
-        let stale = state.mappings.iter_mut().filter_map(|(offset, mapping)| {
-            // Those without a buffer are being mapped or unmapped, which deals with them.
-            mapping.buffer.take().map(|_| (*offset, mapping.len))
-        });
-        Stale(stale.collect())
-    }
-
-    /// Undoes what a reset left behind, and frees its addresses. If the VMM refuses, it has done that itself.
-    pub fn unmap_stale(&self, stale: Stale) {
-        for (offset, len) in stale.0 {
-            if let Err(errno) = self.mapper.unmap(offset, len) {
-                tracing::debug!("unmap at {offset:#x} after reset: {errno}");
-            }
-            self.state().mappings.remove(&offset);
-        }
-    }
-
-    /// Forgets all mappings: the VMM that had them is gone.
-    pub fn forget_all(&self) {
-        let mut state = self.state();
-        state.epoch += 1;
-        state.mappings.clear();
+impl State {
+    /// The lowest address with `len` free bytes. Takes addresses of stale mappings only when there are no others.
+    fn find_room(&mut self, size: u64, len: u64) -> Option<u64> {
+        first_fit(&self.mappings, size, len).or_else(|| {
+            self.mappings
+                .retain(|_, (_, mapping)| !matches!(mapping, Mapping::Stale));
+            first_fit(&self.mappings, size, len)
+        })
     }
 }
 
 /// The lowest address with `len` free bytes. Lengths are whole pages, so addresses are too.
-fn first_fit(mappings: &BTreeMap<u64, Mapping>, size: u64, len: u64) -> Option<u64> {
+fn first_fit(mappings: &BTreeMap<u64, (u64, Mapping)>, size: u64, len: u64) -> Option<u64> {
     debug_assert_eq!(len % PAGE_SIZE as u64, 0);
     if mappings.len() >= MAX_MAPPINGS {
         return None;
     }
     let mut free = 0;
-    for (&offset, mapping) in mappings {
+    for (&offset, (taken, _)) in mappings {
         if offset.checked_sub(free)? >= len {
             return Some(free);
         }
-        free = offset.checked_add(mapping.len)?;
+        free = offset.checked_add(*taken)?;
     }
     (size.checked_sub(free)? >= len).then_some(free)
 }
@@ -201,6 +215,12 @@ mod tests {
         }
     }
 
+    fn started(size: u64, vmm: Arc<Vmm>) -> Region {
+        let region = Region::new(size, vmm);
+        region.start();
+        region
+    }
+
     fn buffer(pages: usize) -> Arc<HostBuffer> {
         HostBuffer::new(pages * PAGE_SIZE - 1).unwrap()
     }
@@ -208,7 +228,7 @@ mod tests {
     #[test]
     fn first_fit_reuses_gaps() {
         let vmm = Arc::new(Vmm::default());
-        let region = Region::new(0x6000, Arc::clone(&vmm));
+        let region = started(0x6000, Arc::clone(&vmm));
         assert_eq!(region.map(buffer(2), true), Ok(0));
         assert_eq!(region.map(buffer(1), false), Ok(0x2000));
         assert_eq!(region.map(buffer(3), true), Ok(0x3000));
@@ -230,7 +250,7 @@ mod tests {
 
     #[test]
     fn unknown_addresses_are_refused() {
-        let region = Region::new(0x10000, Arc::new(Vmm::default()));
+        let region = started(0x10000, Arc::new(Vmm::default()));
         let address = region.map(buffer(2), true).unwrap();
         assert_eq!(region.unmap(address + 0x1000), Err(Errno::EINVAL));
         assert_eq!(region.unmap(u64::MAX), Err(Errno::EINVAL));
@@ -240,7 +260,7 @@ mod tests {
 
     #[test]
     fn mapping_keeps_the_buffer_until_unmapped() {
-        let region = Region::new(0x10000, Arc::new(Vmm::default()));
+        let region = started(0x10000, Arc::new(Vmm::default()));
         let buffer = buffer(1);
         let address = region.map(Arc::clone(&buffer), true).unwrap();
         assert_eq!(Arc::strong_count(&buffer), 2);
@@ -249,19 +269,31 @@ mod tests {
         region.map(Arc::clone(&buffer), true).unwrap();
         region.map(Arc::clone(&buffer), true).unwrap();
         assert_eq!(Arc::strong_count(&buffer), 3);
-        let stale = region.reset();
+        region.stop();
         assert_eq!(Arc::strong_count(&buffer), 1);
-        assert_eq!(region.map(Arc::clone(&buffer), true), Ok(0x2000));
-        region.unmap(0x2000).unwrap();
-        region.unmap_stale(stale);
-        assert_eq!(Arc::strong_count(&buffer), 1);
-        assert_eq!(region.map(Arc::clone(&buffer), true), Ok(0));
+    }
+
+    #[test]
+    fn nothing_is_asked_while_stopped() {
+        let vmm = Arc::new(Vmm::default());
+        let region = started(0x3000, Arc::clone(&vmm));
+        assert_eq!(region.map(buffer(1), true), Ok(0));
+        region.stop();
+        assert_eq!(region.map(buffer(1), true), Err(Errno::EIO));
+        assert_eq!(region.unmap(0), Err(Errno::EINVAL));
+        assert_eq!(vmm.calls.lock().unwrap().len(), 1);
+        region.start();
+        // The old mapping may still be there: its address comes last.
+        assert_eq!(region.unmap(0), Err(Errno::EINVAL));
+        assert_eq!(region.map(buffer(2), true), Ok(0x1000));
+        assert_eq!(region.map(buffer(1), true), Ok(0));
+        assert_eq!(region.map(buffer(1), true), Err(Errno::ENOMEM));
     }
 
     #[test]
     fn refusal_of_the_vmm_frees_the_address() {
         let vmm = Arc::new(Vmm::default());
-        let region = Region::new(0x1000, Arc::clone(&vmm));
+        let region = started(0x1000, Arc::clone(&vmm));
         vmm.refuse.store(true, Ordering::SeqCst);
         assert_eq!(region.map(buffer(1), true), Err(Errno::EIO));
         vmm.refuse.store(false, Ordering::SeqCst);

@@ -284,7 +284,9 @@ impl VhostUserBackendReqHandlerMut for Frontend {
         self.change(u32::from(index), |ring| {
             ring.set_kick(file);
             ring.start();
-        })
+        })?;
+        self.link.region.start();
+        Ok(())
     }
 
     fn set_vring_call(&mut self, index: u8, file: Option<File>) -> Result<()> {
@@ -296,7 +298,11 @@ impl VhostUserBackendReqHandlerMut for Frontend {
     }
 
     fn set_vring_enable(&mut self, index: u32, enable: bool) -> Result<()> {
-        self.change(index, |ring| ring.set_enabled(enable))
+        self.change(index, |ring| ring.set_enabled(enable))?;
+        if enable {
+            self.link.region.start();
+        }
+        Ok(())
     }
 
     fn get_config(&mut self, offset: u32, size: u32, _: VhostUserConfigFlags) -> Result<Vec<u8>> {

@@ -40,7 +40,6 @@ pub(super) struct Link {
     events: Arc<Ring>,
     outbox: Arc<Outbox>,
     sessions: Sessions,
-    runtime: Handle,
     /// Makes the ring thread look at everything anew.
     wake: EventFd,
     ended: AtomicBool,
@@ -65,7 +64,7 @@ impl Link {
             Arc::clone(&device),
             Arc::clone(&outbox),
             Arc::clone(&region),
-            runtime.clone(),
+            runtime,
             limits.max_sessions,
         );
         Ok(Arc::new(Self {
@@ -77,7 +76,6 @@ impl Link {
             events,
             outbox,
             sessions,
-            runtime,
             wake: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
             ended: AtomicBool::new(false),
         }))
@@ -111,11 +109,7 @@ impl Link {
     /// take responses any more.
     pub(super) fn reset(&self) {
         self.sessions.end_all();
-        // The VMM may not answer us before it has our answer: do not wait for it here.
-        let stale = self.region.reset();
-        let region = Arc::clone(&self.region);
-        self.runtime
-            .spawn_blocking(move || region.unmap_stale(stale));
+        self.region.stop();
     }
 
     /// Ends everything: the VMM is gone.
@@ -126,7 +120,7 @@ impl Link {
         self.ended.store(true, Ordering::Release);
         self.wake();
         self.sessions.end_all();
-        self.region.forget_all();
+        self.region.stop();
     }
 
     /// Starts the thread that serves the rings until [`end`](Self::end).

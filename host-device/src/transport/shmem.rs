@@ -42,15 +42,20 @@ fn request(offset: u64, len: u64, flags: VhostUserMMapFlags) -> VhostUserMMap {
 /// What the guest is told when the VMM says no. The crate reports as a plain text that SHMEM was not negotiated,
 /// and everything else as an error of its own.
 fn refusal(what: &str, error: &std::io::Error) -> Errno {
-    let of_protocol = error
-        .get_ref()
-        .is_some_and(|inner| inner.is::<VhostError>());
-    if of_protocol {
-        tracing::warn!("{what} refused by the VMM: {error}");
-        Errno::EIO
-    } else {
-        tracing::debug!("{what}: {error}");
-        Errno::EOPNOTSUPP
+    let of_protocol = error.get_ref().and_then(|inner| inner.downcast_ref());
+    match of_protocol {
+        Some(VhostError::SocketBroken(_) | VhostError::Disconnected) => {
+            tracing::debug!("{what}: the VMM is gone");
+            Errno::EIO
+        }
+        Some(refused) => {
+            tracing::warn!("{what} refused by the VMM: {refused}");
+            Errno::EIO
+        }
+        None => {
+            tracing::debug!("{what}: {error}");
+            Errno::EOPNOTSUPP
+        }
     }
 }
 
