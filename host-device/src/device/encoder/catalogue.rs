@@ -69,6 +69,8 @@ pub struct Row {
     pub fourcc: u32,
     /// What the kernel calls it in VIDIOC_ENUM_FMT.
     pub description: &'static str,
+    /// Name of its caps.
+    pub media: &'static str,
     /// Caps to ask the element for.
     pub caps: fn(&Params) -> gst::Caps,
     /// Elements, best first.
@@ -202,6 +204,17 @@ fn named(row: &Row, name: &str) -> anyhow::Result<gst::ElementFactory> {
         "--encoder {}={name}: the element is not a video encoder",
         row.name
     );
+    let media = gst::Caps::new_empty_simple(row.media);
+    anyhow::ensure!(
+        factory
+            .static_pad_templates()
+            .iter()
+            .any(|template| template.direction() == gst::PadDirection::Src
+                && template.caps().can_intersect(&media)),
+        "--encoder {}={name}: the element does not encode {}",
+        row.name,
+        row.description
+    );
     Ok(factory)
 }
 
@@ -237,5 +250,11 @@ mod tests {
                 .to_string()
                 .contains("not a video encoder")
         );
+        let settings = Settings {
+            elements: [(Codec::H264, "vp8enc".to_owned())].into(),
+            ..Settings::default()
+        };
+        let error = choose(&settings).unwrap_err().to_string();
+        assert!(error.contains("does not encode H.264"), "{error}");
     }
 }

@@ -220,9 +220,7 @@ impl device::Session for Session {
             }
             Nearest::Coded(coded) => {
                 let allocated = core.output.count() > 0 || core.capture.count() > 0;
-                if allocated && coded.codec != core.formats.coded.codec
-                    || core.capture.count() > 0 && coded != core.formats.coded
-                {
+                if allocated && coded != core.formats.coded {
                     return Err(Errno::EBUSY);
                 }
                 core.formats.coded = coded;
@@ -327,13 +325,7 @@ impl device::Session for Session {
     fn create_bufs(&mut self, create: &mut CreateBuffers) -> Result {
         let mut core = self.shared.lock();
         let (queue, sizes) = queue(&mut core, create.format.type_)?;
-        // Coded buffers of any size do: what does not fit carries an error.
-        let least = if queue.is_output() {
-            sizes
-        } else {
-            vec![sizes.first().map_or(1, |size| *size)]
-        };
-        queue.create_bufs(create, &least)
+        queue.create_bufs(create, &sizes)
     }
 
     fn remove_bufs(&mut self, remove: &mut RemoveBuffers) -> Result {

@@ -209,6 +209,7 @@ pub const ROWS: &[Row; 4] = &[
         name: "h264",
         fourcc: fourcc(b"H264"),
         description: "H.264",
+        media: "video/x-h264",
         caps: |p| {
             gst::Caps::builder("video/x-h264")
                 .field("stream-format", "byte-stream")
@@ -232,6 +233,7 @@ pub const ROWS: &[Row; 4] = &[
         name: "hevc",
         fourcc: fourcc(b"HEVC"),
         description: "HEVC",
+        media: "video/x-h265",
         caps: |p| {
             gst::Caps::builder("video/x-h265")
                 .field("stream-format", "byte-stream")
@@ -253,6 +255,7 @@ pub const ROWS: &[Row; 4] = &[
         name: "vp8",
         fourcc: fourcc(b"VP80"),
         description: "VP8",
+        media: "video/x-vp8",
         caps: |_| gst::Caps::builder("video/x-vp8").build(),
         elements: &[
             element("vp8enc", GOOD, VPXENC),
@@ -264,6 +267,7 @@ pub const ROWS: &[Row; 4] = &[
         name: "vp9",
         fourcc: fourcc(b"VP90"),
         description: "VP9",
+        media: "video/x-vp9",
         caps: |_| gst::Caps::builder("video/x-vp9").build(),
         elements: &[
             element("vp9enc", GOOD, VPXENC),

@@ -379,17 +379,23 @@ pub const TABLE: &[Info] = &[
             0,
         ),
     ),
-    integer(
-        V4L2_CID_MPEG_VIDEO_VPX_MIN_QP,
-        "VPX Minimum QP Value",
-        (0, 127),
-        8,
+    of(
+        Codec::Vp8,
+        integer(
+            V4L2_CID_MPEG_VIDEO_VPX_MIN_QP,
+            "VPX Minimum QP Value",
+            (0, 127),
+            8,
+        ),
     ),
-    integer(
-        V4L2_CID_MPEG_VIDEO_VPX_MAX_QP,
-        "VPX Maximum QP Value",
-        (0, 127),
-        126,
+    of(
+        Codec::Vp8,
+        integer(
+            V4L2_CID_MPEG_VIDEO_VPX_MAX_QP,
+            "VPX Maximum QP Value",
+            (0, 127),
+            126,
+        ),
     ),
     of(
         Codec::Hevc,

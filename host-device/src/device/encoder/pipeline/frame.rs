@@ -68,3 +68,107 @@ pub fn wrap<T: Send + Sync + 'static>(
     )?;
     Ok(buffer)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use gst_video::prelude::*;
+    use protocol::wire::v4l2::Rect;
+
+    use super::*;
+    use crate::device::encoder::catalogue::{self, Codec};
+    use crate::device::encoder::format::Formats;
+    use crate::device::encoder::pixel::PixelFormat;
+    use crate::device::encoder::settings::Settings;
+    use crate::device::encoder::uapi::fourcc;
+
+    struct Counted(Arc<AtomicUsize>);
+
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn setup(name: &[u8; 4], crop: Rect) -> Setup {
+        gst::init().unwrap();
+        let mut raw = Formats::new(vec![Codec::H264]).unwrap().raw;
+        raw.pixel = PixelFormat::find(fourcc(name)).unwrap();
+        raw.bytesperline = (0..raw.pixel.planes())
+            .map(|plane| raw.pixel.min_bytesperline(plane, raw.width))
+            .collect();
+        Setup {
+            chosen: catalogue::choose(&Settings::default()).unwrap().remove(0),
+            raw,
+            crop,
+        }
+    }
+
+    /// The addresses that an encoder reads are those of the mapping: nothing is copied on the way.
+    #[test]
+    fn the_encoder_sees_the_mapping_itself() {
+        let crop = Rect {
+            left: 16,
+            top: 8,
+            width: 640,
+            height: 480,
+        };
+        for name in [b"NV12", b"NM12", b"YM12", b"YUYV"] {
+            let setup = setup(name, crop);
+            let planes: Vec<_> = setup
+                .raw
+                .sizes()
+                .iter()
+                .map(|size| (HostBuffer::new(*size as usize + 64).unwrap(), 64))
+                .collect();
+            let starts: Vec<usize> = planes
+                .iter()
+                .map(|(memory, offset)| {
+                    let whole = memory.gst_memory(0..memory.len(), || ()).unwrap();
+                    whole.map_readable().unwrap().as_ptr() as usize + *offset as usize
+                })
+                .collect();
+            let released = Arc::new(AtomicUsize::new(0));
+            let buffer = wrap(&setup, &planes, Counted(Arc::clone(&released))).unwrap();
+            let info = gst_video::VideoInfo::builder(setup.raw.pixel.gst, 640, 480)
+                .build()
+                .unwrap();
+            let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(&buffer, &info).unwrap();
+            let placed = setup.raw.pixel.place(
+                &setup.raw.bytesperline,
+                setup.raw.height,
+                (16, 8),
+                (640, 480),
+            );
+            for (at, placed) in placed.iter().enumerate() {
+                let seen = frame.plane_data(at as u32).unwrap().as_ptr() as usize;
+                assert_eq!(seen, starts[placed.plane] + placed.offset as usize);
+                assert_eq!(frame.plane_stride()[at], placed.stride as i32);
+            }
+            drop(frame);
+            assert_eq!(released.load(Ordering::SeqCst), 0);
+            drop(buffer);
+            assert_eq!(released.load(Ordering::SeqCst), 1, "once for all planes");
+        }
+    }
+
+    #[test]
+    fn a_frame_outside_its_memory_is_refused() {
+        let whole = Rect {
+            left: 0,
+            top: 0,
+            width: 1280,
+            height: 720,
+        };
+        let setup = setup(b"NV12", whole);
+        let size = setup.raw.sizes()[0] as usize;
+        let released = Arc::new(AtomicUsize::new(0));
+        for (len, offset) in [(size - 1, 0), (size, 1), (size, u32::MAX)] {
+            let memory = HostBuffer::new(len).unwrap();
+            let held = Counted(Arc::clone(&released));
+            assert!(wrap(&setup, &[(memory, offset)], held).is_err());
+        }
+        assert_eq!(released.load(Ordering::SeqCst), 3);
+    }
+}

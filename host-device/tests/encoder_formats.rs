@@ -1,0 +1,487 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+//! Set-up: formats, crop, frame interval, buffers, events, and what is refused when.
+
+mod encoder_support;
+
+use encoder_support::*;
+use nix::errno::Errno;
+use protocol::wire::ioctl;
+use protocol::wire::sg::Uuid;
+use protocol::wire::v4l2::{
+    EventSubscription, ExportBuffer, FmtDesc, Format, Fract, FrmIvalEnum, FrmSizeEnum,
+    PixFormatMplane, Rect, Selection, StreamParm,
+};
+use virtio_v4l2d::device::encoder::uapi::*;
+use virtio_v4l2d::device::encoder::{Encoder, Settings};
+use virtio_v4l2d::device::{Device as _, Session};
+use virtio_v4l2d::events::Events;
+
+fn client() -> Client {
+    Client::new(&encoder(Settings::default()))
+}
+
+fn g_fmt(session: &mut dyn Session, type_: u32) -> PixFormatMplane {
+    let mut format = Format {
+        type_,
+        ..Default::default()
+    };
+    session.g_fmt(&mut format).unwrap();
+    format.pix_mp()
+}
+
+fn change(
+    session: &mut dyn Session,
+    type_: u32,
+    edit: impl FnOnce(&mut PixFormatMplane),
+) -> Result<PixFormatMplane, Errno> {
+    let mut format = Format {
+        type_,
+        ..Default::default()
+    };
+    let mut pix = g_fmt(session, type_);
+    edit(&mut pix);
+    format.set_pix_mp(&pix);
+    session.s_fmt(&mut format)?;
+    Ok(format.pix_mp())
+}
+
+#[test]
+fn formats_are_listed_with_the_preferred_first() {
+    let mut client = client();
+    let mut list = |type_| {
+        (0..)
+            .map_while(|index| {
+                let mut desc = FmtDesc {
+                    index,
+                    type_,
+                    reserved: [5; 3],
+                    ..Default::default()
+                };
+                client.session.enum_fmt(&mut desc).ok()?;
+                assert_eq!(desc.reserved, [0; 3]);
+                assert_ne!(desc.description[0], 0);
+                Some((desc.pixelformat.to_le_bytes(), desc.flags))
+            })
+            .collect::<Vec<_>>()
+    };
+    let raw = list(OUTPUT);
+    assert_eq!(
+        raw.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+        [
+            b"NV12", b"YU12", b"NM12", b"YM12", b"XR24", b"BGR4", b"YUYV"
+        ]
+    );
+    assert!(raw.iter().all(|(_, flags)| *flags == 0));
+    let coded = list(CAPTURE);
+    assert_eq!(&coded[0].0, b"H264");
+    assert!(
+        coded
+            .iter()
+            .all(|(_, flags)| *flags == V4L2_FMT_FLAG_COMPRESSED)
+    );
+    for other in [1, 2, 99] {
+        assert!(list(other).is_empty());
+    }
+}
+
+#[test]
+fn setting_what_is_set_changes_nothing() {
+    let mut client = client();
+    for type_ in [OUTPUT, CAPTURE] {
+        for (width, height, name) in [
+            (0, 0, b"NV12"),
+            (1296, 972, b"YM12"),
+            (u32::MAX, 1, b"XR24"),
+        ] {
+            change(&mut *client.session, type_, |pix| {
+                pix.width = width;
+                pix.height = height;
+                if type_ == OUTPUT {
+                    pix.pixelformat = fourcc(name);
+                }
+            })
+            .unwrap();
+            let mut format = Format {
+                type_,
+                ..Default::default()
+            };
+            client.session.g_fmt(&mut format).unwrap();
+            let before = format;
+            client.session.try_fmt(&mut format).unwrap();
+            assert_eq!(format, before);
+            client.session.s_fmt(&mut format).unwrap();
+            assert_eq!(format, before);
+        }
+    }
+}
+
+#[test]
+fn a_bad_format_is_adjusted() {
+    let mut client = client();
+    let session = &mut *client.session;
+    let before = g_fmt(session, OUTPUT);
+    let pix = change(session, OUTPUT, |pix| {
+        pix.pixelformat = u32::MAX;
+        pix.field = 4;
+        pix.num_planes = 99;
+        pix.colorspace = 0xff;
+        pix.xfer_func = 0xff;
+        pix.ycbcr_enc = 0xff;
+        pix.quantization = 0xff;
+        pix.flags = 0xff;
+        pix.reserved = [0xff; 7];
+        pix.plane_fmt[0].sizeimage = u32::MAX;
+        pix.plane_fmt[0].bytesperline = u32::MAX;
+        pix.plane_fmt[0].reserved = [0xffff; 6];
+        pix.plane_fmt[7].sizeimage = 8;
+    })
+    .unwrap();
+    assert_eq!(pix, before);
+    // Sizes are rounded to what ENUM_FRAMESIZES says.
+    for (asked, got) in [
+        ((0, 0), (32, 32)),
+        ((u32::MAX, u32::MAX), (4096, 2304)),
+        ((177, 145), (176, 144)),
+    ] {
+        let pix = change(session, OUTPUT, |pix| (pix.width, pix.height) = asked).unwrap();
+        assert_eq!((pix.width, pix.height), got);
+    }
+    let mut format = Format {
+        type_: 1,
+        ..Default::default()
+    };
+    for result in [
+        session.g_fmt(&mut format),
+        session.s_fmt(&mut format),
+        session.try_fmt(&mut format),
+    ] {
+        assert_eq!(result, Err(Errno::EINVAL));
+    }
+}
+
+#[test]
+fn strides_are_the_least_unless_a_client_pads() {
+    let mut client = client();
+    let session = &mut *client.session;
+    let size = |pix: PixFormatMplane| (pix.plane_fmt[0].bytesperline, pix.plane_fmt[0].sizeimage);
+    // FFmpeg: tries 0x0, then sets what that answered with its own size.
+    let tiny = change(session, OUTPUT, |pix| (pix.width, pix.height) = (0, 0)).unwrap();
+    let pix = change(session, OUTPUT, |pix| {
+        *pix = tiny;
+        (pix.width, pix.height) = (1296, 972);
+    })
+    .unwrap();
+    assert_eq!(size(pix), (1296, 1296 * 972 * 3 / 2));
+    // v4l2-ctl: changes the width of what G_FMT answered.
+    let pix = change(session, OUTPUT, |pix| pix.width = 640).unwrap();
+    assert_eq!(size(pix), (640, 640 * 972 * 3 / 2));
+    let pix = change(session, OUTPUT, |pix| pix.plane_fmt[0].bytesperline = 768).unwrap();
+    assert_eq!(size(pix), (768, 768 * 972 * 3 / 2));
+}
+
+#[test]
+fn padded_frames_are_encoded_without_their_padding() {
+    let encoder = encoder(Settings::default());
+    let frames = nv12_frames(176, 144, 4);
+    let mut plain = Client::new(&encoder);
+    plain.formats(b"NV12", 176, 144);
+    plain.buffers(2, 2);
+    plain.streamon();
+    let plain = plain.encode(&frames, 0);
+
+    let mut padded = Client::new(&encoder);
+    padded.formats(b"NV12", 176, 144);
+    change(&mut *padded.session, OUTPUT, |pix| {
+        pix.plane_fmt[0].bytesperline = 256
+    })
+    .unwrap();
+    padded.buffers(2, 2);
+    padded.streamon();
+    let frames: Vec<_> = frames
+        .iter()
+        .map(|frame| {
+            let rows = frame[0].chunks(176);
+            vec![
+                rows.flat_map(|row| [row, &[255; 80]].concat())
+                    .collect::<Vec<u8>>(),
+            ]
+        })
+        .collect();
+    assert_eq!(bytes(&padded.encode(&frames, 0)), bytes(&plain));
+}
+
+#[test]
+fn colorimetry_is_echoed_and_mirrored() {
+    let mut client = client();
+    let session = &mut *client.session;
+    let set = change(session, OUTPUT, |pix| {
+        pix.colorspace = 10;
+        pix.xfer_func = 7;
+        pix.ycbcr_enc = 6;
+        pix.quantization = 2;
+    })
+    .unwrap();
+    for pix in [set, g_fmt(session, CAPTURE)] {
+        assert_eq!(
+            (
+                pix.colorspace,
+                pix.xfer_func,
+                pix.ycbcr_enc,
+                pix.quantization
+            ),
+            (10, 7, 6, 2)
+        );
+    }
+}
+
+#[test]
+fn buffers_pin_formats() {
+    let mut client = client();
+    let busy = Err(Errno::EBUSY);
+    assert_eq!(client.reqbufs(CAPTURE, 2), Ok(2));
+    let session = &mut *client.session;
+    assert_eq!(
+        change(session, CAPTURE, |pix| pix.pixelformat = fourcc(b"VP80")).map(|_| ()),
+        busy
+    );
+    assert_eq!(change(session, CAPTURE, |_| ()).map(|_| ()), Ok(()));
+    // Chromium sets OUTPUT again after REQBUFS(CAPTURE).
+    assert!(change(session, OUTPUT, |pix| pix.width = 640).is_ok());
+    assert_eq!(client.reqbufs(OUTPUT, 2), Ok(2));
+    let session = &mut *client.session;
+    assert_eq!(
+        change(session, OUTPUT, |pix| pix.width = 320).map(|_| ()),
+        busy
+    );
+    assert!(change(session, OUTPUT, |_| ()).is_ok());
+    // The frame interval and controls may be set at any time.
+    client.interval(1, 24);
+    client.control(V4L2_CID_MPEG_VIDEO_GOP_SIZE, 12);
+    assert_eq!(client.reqbufs(OUTPUT, 0), Ok(0));
+    assert!(change(&mut *client.session, OUTPUT, |pix| pix.width = 320).is_ok());
+}
+
+#[test]
+fn sizes_and_intervals_are_listed() {
+    let mut client = client();
+    let session = &mut *client.session;
+    for name in [b"NV12", b"YUYV", b"H264"] {
+        let mut size = FrmSizeEnum {
+            pixel_format: fourcc(name),
+            reserved: [1; 2],
+            ..Default::default()
+        };
+        session.enum_framesizes(&mut size).unwrap();
+        assert_eq!(size.type_, FRMSIZE_TYPE_STEPWISE);
+        assert_eq!(size.stepwise, [32, 4096, 2, 32, 2304, 2]);
+        assert_eq!(size.reserved, [0; 2]);
+        size.index = 1;
+        assert_eq!(session.enum_framesizes(&mut size), Err(Errno::EINVAL));
+    }
+    let mut size = FrmSizeEnum::default();
+    assert_eq!(session.enum_framesizes(&mut size), Err(Errno::EINVAL));
+    let mut interval = FrmIvalEnum {
+        pixel_format: fourcc(b"NV12"),
+        width: 640,
+        height: 480,
+        ..Default::default()
+    };
+    session.enum_frameintervals(&mut interval).unwrap();
+    assert_eq!(interval.type_, FRMIVAL_TYPE_CONTINUOUS);
+    interval.width = 641;
+    assert_eq!(
+        session.enum_frameintervals(&mut interval),
+        Err(Errno::EINVAL)
+    );
+}
+
+#[test]
+fn the_frame_interval_is_echoed() {
+    let mut client = client();
+    let session = &mut *client.session;
+    let mut set = |numerator, denominator| {
+        let mut parm = StreamParm {
+            type_: OUTPUT,
+            timeperframe: Fract {
+                numerator,
+                denominator,
+            },
+            extendedmode: 7,
+            ..Default::default()
+        };
+        session.s_parm(&mut parm).unwrap();
+        assert_eq!(parm.capability, V4L2_CAP_TIMEPERFRAME);
+        assert_eq!(parm.extendedmode, 0);
+        (parm.timeperframe.numerator, parm.timeperframe.denominator)
+    };
+    assert_eq!(set(1001, 30000), (1001, 30000));
+    assert_eq!(set(2, 50), (2, 50));
+    assert_eq!(set(0, 50), (1, 30));
+    assert_eq!(set(1, 0), (1, 30));
+    assert_eq!(set(1, u32::MAX), (1, 30));
+    assert_eq!(set(1, 100_000), (1, 1000));
+    assert_eq!(set(100, 1), (1, 1));
+    for type_ in [CAPTURE, 1, 99] {
+        let mut parm = StreamParm {
+            type_,
+            ..Default::default()
+        };
+        assert_eq!(session.g_parm(&mut parm), Err(Errno::EINVAL));
+        assert_eq!(session.s_parm(&mut parm), Err(Errno::EINVAL));
+    }
+}
+
+#[test]
+fn the_crop_follows_its_rules() {
+    let mut client = client();
+    client.s_fmt(OUTPUT, b"NV12", 640, 480);
+    let whole = Rect {
+        left: 0,
+        top: 0,
+        width: 640,
+        height: 480,
+    };
+    let selection = |type_, target, r| Selection {
+        type_,
+        target,
+        r,
+        ..Default::default()
+    };
+    for target in [
+        V4L2_SEL_TGT_CROP,
+        V4L2_SEL_TGT_CROP_DEFAULT,
+        V4L2_SEL_TGT_CROP_BOUNDS,
+    ] {
+        for type_ in [OUTPUT, OUTPUT_SINGLE] {
+            let mut s = selection(type_, target, Rect::default());
+            client.session.g_selection(&mut s).unwrap();
+            assert_eq!(s.r, whole);
+        }
+        for type_ in [CAPTURE, 1, 99] {
+            let mut s = selection(type_, target, whole);
+            assert_eq!(client.session.g_selection(&mut s), Err(Errno::EINVAL));
+            assert_eq!(client.session.s_selection(&mut s), Err(Errno::EINVAL));
+        }
+    }
+    for target in [V4L2_SEL_TGT_CROP_DEFAULT, V4L2_SEL_TGT_COMPOSE, 0x7777] {
+        let mut s = selection(OUTPUT_SINGLE, target, whole);
+        assert_eq!(client.session.s_selection(&mut s), Err(Errno::EINVAL));
+    }
+    let rect = |left, top, width, height| Rect {
+        left,
+        top,
+        width,
+        height,
+    };
+    assert_eq!(client.crop(16, 8, 320, 240), rect(16, 8, 320, 240));
+    assert_eq!(client.crop(-5, 999, 1, 9999), rect(0, 0, 16, 480));
+    assert_eq!(
+        client.crop(i32::MAX, i32::MIN, 101, 101),
+        rect(540, 0, 100, 100)
+    );
+    let mut s = selection(OUTPUT_SINGLE, V4L2_SEL_TGT_CROP, rect(0, 0, 101, 101));
+    s.flags = V4L2_SEL_FLAG_GE;
+    assert_eq!(client.session.s_selection(&mut s), Err(Errno::ERANGE));
+    s.flags = V4L2_SEL_FLAG_LE;
+    assert_eq!(client.session.s_selection(&mut s), Ok(()));
+    client.s_fmt(OUTPUT, b"NV12", 640, 480);
+    let mut s = selection(OUTPUT_SINGLE, V4L2_SEL_TGT_CROP, Rect::default());
+    client.session.g_selection(&mut s).unwrap();
+    assert_eq!(s.r, whole, "S_FMT resets it");
+    client.buffers(2, 2);
+    client.streamon();
+    let mut s = selection(OUTPUT_SINGLE, V4L2_SEL_TGT_CROP, rect(0, 0, 100, 100));
+    assert_eq!(client.session.s_selection(&mut s), Err(Errno::EBUSY));
+}
+
+#[test]
+fn events_are_those_of_an_encoder() {
+    let mut client = client();
+    assert_eq!(client.subscribe(V4L2_EVENT_EOS, 0, 0), Ok(()));
+    for type_ in [0, V4L2_EVENT_SOURCE_CHANGE, V4L2_EVENT_VSYNC, 99] {
+        assert_eq!(client.subscribe(type_, 0, 0), Err(Errno::EINVAL));
+    }
+    assert_eq!(client.subscribe(V4L2_EVENT_CTRL, 1, 0), Err(Errno::EINVAL));
+    let (class, bitrate) = (V4L2_CID_CODEC_CLASS, V4L2_CID_MPEG_VIDEO_BITRATE);
+    let initial = V4L2_EVENT_SUB_FL_SEND_INITIAL;
+    assert_eq!(client.subscribe(V4L2_EVENT_CTRL, class, initial), Ok(()));
+    assert_eq!(client.subscribe(V4L2_EVENT_CTRL, bitrate, initial), Ok(()));
+    // It is there before the call returns, and that of the class is not.
+    let Some(Got::Event(event)) = client.next(std::time::Duration::ZERO) else {
+        panic!("no initial event");
+    };
+    assert_eq!(
+        (event.type_, event.id, event.sequence),
+        (V4L2_EVENT_CTRL, bitrate, 0)
+    );
+    // A session is not told of what it does itself, unless it wants to be.
+    client.control(bitrate, 1_000_000);
+    assert!(client.next(std::time::Duration::ZERO).is_none());
+    client
+        .subscribe(V4L2_EVENT_CTRL, bitrate, V4L2_EVENT_SUB_FL_ALLOW_FEEDBACK)
+        .unwrap();
+    client.control(bitrate, 2_000_000);
+    assert!(matches!(
+        client.next(std::time::Duration::ZERO),
+        Some(Got::Event(event)) if event.sequence == 1
+    ));
+    let all = EventSubscription {
+        type_: V4L2_EVENT_ALL,
+        ..Default::default()
+    };
+    client.session.unsubscribe_event(&all).unwrap();
+    client.session.unsubscribe_event(&all).unwrap();
+    client.control(bitrate, 3_000_000);
+    assert!(client.next(std::time::Duration::ZERO).is_none());
+}
+
+#[test]
+fn what_is_not_there_is_enotty() {
+    let mut client = client();
+    let mut export = ExportBuffer::default();
+    assert_eq!(
+        client.session.expbuf(&mut export, &mut Uuid::default()),
+        Err(Errno::ENOTTY)
+    );
+    let g_std = ioctl::lookup(23).unwrap();
+    assert_eq!(client.session.other(g_std, &mut [0; 8]), Err(Errno::ENOTTY));
+    assert!(client.session.mmap(0).is_err());
+}
+
+#[test]
+fn streaming_needs_buffers() {
+    let mut client = client();
+    for type_ in [OUTPUT, CAPTURE] {
+        assert_eq!(client.session.streamon(type_), Err(Errno::EINVAL));
+        assert_eq!(client.session.streamoff(type_), Ok(()));
+        assert_eq!(client.reqbufs(type_, 2), Ok(2));
+        assert_eq!(client.session.streamon(type_), Ok(()));
+        assert_eq!(client.session.streamon(type_), Ok(()));
+        assert_eq!(client.reqbufs(type_, 0), Err(Errno::EBUSY));
+        assert_eq!(client.session.streamoff(type_), Ok(()));
+        assert_eq!(client.session.streamoff(type_), Ok(()));
+        assert_eq!(client.reqbufs(type_, 0), Ok(0));
+    }
+    assert_eq!(client.session.streamon(1), Err(Errno::EINVAL));
+    assert_eq!(client.session.streamoff(1), Err(Errno::EINVAL));
+}
+
+#[test]
+fn sessions_are_counted() {
+    let encoder: Encoder = encoder(Settings {
+        max_sessions: 2,
+        ..Settings::default()
+    });
+    let open = || encoder.open(7, Events::channel_for_tests().0);
+    let first = open().unwrap();
+    let _second = open().unwrap();
+    assert_eq!(open().err(), Some(Errno::EMFILE));
+    drop(first);
+    assert!(open().is_ok());
+    let config = encoder.config();
+    assert_eq!(
+        config.device_caps,
+        V4L2_CAP_VIDEO_M2M_MPLANE | V4L2_CAP_STREAMING
+    );
+}
