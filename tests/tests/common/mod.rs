@@ -6,8 +6,9 @@
 #![allow(dead_code, missing_docs)]
 
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::thread::JoinHandle;
 
 use frontend::{Client, Options, PATIENCE};
@@ -30,6 +31,7 @@ pub struct Daemon {
 impl Daemon {
     /// Starts a daemon with `device`, and gives the frontend's end of its socket.
     pub fn start(device: Arc<dyn Device>, limits: Limits) -> (Self, UnixStream) {
+        count_panics();
         let (ours, theirs) = UnixStream::pair().unwrap();
         let (sender, done) = channel();
         let thread = std::thread::spawn(move || {
@@ -123,6 +125,25 @@ impl Drop for Pair {
             daemon.join();
         }
     }
+}
+
+static PANICS: AtomicUsize = AtomicUsize::new(0);
+
+/// How many panics the process has seen since the first daemon, the daemon's own included: it survives those of a
+/// device, which is no reason to have any.
+pub fn panics() -> usize {
+    PANICS.load(Ordering::SeqCst)
+}
+
+fn count_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            PANICS.fetch_add(1, Ordering::SeqCst);
+            usual(info);
+        }));
+    });
 }
 
 /// Lets one test at a time run, in binaries that count what the process holds.

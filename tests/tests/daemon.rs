@@ -1,0 +1,433 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+//! The daemon as a program: arguments, socket, signals, one VMM after the other.
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use common::leaks::Holdings;
+use frontend::{Client, Options, PATIENCE};
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use protocol::wire::ioctl;
+use protocol::wire::v4l2::{BUF_TYPE_VIDEO_OUTPUT_MPLANE, FmtDesc, RequestBuffers};
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(program());
+    command.args(args).env_remove("RUST_LOG");
+    command
+}
+
+/// The daemon of this workspace. Cargo builds no programs of other packages for a test, so this does.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        // TARGET/PROFILE/deps/daemon-…
+        let test = std::env::current_exe().unwrap();
+        let folder = test.parent().unwrap().parent().unwrap();
+        let profile = match folder.file_name().unwrap().to_str() {
+            Some("release") => "release",
+            _ => "dev",
+        };
+        let status = Command::new(env!("CARGO"))
+            .args([
+                "build",
+                "--quiet",
+                "--package",
+                "virtio-v4l2d",
+                "--profile",
+                profile,
+            ])
+            .arg("--manifest-path")
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("Cargo.toml"))
+            .arg("--target-dir")
+            .arg(folder.parent().unwrap())
+            .status()
+            .unwrap();
+        assert!(status.success(), "the daemon does not build");
+        folder.join("virtio-v4l2d")
+    })
+}
+
+/// A daemon that runs, and what it says.
+struct Running {
+    child: Child,
+    log: Option<std::thread::JoinHandle<String>>,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = child.stderr.take().unwrap();
+        let log = std::thread::spawn(move || {
+            let mut text = String::new();
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                text += &line;
+                text.push('\n');
+            }
+            text
+        });
+        Self {
+            child,
+            log: Some(log),
+        }
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
+    }
+
+    /// Waits for the end, and gives status and log.
+    #[track_caller]
+    fn ended(&mut self) -> (ExitStatus, String) {
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "the daemon does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        (status, self.log.take().unwrap().join().unwrap())
+    }
+
+    #[track_caller]
+    fn connect(&mut self, socket: &Path) -> Client {
+        let deadline = Instant::now() + PATIENCE;
+        let stream = loop {
+            match UnixStream::connect(socket) {
+                Ok(stream) => break stream,
+                Err(error) => {
+                    assert!(Instant::now() < deadline, "{error}");
+                    assert!(self.child.try_wait().unwrap().is_none(), "the daemon ended");
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+            }
+        };
+        Client::new(stream, &Options::default()).unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn socket() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("media.sock");
+    (dir, path)
+}
+
+/// A session that lists formats and has a buffer.
+#[track_caller]
+fn uses(client: &mut Client) {
+    let session = client.open().unwrap();
+    let mut desc = FmtDesc {
+        type_: BUF_TYPE_VIDEO_OUTPUT_MPLANE,
+        ..FmtDesc::default()
+    };
+    client.ioctl(session, ioctl::ENUM_FMT, &mut desc).unwrap();
+    assert_eq!(desc.pixelformat.to_le_bytes(), *b"NV12");
+    let mut request = RequestBuffers {
+        count: 2,
+        type_: BUF_TYPE_VIDEO_OUTPUT_MPLANE,
+        memory: 1,
+        ..RequestBuffers::default()
+    };
+    client.ioctl(session, ioctl::REQBUFS, &mut request).unwrap();
+    assert!(request.count >= 2);
+}
+
+/// The vhost-user backend conventions: JSON with "type" and "features" on standard output.
+#[test]
+fn capabilities() {
+    let output = command(&["--print-capabilities"]).output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(json["type"].is_string());
+    assert!(json["features"].is_array());
+}
+
+#[test]
+fn help_and_version() {
+    let output = command(&["--help"]).output().unwrap();
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    for flag in [
+        "--socket-path",
+        "--fd",
+        "--print-capabilities",
+        "--device",
+        "--encoder",
+        "--log",
+    ] {
+        assert!(text.contains(flag), "{flag} is missing");
+    }
+    assert!(command(&["--version"]).output().unwrap().status.success());
+}
+
+/// Runs a command that is to fail, and gives what it says: a line or two for people.
+#[track_caller]
+fn complaint(args: &[&str]) -> String {
+    let mut running = Running::start(command(args));
+    let (status, log) = running.ended();
+    assert!(!status.success(), "{args:?} is accepted");
+    assert!(!log.contains("panicked"), "{log}");
+    assert!(!log.trim().is_empty(), "{args:?} fails without a word");
+    log
+}
+
+#[test]
+fn bad_arguments() {
+    let (_dir, path) = socket();
+    let path = path.to_str().unwrap();
+    for args in [
+        &[][..],
+        &["--nonsense"],
+        &["--socket-path"],
+        &["--socket-path", path, "--fd", "3"],
+        &["--fd", "three"],
+        &["--fd", "-1"],
+        &["--fd", "77"],
+        &["--fd", "1"],
+        &["--socket-path", path, "--shm-size", "3G"],
+        &["--socket-path", path, "--shm-size", "many"],
+        &["--socket-path", path, "--max-sessions", "0"],
+        &["--socket-path", path, "extra"],
+    ] {
+        complaint(args);
+    }
+    for (args, word) in [
+        (["--device", "toaster"], "toaster"),
+        (["--encoder", "h264"], "h264"),
+        (["--encoder", "h264=nonesuchenc"], "nonesuchenc"),
+        (["--encoder", "mpeg17=x264enc"], "mpeg17"),
+        (["--device", "encoder,shape=round"], "shape"),
+        (["--log", "=====,"], "="),
+    ] {
+        let log = complaint(&["--socket-path", path, args[0], args[1]]);
+        assert!(log.contains(word), "{args:?}: {log}");
+        assert!(log.trim().lines().count() <= 3, "{args:?}: {log}");
+        assert!(!Path::new(path).exists(), "{args:?} leaves a socket behind");
+    }
+}
+
+#[test]
+fn places_where_no_socket_can_be() {
+    let (dir, path) = socket();
+    let missing = dir.path().join("no such folder/media.sock");
+    let log = complaint(&["--socket-path", missing.to_str().unwrap()]);
+    assert!(log.contains("no such folder"), "{log}");
+    // A file of somebody's: neither used nor removed.
+    std::fs::write(&path, "precious").unwrap();
+    let log = complaint(&["--socket-path", path.to_str().unwrap()]);
+    assert!(log.contains("media.sock"), "{log}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+    let long = dir.path().join("x".repeat(200));
+    complaint(&["--socket-path", long.to_str().unwrap()]);
+}
+
+#[test]
+fn a_socket_in_use() {
+    let (_dir, path) = socket();
+    let arg = path.to_str().unwrap();
+    let mut first = Running::start(command(&["--socket-path", arg]));
+    uses(&mut first.connect(&path));
+    let log = complaint(&["--socket-path", arg]);
+    assert!(log.contains("in use") && log.contains(arg), "{log}");
+    // The first one is none the worse for it.
+    uses(&mut first.connect(&path));
+}
+
+/// What a killed daemon left is no obstacle.
+#[test]
+fn a_stale_socket() {
+    let (_dir, path) = socket();
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(path.exists());
+    let mut running = Running::start(command(&["--socket-path", path.to_str().unwrap()]));
+    uses(&mut running.connect(&path));
+}
+
+/// One VMM after the other; what the last one had is given back.
+#[test]
+fn one_vmm_after_the_other() {
+    let (_dir, path) = socket();
+    let mut running = Running::start(command(&["--socket-path", path.to_str().unwrap()]));
+    let pid = running.child.id().to_string();
+    let mut after_first = None;
+    for round in 0..12 {
+        let mut client = running.connect(&path);
+        uses(&mut client);
+        drop(client);
+        // The next one is served when the last one's things are gone.
+        drop(running.connect(&path));
+        let deadline = Instant::now() + PATIENCE;
+        while round > 1 {
+            let now = Holdings::of(&pid);
+            let first: &Holdings = after_first.get_or_insert(now.clone());
+            if now.fds <= first.fds && now.shared_mappings <= first.shared_mappings {
+                break;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{first:?} became {now:?} in round {round}"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Somebody connects and talks nonsense, or hangs up in the middle.
+#[test]
+fn a_frontend_of_no_use() {
+    use std::io::Write;
+
+    let (_dir, path) = socket();
+    let mut running = Running::start(command(&["--socket-path", path.to_str().unwrap()]));
+    drop(running.connect(&path));
+    for bytes in [
+        &b""[..],
+        b"GET / HTTP/1.1\r\n\r\n",
+        &[0; 12],
+        &[0xff; 4096],
+        &[1, 0, 0, 0, 1],
+    ] {
+        let mut stream = UnixStream::connect(&path).unwrap();
+        // The daemon may hang up first.
+        let _ = stream.write_all(bytes);
+        drop(stream);
+        uses(&mut running.connect(&path));
+    }
+}
+
+#[test]
+fn signals_end_it() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        // While nobody is connected, and while somebody is.
+        for connected in [false, true] {
+            let (_dir, path) = socket();
+            let mut running = Running::start(command(&["--socket-path", path.to_str().unwrap()]));
+            let mut client = running.connect(&path);
+            uses(&mut client);
+            let client = connected.then_some(client);
+            kill(running.pid(), signal).unwrap();
+            let (status, log) = running.ended();
+            assert!(status.success(), "{signal}: {status}: {log}");
+            assert!(!path.exists(), "{signal} leaves the socket behind");
+            assert!(!log.contains("panicked"), "{log}");
+            drop(client);
+        }
+    }
+}
+
+/// Passes `fd` on as descriptor 3.
+fn with_fd(fd: OwnedFd) -> Command {
+    let mut command = command(&["--fd", "3"]);
+    let raw = fd.as_raw_fd();
+    // SAFETY: dup2 is async-signal-safe, and both numbers are numbers.
+    unsafe {
+        command.pre_exec(move || {
+            let _keep = &fd;
+            if libc::dup2(raw, 3) < 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            // dup2 onto itself leaves FD_CLOEXEC.
+            if libc::fcntl(3, libc::F_SETFD, 0) < 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            Ok(())
+        });
+    }
+    command
+}
+
+#[test]
+fn a_listening_socket_passed_on() {
+    let (_dir, path) = socket();
+    let listener = UnixListener::bind(&path).unwrap();
+    let mut running = Running::start(with_fd(listener.into()));
+    for _ in 0..3 {
+        uses(&mut running.connect(&path));
+    }
+    kill(running.pid(), Signal::SIGTERM).unwrap();
+    assert!(running.ended().0.success());
+    // Who made it removes it.
+    assert!(path.exists());
+}
+
+/// As libvirt passes one end of a socketpair: served once.
+#[test]
+fn a_connected_socket_passed_on() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let mut running = Running::start(with_fd(theirs.into()));
+    let mut client = Client::new(ours, &Options::default()).unwrap();
+    uses(&mut client);
+    drop(client);
+    let (status, log) = running.ended();
+    assert!(status.success(), "{status}: {log}");
+}
+
+#[test]
+fn something_else_passed_on() {
+    let (reader, _writer) = std::io::pipe().unwrap();
+    let mut running = Running::start(with_fd(reader.into()));
+    let (status, log) = running.ended();
+    assert!(!status.success());
+    assert!(log.contains("socket"), "{log}");
+}
+
+/// The session limit is the guest's `open(2)` failing, not the daemon's end.
+#[test]
+fn the_limit_of_sessions() {
+    let (_dir, path) = socket();
+    let args = [
+        "--socket-path",
+        path.to_str().unwrap(),
+        "--max-sessions",
+        "3",
+    ];
+    let mut running = Running::start(command(&args));
+    let mut client = running.connect(&path);
+    let first = client.open().unwrap();
+    client.open().unwrap();
+    client.open().unwrap();
+    assert_eq!(client.open(), Err(Errno::EMFILE));
+    client.close(first);
+    client.open().unwrap();
+}
+
+/// What it logs names the session; nothing goes to standard output.
+#[test]
+fn the_log() {
+    let (_dir, path) = socket();
+    let args = ["--socket-path", path.to_str().unwrap(), "--log", "debug"];
+    let mut command = command(&args);
+    command.stdout(Stdio::piped());
+    let mut running = Running::start(command);
+    uses(&mut running.connect(&path));
+    kill(running.pid(), Signal::SIGTERM).unwrap();
+    let (_, log) = running.ended();
+    assert!(log.contains("session=1"), "{log}");
+    let mut out = String::new();
+    let mut stdout = running.child.stdout.take().unwrap();
+    stdout.read_to_string(&mut out).unwrap();
+    assert_eq!(out, "");
+}
