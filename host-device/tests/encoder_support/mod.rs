@@ -4,6 +4,8 @@
 
 #![allow(dead_code)] // Each test uses its part.
 
+pub mod fake;
+
 use std::collections::VecDeque;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -344,6 +346,16 @@ impl Client {
             Sent::Event(event) => Got::Event(event),
             Sent::Error(errno) => panic!("session lost: {errno}"),
         })
+    }
+
+    /// Waits until the session is lost.
+    pub fn until_lost(&mut self) -> Errno {
+        loop {
+            match self.sent.next_timeout(PATIENCE).expect("not lost in time") {
+                Sent::Error(errno) => return errno,
+                Sent::Dqbuf(..) | Sent::Event(_) => {}
+            }
+        }
     }
 
     /// Waits for an answer that `wanted` takes; others are kept in `got`.

@@ -198,8 +198,14 @@ impl Core {
             .time
             .and_then(|time| self.inside.iter().position(|(inside, _)| *inside == time));
         // One that nobody put in has no buffer to account for it: exactly one CAPTURE buffer per frame.
-        let Some((_, payload)) = at.and_then(|at| self.inside.remove(at)) else {
+        let Some(at) = at else {
             tracing::warn!("the encoder gave out a frame too many; it is left out");
+            return;
+        };
+        // Nothing is reordered, so those before it will not come any more.
+        let lost: Vec<_> = self.inside.drain(..at).collect();
+        self.lose(lost);
+        let Some((_, payload)) = self.inside.pop_front() else {
             return;
         };
         self.stats.frame(frame.buffer.size());
@@ -220,7 +226,12 @@ impl Core {
 
     /// The encoder gave out all that it can: what is still inside is lost to it.
     pub fn flushed(&mut self) {
-        for (_, payload) in std::mem::take(&mut self.inside) {
+        let lost = std::mem::take(&mut self.inside);
+        self.lose(lost);
+    }
+
+    fn lose(&mut self, frames: impl IntoIterator<Item = (u64, Payload)>) {
+        for (_, payload) in frames {
             tracing::warn!("the encoder lost a frame; its CAPTURE buffer carries an error");
             self.refused(payload);
         }
