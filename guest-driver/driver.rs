@@ -37,9 +37,11 @@ mod event;
 mod ioctl;
 mod memory;
 mod session;
+mod watchdog;
 
 use device::MediaDevice;
 use session::SessionNode;
+use watchdog::Watchdog;
 
 /// Virtio ID that stock QEMU can give the device; reserved for a video encoder that was never specified.
 const VIRTIO_ID_VIDEO_ENCODER: u32 = 30;
@@ -61,6 +63,8 @@ pub(crate) struct Data {
     device: Arc<MediaDevice>,
     #[pin]
     node: Mutex<Option<media::Registration<SessionNode>>>,
+    #[pin]
+    watchdog: Mutex<Option<watchdog::Running>>,
 }
 
 impl virtio::Driver for VirtioV4l2 {
@@ -84,9 +88,11 @@ impl virtio::Driver for VirtioV4l2 {
         let registration =
             media::Registration::new(bound.as_ref(), &node, &crate::THIS_MODULE, device.clone())?;
         dev_info!(dev, "{} is video{}\n", device.card(), registration.number());
+        let watchdog = Watchdog::start(&device)?;
         Ok(try_pin_init!(Data {
             device,
             node <- new_mutex!(Some(registration)),
+            watchdog <- new_mutex!(watchdog),
         }))
     }
 
@@ -94,6 +100,8 @@ impl virtio::Driver for VirtioV4l2 {
         data.device.remove();
         let registration = data.node.lock().take();
         drop(registration);
+        let watchdog = data.watchdog.lock().take();
+        drop(watchdog);
     }
 }
 

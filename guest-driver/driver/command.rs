@@ -10,8 +10,10 @@ use super::device::MediaDevice;
 use crate::virtio::sync::{new_irq_lock, Completion, IrqLock, Waited};
 use crate::virtio::{Completed, Request};
 use crate::wire::command::{
-    CmdClose, CmdMmap, CmdMunmap, CmdOpen, RespHeader, RespMmap, RespMunmap, RespOpen,
+    CmdClose, CmdIoctl, CmdMmap, CmdMunmap, CmdOpen, RespHeader, RespIoctl, RespMmap, RespMunmap,
+    RespOpen,
 };
+use crate::wire::ioctl;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -43,6 +45,8 @@ pub(super) enum Pending {
     Called(Ticket, Lent),
     /// Nobody does.
     Posted,
+    /// It shows that the device lives.
+    Ping,
     /// The answer is here, and this is what the command had lent.
     Returned(Lent),
 }
@@ -177,6 +181,20 @@ pub(super) fn set_mapping(request: &mut CommandRequest, driver_addr: u64) {
     overwrite(request, &CmdMunmap::new(driver_addr));
 }
 
+/// An ioctl that a device must refuse, for a session that [`set_ping`] names.
+pub(super) fn ping_request() -> Result<CommandRequest> {
+    let command = CmdIoctl::new(0, ioctl::QUERYCAP);
+    let reply = size_of::<RespIoctl>() + ioctl::lookup(ioctl::QUERYCAP).map_or(0, |it| it.size);
+    let mut request = posted(&command, reply)?;
+    *request.context_mut() = Pending::Ping;
+    Ok(request)
+}
+
+/// Names the session of a [`ping_request`].
+pub(super) fn set_ping(request: &mut CommandRequest, session_id: u32) {
+    overwrite(request, &CmdIoctl::new(session_id, ioctl::QUERYCAP));
+}
+
 fn posted<C: IntoBytes + Immutable>(command: &C, reply: usize) -> Result<CommandRequest> {
     let mut bytes = KVVec::new();
     bytes.extend_from_slice(command.as_bytes(), GFP_KERNEL)?;
@@ -273,6 +291,10 @@ impl MediaDevice {
                     *completed.context_mut() = Pending::Returned(lent);
                 }
                 ticket.finish(self, completed);
+            }
+            Pending::Ping => {
+                *completed.context_mut() = Pending::Ping;
+                self.pulse().answered(completed.into_request());
             }
             Pending::Posted | Pending::Returned(_) => {}
         }

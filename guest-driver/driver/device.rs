@@ -5,6 +5,7 @@
 use super::command::Pending;
 use super::event;
 use super::session::{SessionHandle, SessionNode};
+use super::watchdog::{Pulse, Verdict};
 use crate::media::Handle;
 use crate::virtio::sync::{new_irq_lock, IrqLock};
 use crate::virtio::{self, Attach, Request, ShmRegion, Virtqueue, STATUS_NEEDS_RESET};
@@ -48,6 +49,8 @@ pub(crate) struct MediaDevice {
     #[pin]
     sessions: IrqLock<RBTree<u32, SessionHandle>>,
     health: Atomic<u32>,
+    #[pin]
+    pulse: Pulse,
     config: Config,
     bus_info: [u8; 32],
     shm: Option<ShmRegion>,
@@ -60,12 +63,14 @@ impl MediaDevice {
         let shm = dev.shm_region(wire::SHM_REGION_MMAP);
         let bus_info = dev.bus_info();
         let config = *config;
+        let pulse = Pulse::new()?;
         Arc::pin_init(
             pin_init!(Self {
                 commands <- Virtqueue::new(),
                 events <- Virtqueue::new(),
                 sessions <- new_irq_lock!(RBTree::new(), "virtio_v4l2_sessions"),
                 health: Atomic::new(health::ALIVE),
+                pulse <- pulse,
                 config,
                 bus_info,
                 shm,
@@ -147,6 +152,22 @@ impl MediaDevice {
                 self.timeout()
             );
             self.wake_all();
+        }
+    }
+
+    pub(super) fn pulse(&self) -> &Pulse {
+        &self.pulse
+    }
+
+    /// A period of the watchdog is over. Called in interrupts.
+    pub(super) fn look_after(&self) {
+        let session = self.sessions.lock().keys().next().copied();
+        // Without sessions nobody waits.
+        let Some(session) = session else { return };
+        match self.pulse.judge(session) {
+            Verdict::Wait => {}
+            Verdict::Ask(ping) => self.post(ping),
+            Verdict::Dead => self.went_silent(),
         }
     }
 
@@ -234,6 +255,7 @@ impl virtio::Handler for MediaDevice {
     }
 
     fn notified(&self, index: usize) {
+        self.pulse.hear();
         if index == usize::from(wire::EVENT_QUEUE) {
             self.deliver_events();
             return;

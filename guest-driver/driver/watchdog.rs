@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Noticing that a device is dead when nobody asks it anything.
+//!
+//! A command that is not answered in time is noticed by whoever sent it. But a program that waits for a buffer or
+//! polls has sent its commands long ago, and a VMM need not tell when its backend is gone. So while there are
+//! sessions and the device says nothing for a whole period, it is sent an ioctl that it must refuse.
+
+use super::command::{ping_request, set_ping, CommandRequest};
+use super::device::MediaDevice;
+use crate::virtio::sync::{new_irq_lock, IrqLock};
+use kernel::impl_has_hr_timer;
+use kernel::prelude::*;
+use kernel::sync::{Arc, ArcBorrow};
+use kernel::time::hrtimer::{
+    ArcHrTimerHandle, HrTimer, HrTimerCallback, HrTimerCallbackContext, HrTimerPointer,
+    HrTimerRestart, RelativeMode,
+};
+use kernel::time::{Delta, Monotonic};
+
+/// The timer of a device.
+#[pin_data]
+pub(super) struct Watchdog {
+    #[pin]
+    timer: HrTimer<Self>,
+    device: Arc<MediaDevice>,
+    period: Delta,
+}
+
+impl_has_hr_timer! {
+    impl HasHrTimer<Self> for Watchdog {
+        mode: RelativeMode<Monotonic>, field: self.timer
+    }
+}
+
+/// As long as it lives the timer runs.
+pub(super) type Running = ArcHrTimerHandle<Watchdog>;
+
+impl Watchdog {
+    /// Starts to watch the device, unless commands may take for ever.
+    pub(super) fn start(device: &Arc<MediaDevice>) -> Result<Option<Running>> {
+        let timeout = device.timeout();
+        if timeout == 0 {
+            return Ok(None);
+        }
+        let period = Delta::from_millis(i64::from(timeout));
+        let device = device.clone();
+        let watchdog = Arc::pin_init(
+            pin_init!(Self {
+                timer <- HrTimer::new(),
+                device,
+                period,
+            }),
+            GFP_KERNEL,
+        )?;
+        Ok(Some(watchdog.start(period)))
+    }
+}
+
+impl HrTimerCallback for Watchdog {
+    type Pointer<'a> = Arc<Self>;
+
+    fn run(
+        this: ArcBorrow<'_, Self>,
+        mut context: HrTimerCallbackContext<'_, Self>,
+    ) -> HrTimerRestart {
+        this.device.look_after();
+        context.forward_now(this.period);
+        HrTimerRestart::Restart
+    }
+}
+
+/// What is known since the last look.
+#[pin_data]
+pub(super) struct Pulse {
+    #[pin]
+    state: IrqLock<State>,
+}
+
+struct State {
+    /// The device has said something.
+    heard: bool,
+    /// The question; not here while the device has it.
+    ping: Option<CommandRequest>,
+}
+
+/// What is to be done about a device.
+pub(super) enum Verdict {
+    /// Nothing: it lives, or has been asked and may still answer.
+    Wait,
+    /// Ask.
+    Ask(CommandRequest),
+    /// It had a whole period to answer.
+    Dead,
+}
+
+impl Pulse {
+    pub(super) fn new() -> Result<impl PinInit<Self>> {
+        let ping = Some(ping_request()?);
+        Ok(pin_init!(Self {
+            state <- new_irq_lock!(State { heard: true, ping }, "virtio_v4l2_pulse"),
+        }))
+    }
+
+    /// The device has said something.
+    pub(super) fn hear(&self) {
+        self.state.lock().heard = true;
+    }
+
+    /// The question has been answered.
+    pub(super) fn answered(&self, ping: CommandRequest) {
+        self.state.lock().ping = Some(ping);
+    }
+
+    /// A period is over. `session` is one that can be asked about.
+    pub(super) fn judge(&self, session: u32) -> Verdict {
+        let mut state = self.state.lock();
+        if core::mem::replace(&mut state.heard, false) {
+            return Verdict::Wait;
+        }
+        match state.ping.take() {
+            Some(mut ping) => {
+                set_ping(&mut ping, session);
+                Verdict::Ask(ping)
+            }
+            None => Verdict::Dead,
+        }
+    }
+}
