@@ -265,3 +265,46 @@ void test_restart(void)
 	check(frames == 20 && last, "whole after ten STREAMOFF with frames inside", "%u of 20, LAST %d", frames, last);
 	node_close(&node);
 }
+
+static void save(const struct coded *coded, void *context)
+{
+	fwrite(coded->data, 1, coded->bytes, context);
+}
+
+/* Encodes a rectangle of each frame to /out/crop.h264; what was in it is left in /out/crop.nv12 for the host. */
+void test_crop(void)
+{
+	struct v4l2_selection crop = {
+		.type = V4L2_BUF_TYPE_VIDEO_OUTPUT, .target = V4L2_SEL_TGT_CROP,
+		.r = { .left = 64, .top = 34, .width = 160, .height = 128 },
+	};
+	const struct v4l2_rect wanted = crop.r;
+	FILE *coded = fopen("/out/crop.h264", "wb"), *raw = fopen("/out/crop.nv12", "wb");
+	struct node node;
+	bool last;
+	unsigned int frames = 0;
+
+	node_open(&node);
+	node_setup(&node, 320, 240, 4, 4);
+	int err = node_ioctl(node.fd, VIDIOC_S_SELECTION, &crop);
+	check(!err && !memcmp(&crop.r, &wanted, sizeof(wanted)), "S_SELECTION(CROP) is echoed", "%s, %ux%u at %d,%d",
+	      strerror(err), crop.r.width, crop.r.height, crop.r.left, crop.r.top);
+	node_queue_all_capture(&node);
+	node_stream(&node, OUTPUT, true);
+	node_stream(&node, CAPTURE, true);
+	for (unsigned int i = 0; i < 20; i++) {
+		size_t luma = 320 * 240;
+		unsigned int index = node_queue_frame(&node, i, NULL, false);
+
+		for (int y = 0; y < 128; y++)
+			fwrite(node.output.memory[index] + (34 + y) * 320 + 64, 1, 160, raw);
+		for (int y = 0; y < 64; y++)
+			fwrite(node.output.memory[index] + luma + (17 + y) * 320 + 64, 1, 160, raw);
+		frames += take(&node, 0, &last, save, coded);
+	}
+	frames += drain(&node, &last, save, coded);
+	check(frames == 20, "crop: no frame lost", "%u of 20", frames);
+	fclose(coded);
+	fclose(raw);
+	node_close(&node);
+}

@@ -48,7 +48,7 @@ static int free_output(struct node *node)
 	fatal("an OUTPUT buffer comes back", "none within 10 s");
 }
 
-void node_queue_frame(struct node *node, unsigned int number, const struct timeval *timestamp, bool noise)
+unsigned int node_queue_frame(struct node *node, unsigned int number, const struct timeval *timestamp, bool noise)
 {
 	unsigned int index = free_output(node);
 	struct v4l2_plane plane = { .bytesused = node->frame_size };
@@ -68,6 +68,7 @@ void node_queue_frame(struct node *node, unsigned int number, const struct timev
 	if (err)
 		fatal("QBUF(OUTPUT)", "frame %u: %s", number, strerror(err));
 	node->output.ours[index] = false;
+	return index;
 }
 
 int node_dequeue(struct node *node, struct coded *coded, int ms)

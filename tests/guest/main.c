@@ -13,6 +13,7 @@ static const struct {
 	{ "timestamps", test_timestamps },
 	{ "slow-consumer", test_slow_consumer },
 	{ "restart", test_restart },
+	{ "crop", test_crop },
 	{ "blocked-dqbuf", test_blocked_dqbuf },
 	{ "bad-requests", test_bad_requests },
 	{ "abandon", test_abandon },

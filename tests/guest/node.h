@@ -55,8 +55,8 @@ void node_stream(struct node *node, enum v4l2_buf_type type, bool on);
 void node_queue_all_capture(struct node *node);
 void node_close(struct node *node);
 
-/* Draws frame `number` and queues it; waits for an OUTPUT buffer if none is free. */
-void node_queue_frame(struct node *node, unsigned int number, const struct timeval *timestamp, bool noise);
+/* Draws frame `number` and queues it; waits for an OUTPUT buffer if none is free. Returns its index. */
+unsigned int node_queue_frame(struct node *node, unsigned int number, const struct timeval *timestamp, bool noise);
 /* The next coded buffer within `ms`; 0, or the errno (ETIME when nothing came). */
 int node_dequeue(struct node *node, struct coded *coded, int ms);
 /* Gives a CAPTURE buffer back. */

@@ -13,6 +13,7 @@ void test_bitrate(void);
 void test_timestamps(void);
 void test_slow_consumer(void);
 void test_restart(void);
+void test_crop(void);
 
 /* robust.c */
 void test_blocked_dqbuf(void);

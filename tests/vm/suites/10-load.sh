@@ -23,6 +23,7 @@ check "QUERYCAP names the driver" sh -c 'v4l2-ctl -d0 --info | grep -q "Driver n
 check "QUERYCAP says memory-to-memory" sh -c 'v4l2-ctl -d0 --info | grep -q "Memory-to-Memory Multiplanar"'
 exec 9<>/dev/video0
 refuse "rmmod while a program has the node open" rmmod virtio_v4l2
+check "and the module is still there" test -d /sys/module/virtio_v4l2
 exec 9>&-
 check "rmmod after it closed" within 5 rmmod virtio_v4l2
 dmesg_clean "no kernel warning from insmod to rmmod"
