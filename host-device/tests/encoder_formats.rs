@@ -212,6 +212,28 @@ fn padded_frames_are_encoded_without_their_padding() {
 }
 
 #[test]
+fn coded_buffers_keep_the_size_that_was_asked_for() {
+    let mut client = client();
+    let session = &mut *client.session;
+    let size = |session: &mut dyn Session| g_fmt(session, CAPTURE).plane_fmt[0].sizeimage;
+    // GStreamer: half of the largest frame, before it sets the size of frames.
+    let asked = 4096 * 2304 / 2;
+    change(session, CAPTURE, |pix| pix.plane_fmt[0].sizeimage = asked).unwrap();
+    change(session, OUTPUT, |pix| (pix.width, pix.height) = (320, 240)).unwrap();
+    assert_eq!(size(session), asked);
+    // Too small for the frames is raised, no wish gives the usual.
+    change(session, CAPTURE, |pix| pix.plane_fmt[0].sizeimage = 1).unwrap();
+    assert_eq!(size(session), 64 << 10);
+    change(session, OUTPUT, |pix| {
+        (pix.width, pix.height) = (1920, 1080)
+    })
+    .unwrap();
+    assert_eq!(size(session), 1920 * 1080 * 3 / 4);
+    change(session, CAPTURE, |pix| pix.plane_fmt[0].sizeimage = 0).unwrap();
+    assert_eq!(size(session), 1920 * 1080 * 3 / 2);
+}
+
+#[test]
 fn colorimetry_is_echoed_and_mirrored() {
     let mut client = client();
     let session = &mut *client.session;
@@ -322,6 +344,20 @@ fn the_frame_interval_is_echoed() {
     assert_eq!(set(1, u32::MAX), (1, 30));
     assert_eq!(set(1, 100_000), (1, 1000));
     assert_eq!(set(100, 1), (1, 1));
+    // v4l2-ctl names the queue by its single-planar type.
+    let mut parm = StreamParm {
+        type_: OUTPUT_SINGLE,
+        timeperframe: Fract {
+            numerator: 1,
+            denominator: 24,
+        },
+        ..Default::default()
+    };
+    session.s_parm(&mut parm).unwrap();
+    assert_eq!(
+        (parm.type_, parm.timeperframe.denominator),
+        (OUTPUT_SINGLE, 24)
+    );
     for type_ in [CAPTURE, 1, 99] {
         let mut parm = StreamParm {
             type_,

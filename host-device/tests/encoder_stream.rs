@@ -244,6 +244,34 @@ fn the_stream_is_what_gst_launch_makes_of_the_same_frames() {
     assert!(bytes(&coded) == expected, "differs from: {line}");
 }
 
+/// v4l2-compliance streams every pair of formats at the smallest and the largest size.
+#[test]
+fn every_codec_takes_the_smallest_and_the_largest_frame() {
+    let encoder = encoder(Settings::default());
+    for name in [b"H264", b"HEVC", b"VP80", b"VP90"] {
+        for (width, height, count) in [(32, 32, 60), (4096, 2304, 3)] {
+            let mut client = Client::new(&encoder);
+            if !client.has_codec(name) {
+                continue;
+            }
+            client.s_fmt(CAPTURE, name, 0, 0);
+            client.s_fmt(OUTPUT, b"NV12", width, height);
+            client.buffers(2, 2);
+            client.streamon();
+            let frames = nv12_frames(width, height, count);
+            let coded = client.encode(&frames, 0);
+            assert_eq!(coded.len(), count, "{}", String::from_utf8_lossy(name));
+            for (at, frame) in coded.iter().enumerate() {
+                assert_eq!(
+                    frame.buffer.flags & V4L2_BUF_FLAG_ERROR,
+                    0,
+                    "{name:?} frame {at}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn other_codecs_encode_too() {
     let encoder = encoder(Settings::default());

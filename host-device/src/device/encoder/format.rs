@@ -122,6 +122,9 @@ pub struct Formats {
     pub raw: RawFormat,
     /// The CAPTURE queue's.
     pub coded: CodedFormat,
+    /// `sizeimage` of coded buffers that the client asked for last, 0 for none: GStreamer asks before it sets the
+    /// size of frames, and fails if it shrinks.
+    asked: u32,
     /// The part of each frame that is encoded.
     pub crop: Rect,
     /// Frame interval, exactly as the client wrote it.
@@ -165,6 +168,7 @@ impl Formats {
                 codec,
                 sizeimage: coded_size(width, height),
             },
+            asked: 0,
             crop: Rect {
                 left: 0,
                 top: 0,
@@ -233,9 +237,8 @@ impl Formats {
         asked.clamp((usual / 2).max(MIN_CODED), MAX_CODED.max(usual))
     }
 
-    /// Sets the OUTPUT format. The crop becomes the whole frame, and coded buffers grow with the frame.
+    /// Sets the OUTPUT format. The crop becomes the whole frame, and coded buffers follow in size.
     pub fn set_raw(&mut self, raw: RawFormat) {
-        let resized = (raw.width, raw.height) != (self.raw.width, self.raw.height);
         self.crop = Rect {
             left: 0,
             top: 0,
@@ -243,9 +246,13 @@ impl Formats {
             height: raw.height,
         };
         self.raw = raw;
-        if resized {
-            self.coded.sizeimage = coded_size(self.raw.width, self.raw.height);
-        }
+        self.coded.sizeimage = self.coded_size(self.asked);
+    }
+
+    /// Sets the CAPTURE format to what [`try_coded`](Self::try_coded) made of `pix`.
+    pub fn set_coded(&mut self, coded: CodedFormat, pix: &PixFormatMplane) {
+        self.asked = pix.plane_fmt.first().map_or(0, |plane| plane.sizeimage);
+        self.coded = coded;
     }
 
     /// `raw` as `struct v4l2_pix_format_mplane`.
@@ -352,11 +359,12 @@ impl Formats {
     ///
     /// `EINVAL` for any queue but OUTPUT: coded frames have no interval of their own.
     pub fn parm(&self, parm: &mut StreamParm) -> Result<(), Errno> {
-        if parm.type_ != OUTPUT {
+        // Kernel drivers let the single-planar type pass too, and v4l2-ctl uses it.
+        if !matches!(parm.type_, OUTPUT | OUTPUT_SINGLE) {
             return Err(Errno::EINVAL);
         }
         *parm = StreamParm {
-            type_: OUTPUT,
+            type_: parm.type_,
             capability: V4L2_CAP_TIMEPERFRAME,
             timeperframe: self.interval,
             ..Default::default()

@@ -208,6 +208,7 @@ impl device::Session for Session {
 
     fn s_fmt(&mut self, format: &mut Format) -> Result {
         let mut core = self.shared.lock();
+        let asked = format.pix_mp();
         match nearest(&core.formats, format)? {
             Nearest::Raw(raw) => {
                 // The same again is no change: clients do that with buffers allocated.
@@ -223,7 +224,7 @@ impl device::Session for Session {
                 if allocated && coded != core.formats.coded {
                     return Err(Errno::EBUSY);
                 }
-                core.formats.coded = coded;
+                core.formats.set_coded(coded, &asked);
             }
         }
         Ok(())
@@ -286,10 +287,9 @@ impl device::Session for Session {
 
     fn s_parm(&mut self, parm: &mut StreamParm) -> Result {
         let mut core = self.shared.lock();
-        if parm.type_ != OUTPUT {
-            return Err(Errno::EINVAL);
-        }
-        core.formats.interval = Formats::nearest_interval(parm.timeperframe);
+        let asked = parm.timeperframe;
+        core.formats.parm(parm)?;
+        core.formats.interval = Formats::nearest_interval(asked);
         core.changed = true;
         core.formats.parm(parm)
     }
