@@ -79,21 +79,26 @@ pub(crate) enum Put {
 /// Events of all sessions of one VMM, oldest first.
 pub(crate) struct Outbox {
     held: Mutex<VecDeque<Held>>,
-    /// Called after an event came in, without locks held; is to call [`Outbox::drain`].
-    wake: Box<dyn Fn(&Outbox) + Send + Sync>,
+    /// Called when events may leave, without locks held; is to call [`Outbox::drain`].
+    flush: Box<dyn Fn(&Outbox) + Send + Sync>,
 }
 
 impl Outbox {
-    pub(crate) fn new(wake: impl Fn(&Self) + Send + Sync + 'static) -> Arc<Self> {
+    pub(crate) fn new(flush: impl Fn(&Self) + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self {
             held: Mutex::new(VecDeque::new()),
-            wake: Box::new(wake),
+            flush: Box::new(flush),
         })
     }
 
     fn held(&self) -> MutexGuard<'_, VecDeque<Held>> {
         // Nothing panics between two steps that belong together.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends what can be sent: an event came in, or there is room again.
+    pub(crate) fn wake(&self) {
+        (self.flush)(self);
     }
 
     /// Offers events to `put`, oldest first, until it has no room.
@@ -212,7 +217,7 @@ impl Events {
                 body: Body::Error(number),
             });
         }
-        (self.outbox.wake)(&self.outbox);
+        self.outbox.wake();
     }
 
     /// Drops buffers of the queue `buf_type` that are still held back: STREAMOFF gives all of them back to the
@@ -246,7 +251,7 @@ impl Events {
                 }),
             }
         }
-        (self.outbox.wake)(&self.outbox);
+        self.outbox.wake();
     }
 
     /// Merges `event` into one that is held back, if that keeps the order that matters.

@@ -100,7 +100,7 @@ pub fn serve_stream(
     let connection = stream.try_clone().context("cannot duplicate the socket")?;
     let link = Link::new(Arc::clone(device), limits, runtime.clone())
         .context("cannot set up for a VMM")?;
-    let rings = link.start()?;
+    let rings = link.spawn()?;
     stop.watch(Some(connection));
     tracing::info!("VMM connected");
 

@@ -38,9 +38,6 @@ enum Mapping {
     Pending,
     /// The guest sees this buffer, which is kept for as long.
     Mapped(Arc<HostBuffer>),
-    /// The device was stopped with this mapping. If that was a reset, the VMM has undone it; if the VM was only
-    /// paused, it is still there.
-    Stale,
 }
 
 #[derive(Debug, Default)]
@@ -49,7 +46,7 @@ struct State {
     mappings: BTreeMap<u64, (u64, Mapping)>,
     /// Whether the VMM can be asked.
     started: bool,
-    /// Counts stops. A mapping that was asked for before one is not wanted any more.
+    /// Counts resets. A mapping that was asked for before one is not wanted any more.
     epoch: u64,
 }
 
@@ -84,15 +81,17 @@ impl Region {
         self.state().started = true;
     }
 
-    /// The device stops: lets go of all mappings without asking the VMM, who undoes them in a reset by itself, and
-    /// must not be asked while the device is stopped (QEMU 11.1 crashes).
+    /// The device stops: the VMM must not be asked (QEMU 11.1 crashes). Mappings stay.
     pub fn stop(&self) {
+        self.state().started = false;
+    }
+
+    /// The device is reset: lets go of all mappings. The VMM undoes them by itself.
+    pub fn reset(&self) {
         let mut state = self.state();
         state.started = false;
         state.epoch += 1;
-        for (_, mapping) in state.mappings.values_mut() {
-            *mapping = Mapping::Stale;
-        }
+        state.mappings.clear();
     }
 
     /// Maps `buffer` at the first free address and returns that. Each call makes a mapping of its own.
@@ -107,7 +106,7 @@ impl Region {
             if !state.started {
                 return Err(Errno::EIO);
             }
-            let offset = state.find_room(self.size, len).ok_or(Errno::ENOMEM)?;
+            let offset = first_fit(&state.mappings, self.size, len).ok_or(Errno::ENOMEM)?;
             state.mappings.insert(offset, (len, Mapping::Pending));
             (offset, state.epoch)
         };
@@ -134,11 +133,14 @@ impl Region {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if none starts there, or whatever the VMM refuses it with; its address is then not used again
-    /// before the device is stopped.
+    /// `EINVAL` if none starts there, `EIO` while the device is stopped, or whatever the VMM refuses it with; its
+    /// address is then not used again before a reset.
     pub fn unmap(&self, offset: u64) -> Result<(), Errno> {
         let (len, buffer, epoch) = {
             let mut state = self.state();
+            if !state.started {
+                return Err(Errno::EIO);
+            }
             let epoch = state.epoch;
             let (len, mapping) = state.mappings.get_mut(&offset).ok_or(Errno::EINVAL)?;
             match std::mem::replace(mapping, Mapping::Pending) {
@@ -157,17 +159,6 @@ impl Region {
         drop(state);
         drop(buffer);
         Ok(())
-    }
-}
-
-impl State {
-    /// The lowest address with `len` free bytes. Takes addresses of stale mappings only when there are no others.
-    fn find_room(&mut self, size: u64, len: u64) -> Option<u64> {
-        first_fit(&self.mappings, size, len).or_else(|| {
-            self.mappings
-                .retain(|_, (_, mapping)| !matches!(mapping, Mapping::Stale));
-            first_fit(&self.mappings, size, len)
-        })
     }
 }
 
@@ -269,7 +260,7 @@ mod tests {
         region.map(Arc::clone(&buffer), true).unwrap();
         region.map(Arc::clone(&buffer), true).unwrap();
         assert_eq!(Arc::strong_count(&buffer), 3);
-        region.stop();
+        region.reset();
         assert_eq!(Arc::strong_count(&buffer), 1);
     }
 
@@ -280,14 +271,15 @@ mod tests {
         assert_eq!(region.map(buffer(1), true), Ok(0));
         region.stop();
         assert_eq!(region.map(buffer(1), true), Err(Errno::EIO));
-        assert_eq!(region.unmap(0), Err(Errno::EINVAL));
+        assert_eq!(region.unmap(0), Err(Errno::EIO));
         assert_eq!(vmm.calls.lock().unwrap().len(), 1);
         region.start();
-        // The old mapping may still be there: its address comes last.
-        assert_eq!(region.unmap(0), Err(Errno::EINVAL));
-        assert_eq!(region.map(buffer(2), true), Ok(0x1000));
-        assert_eq!(region.map(buffer(1), true), Ok(0));
-        assert_eq!(region.map(buffer(1), true), Err(Errno::ENOMEM));
+        assert_eq!(region.map(buffer(1), true), Ok(0x1000));
+        assert_eq!(region.unmap(0), Ok(()));
+        region.reset();
+        region.start();
+        assert_eq!(region.unmap(0x1000), Err(Errno::EINVAL));
+        assert_eq!(region.map(buffer(3), true), Ok(0));
     }
 
     #[test]

@@ -10,12 +10,10 @@ use crate::events::{Outbox, Put};
 pub(super) fn flush(outbox: &Outbox, ring: &Ring) {
     let mut unread = Vec::new();
     let mut writable = Writable::default();
-    let mut sent = false;
     loop {
         let mut starved = false;
         outbox.drain(|bytes| {
             if ring.deliver(bytes, &mut unread, &mut writable) {
-                sent = true;
                 Put::Done
             } else {
                 starved = true;
@@ -28,7 +26,5 @@ pub(super) fn flush(outbox: &Outbox, ring: &Ring) {
         }
         ring.suppress_kicks();
     }
-    if sent {
-        ring.signal();
-    }
+    ring.signal();
 }

@@ -274,18 +274,14 @@ impl VhostUserBackendReqHandlerMut for Frontend {
     }
 
     fn get_vring_base(&mut self, index: u32) -> Result<VhostUserVringState> {
-        let next = self.change(index, super::ring::State::stop)?;
+        let next = self.link.stop(self.ring(index)?);
+        self.link.wake();
         tracing::debug!("queue {index} stopped");
-        self.link.reset();
         Ok(VhostUserVringState::new(index, u32::from(next)))
     }
 
     fn set_vring_kick(&mut self, index: u8, file: Option<File>) -> Result<()> {
-        self.change(u32::from(index), |ring| {
-            ring.set_kick(file);
-            ring.start();
-        })?;
-        self.link.region.start();
+        self.link.start_ring(self.ring(u32::from(index))?, file);
         Ok(())
     }
 

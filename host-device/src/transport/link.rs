@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::Context;
 use nix::errno::Errno;
@@ -30,6 +31,9 @@ use crate::session::Sessions;
 /// Most descriptors of a queue.
 pub(super) const QUEUE_SIZE: u16 = 1024;
 
+/// How long a queue that is stopped waits for commands that are being carried out. The VMM waits as long.
+const STOP_PATIENCE: Duration = Duration::from_secs(1);
+
 /// One VMM.
 pub(super) struct Link {
     pub(super) device: Arc<dyn Device>,
@@ -40,6 +44,8 @@ pub(super) struct Link {
     events: Arc<Ring>,
     outbox: Arc<Outbox>,
     sessions: Sessions,
+    /// Stopped, and it is not known yet whether the device was reset or the VM paused: events wait.
+    undecided: Arc<AtomicBool>,
     /// Makes the ring thread look at everything anew.
     wake: EventFd,
     ended: AtomicBool,
@@ -54,9 +60,14 @@ impl Link {
         let memory = Memory::new(GuestMemoryMmap::new());
         let ring = || Ring::new(memory.clone(), QUEUE_SIZE).map(Arc::new);
         let (commands, events) = (ring()?, ring()?);
+        let undecided = Arc::new(AtomicBool::new(false));
         let outbox = Outbox::new({
-            let events = Arc::clone(&events);
-            move |outbox| event::flush(outbox, &events)
+            let (events, undecided) = (Arc::clone(&events), Arc::clone(&undecided));
+            move |outbox| {
+                if !undecided.load(Ordering::Acquire) {
+                    event::flush(outbox, &events);
+                }
+            }
         });
         let channel = Channel::default();
         let region = Arc::new(Region::new(limits.shm_size, channel.clone()));
@@ -76,6 +87,7 @@ impl Link {
             events,
             outbox,
             sessions,
+            undecided,
             wake: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
             ended: AtomicBool::new(false),
         }))
@@ -105,26 +117,56 @@ impl Link {
         let _ = self.wake.write(1);
     }
 
-    /// Ends all sessions and mappings: the guest has reset the device, or the VMM stopped it. The rings do not
-    /// take responses any more.
+    /// Stops a queue: the guest has reset the device, or the VMM paused the VM. Which of the two shows when the
+    /// queue starts again: sessions stay until then. Returns the index of the queue's next buffer.
+    pub(super) fn stop(&self, ring: &Ring) -> u16 {
+        if std::ptr::eq(ring, &*self.commands) {
+            self.undecided.store(true, Ordering::Release);
+        }
+        self.region.stop();
+        ring.stop(STOP_PATIENCE)
+    }
+
+    /// Starts a queue.
+    pub(super) fn start_ring(&self, ring: &Ring, kick: Option<File>) {
+        if std::ptr::eq(ring, &*self.commands) {
+            if ring.configure(|ring| ring.would_resume()) {
+                tracing::debug!("the guest goes on");
+            } else {
+                self.reset();
+            }
+            self.region.start();
+            self.undecided.store(false, Ordering::Release);
+        }
+        ring.configure(|ring| {
+            ring.set_kick(kick);
+            ring.start();
+        });
+        self.wake();
+    }
+
+    /// Ends all sessions and mappings.
     pub(super) fn reset(&self) {
         self.sessions.end_all();
-        self.region.stop();
+        self.region.reset();
     }
 
     /// Ends everything: the VMM is gone.
     pub(super) fn end(&self) {
         for ring in self.rings() {
-            ring.configure(|ring| ring.stop());
+            ring.configure(|ring| {
+                ring.disable();
+                ring.set_kick(None);
+                ring.set_call(None);
+            });
         }
         self.ended.store(true, Ordering::Release);
         self.wake();
-        self.sessions.end_all();
-        self.region.stop();
+        self.reset();
     }
 
     /// Starts the thread that serves the rings until [`end`](Self::end).
-    pub(super) fn start(self: &Arc<Self>) -> anyhow::Result<thread::JoinHandle<()>> {
+    pub(super) fn spawn(self: &Arc<Self>) -> anyhow::Result<thread::JoinHandle<()>> {
         let link = Arc::clone(self);
         thread::Builder::new()
             .name("rings".to_owned())
@@ -167,7 +209,7 @@ impl Link {
                 let _ = self.wake.read();
             }
             if changed || event && consume(events, &self.events) {
-                event::flush(&self.outbox, &self.events);
+                self.outbox.wake();
             }
             if changed || command && consume(commands, &self.commands) {
                 command::process(&self.sessions, &self.commands, scratch);

@@ -6,7 +6,8 @@ use std::fs::File;
 use std::io::Write;
 use std::num::Wrapping;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use virtio_queue::{Error, Queue, QueueT};
 use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
@@ -31,6 +32,10 @@ pub(super) struct State {
     generation: Wrapping<u32>,
     /// Buffers that are out. No driver that keeps to the rules has more than the ring's size.
     out: u16,
+    /// Buffers went back that the guest has not been told of.
+    unsignalled: bool,
+    /// Where the ring stood when it was stopped.
+    stopped_at: Option<u16>,
     /// Where the ring stood when the guest was last seen to have more.
     promised: Option<u16>,
     kick: Option<Arc<File>>,
@@ -41,6 +46,8 @@ pub(super) struct State {
 pub(super) struct Ring {
     memory: Memory,
     state: Mutex<State>,
+    /// Signalled when a buffer goes back.
+    returned: Condvar,
 }
 
 impl Ring {
@@ -53,10 +60,13 @@ impl Ring {
                 enabled: false,
                 generation: Wrapping(0),
                 out: 0,
+                unsignalled: false,
+                stopped_at: None,
                 promised: None,
                 kick: None,
                 call: None,
             }),
+            returned: Condvar::new(),
         })
     }
 
@@ -94,6 +104,27 @@ impl Ring {
     pub(super) fn give_back(&self, head: Head, writable: &Writable, bytes: &[u8]) {
         // Under the lock: a stop comes before or after, and after it nothing is written.
         self.state().give_back(&self.memory, head, writable, bytes);
+        self.returned.notify_all();
+    }
+
+    /// Stops the ring. Buffers that are out may still go back for as long as `patience`. Returns the index of the
+    /// next one.
+    pub(super) fn stop(&self, patience: Duration) -> u16 {
+        let mut state = self.state();
+        state.queue.set_ready(false);
+        let (mut state, timeout) = self
+            .returned
+            .wait_timeout_while(state, patience, |state| state.out > 0)
+            .unwrap_or_else(PoisonError::into_inner);
+        if timeout.timed_out() {
+            tracing::debug!("{} commands will not be answered", state.out);
+        }
+        state.forget_out();
+        state.kick = None;
+        state.call = None;
+        let next = state.queue.next_avail();
+        state.stopped_at = Some(next);
+        next
     }
 
     /// Takes a buffer that has room for all of `bytes`, and returns it with them. Buffers that are malformed or
@@ -157,9 +188,10 @@ impl Ring {
     /// Tells the guest of returned buffers that it has not been told of, if it wants to know.
     pub(super) fn signal(&self) {
         let mut state = self.state();
-        if !state.is_active() {
+        if !state.unsignalled || state.call.is_none() {
             return;
         }
+        state.unsignalled = false;
         let wanted = state.queue.needs_notification(&*self.memory.memory());
         if wanted.unwrap_or(true)
             && let Some(mut call) = state.call.as_ref()
@@ -189,24 +221,27 @@ impl State {
 
     /// Starts the ring, where it stands in guest memory.
     pub(super) fn start(&mut self) {
+        self.stopped_at = None;
         self.queue.set_ready(true);
     }
 
-    /// Stops the ring: buffers that are out do not go back. Returns the index of the next one.
-    pub(super) fn stop(&mut self) -> u16 {
-        self.generation += 1;
-        self.out = 0;
-        self.queue.set_ready(false);
-        self.kick = None;
-        self.call = None;
-        self.queue.next_avail()
+    /// Whether the ring runs, or would go on where it was stopped: the VM was paused. A ring that was reset begins
+    /// anew.
+    pub(super) fn would_resume(&self) -> bool {
+        let next = self.queue.next_avail();
+        self.queue.ready() || next != 0 && self.stopped_at == Some(next)
     }
 
-    /// Disables the ring: buffers that are out do not go back. It keeps its place.
+    /// Disables the ring: buffers that are out do not go back, and it will not be resumed.
     pub(super) fn disable(&mut self) {
+        self.forget_out();
+        self.enabled = false;
+        self.stopped_at = None;
+    }
+
+    fn forget_out(&mut self) {
         self.generation += 1;
         self.out = 0;
-        self.enabled = false;
     }
 
     /// Takes over from the used ring how far the device was.
@@ -252,9 +287,10 @@ impl State {
         writable: &Writable,
         bytes: &[u8],
     ) -> bool {
-        if head.generation != self.generation || !self.queue.ready() {
+        if head.generation != self.generation {
             return false;
         }
+        self.unsignalled = true;
         self.out = self.out.saturating_sub(1);
         let memory = memory.memory();
         let written = writable.write(&*memory, bytes);

@@ -208,15 +208,16 @@ fn no_more_out_than_the_ring_has() {
 
 #[test]
 fn nothing_is_written_after_a_stop() {
-    let stop = |ring: &mut State| {
-        ring.stop();
+    let stop = |ring: &Ring| {
+        ring.stop(Duration::ZERO);
     };
-    for stop in [stop, State::disable] {
+    let disable = |ring: &Ring| ring.configure(State::disable);
+    for stop in [stop, disable] {
         let mut guest = Guest::new();
         guest.table(TABLE, &[(DATA, 8, WRITE, 0)]);
         guest.make_available(0);
         let (head, _, writable) = guest.pop().unwrap();
-        guest.ring.configure(stop);
+        stop(&guest.ring);
         guest.ring.give_back(head, &writable, b"late");
         guest.make_available(0);
         assert!(guest.pop().is_none());
@@ -230,6 +231,45 @@ fn nothing_is_written_after_a_stop() {
         guest.ring.give_back(head, &writable, b"new");
         assert_eq!(guest.used(), [(0, 3)]);
     }
+}
+
+#[test]
+fn a_stop_waits_for_what_is_out() {
+    let mut guest = Guest::new();
+    guest.table(TABLE, &[(DATA, 8, WRITE, 0)]);
+    guest.make_available(0);
+    let (head, _, writable) = guest.pop().unwrap();
+    std::thread::scope(|scope| {
+        let stop = scope.spawn(|| guest.ring.stop(Duration::from_secs(10)));
+        while guest.ring.configure(|ring| ring.queue().ready()) {
+            std::thread::yield_now();
+        }
+        guest.ring.give_back(head, &writable, b"in time");
+        assert_eq!(stop.join().unwrap(), 1);
+    });
+    assert_eq!(guest.used(), [(0, 7)]);
+}
+
+#[test]
+fn pause_and_reset_are_told_apart() {
+    let mut guest = Guest::new();
+    guest.table(TABLE, &[(DATA, 8, WRITE, 0)]);
+    guest.make_available(0);
+    let (head, _, writable) = guest.pop().unwrap();
+    guest.ring.give_back(head, &writable, &[]);
+    let resumes = |ring: &Ring, base| {
+        ring.configure(|ring| {
+            ring.queue().set_next_avail(base);
+            ring.would_resume()
+        })
+    };
+    assert!(resumes(&guest.ring, 1), "it runs");
+    guest.ring.stop(Duration::ZERO);
+    assert!(resumes(&guest.ring, 1));
+    assert!(!resumes(&guest.ring, 0));
+    assert!(!resumes(&guest.ring, 2));
+    guest.ring.configure(State::disable);
+    assert!(!resumes(&guest.ring, 1));
 }
 
 #[test]
