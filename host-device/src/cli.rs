@@ -7,9 +7,12 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Parser};
 
+const EXAMPLE: &str = "Example, for QEMU with -chardev socket,id=video,path=/run/video.sock:
+  virtio-v4l2d --socket-path /run/video.sock --encoder h264=vah264enc";
+
 /// Serves a video encoder to virtual machines as a VIRTIO Media Device (virtio-v4l2), over vhost-user.
 #[derive(Clone, Debug, Parser)]
-#[command(version, about)]
+#[command(version, about, after_help = EXAMPLE)]
 #[command(group(ArgGroup::new("where").required(true).args(["socket_path", "fd", "print_capabilities"])))]
 pub struct Cli {
     /// Listen on this Unix socket; it is created, and removed at the end.
@@ -24,7 +27,7 @@ pub struct Cli {
     #[arg(long)]
     pub print_capabilities: bool,
 
-    /// The device to serve, with its settings: NAME[,KEY=VALUE...].
+    /// The device to serve, with its settings: NAME[,KEY=VALUE...]. `encoder` has preset, threads, rank, card, sessions.
     #[arg(long, value_name = "DEVICE", default_value = "encoder")]
     pub device: String,
 

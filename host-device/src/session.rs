@@ -254,16 +254,27 @@ impl Sessions {
         reply: &mut Vec<u8>,
         ticket: impl FnOnce() -> Box<dyn Ticket>,
     ) -> Progress {
-        let found = read::<CmdIoctl>(bytes).and_then(|command| {
-            let lane = self.lane(command.session_id)?;
-            Ok((command, lane, ioctl::lookup(command.code)?))
-        });
-        let (command, lane, ioctl) = match found {
-            Ok(found) => found,
+        let refuse = |errno, reply: &mut Vec<u8>| {
+            set_status(reply, Err(errno));
+            Progress::Answered
+        };
+        let command = match read::<CmdIoctl>(bytes) {
+            Ok(command) => command,
+            Err(errno) => return refuse(errno, reply),
+        };
+        let session = command.session_id;
+        let ioctl = match ioctl::lookup(command.code) {
+            Ok(ioctl) => ioctl,
             Err(errno) => {
-                tracing::debug!("ioctl failed: {errno}");
-                set_status(reply, Err(errno));
-                return Progress::Answered;
+                tracing::debug!(session, "ioctl {}: {errno}", command.code);
+                return refuse(errno, reply);
+            }
+        };
+        let lane = match self.lane(session) {
+            Ok(lane) => lane,
+            Err(errno) => {
+                tracing::debug!(session, "{}: no such session", ioctl.name);
+                return refuse(errno, reply);
             }
         };
         let input = bytes.get(size_of::<CmdIoctl>()..).unwrap_or_default();
@@ -277,9 +288,9 @@ impl Sessions {
                 }
             };
             match result {
-                Ok(()) => tracing::trace!(session = command.session_id, "{}", ioctl.name),
+                Ok(()) => tracing::trace!(session, "{}", ioctl.name),
                 Err(errno) => {
-                    tracing::debug!(session = command.session_id, "{}: {errno}", ioctl.name);
+                    tracing::debug!(session, "{}: {errno}", ioctl.name);
                 }
             }
         };
@@ -288,18 +299,14 @@ impl Sessions {
                 Now::Ran(Some(())) => return Progress::Answered,
                 Now::Ran(None) => {
                     reply.clear();
-                    set_status(reply, Err(Errno::EIO));
-                    return Progress::Answered;
+                    return refuse(Errno::EIO, reply);
                 }
                 Now::Busy => {}
             }
         }
         let waiting = match Waiting::new(input, &self.waiting) {
             Ok(waiting) => waiting,
-            Err(errno) => {
-                set_status(reply, Err(errno));
-                return Progress::Answered;
-            }
+            Err(errno) => return refuse(errno, reply),
         };
         let ticket = ticket();
         lane.later(
