@@ -33,14 +33,14 @@ struct State {
     session: Option<Box<dyn Session>>,
     running: bool,
     waiting: VecDeque<Work>,
+    /// Counts the session as open for as long as it takes resources.
+    open: Option<Open>,
 }
 
 /// A session with its queue of commands.
 pub(super) struct Lane {
     pub(super) events: Events,
     state: Mutex<State>,
-    /// Counts the session as open for as long as it takes resources.
-    _open: Open,
 }
 
 /// How a command ended that was offered to [`Lane::try_now`].
@@ -59,8 +59,8 @@ impl Lane {
                 session: Some(session),
                 running: false,
                 waiting: VecDeque::new(),
+                open: Some(open),
             }),
-            _open: open,
         })
     }
 
@@ -150,6 +150,8 @@ impl Lane {
                     if catch_unwind(AssertUnwindSafe(|| drop(session))).is_err() {
                         tracing::error!("{:?}: panic on close, please report it", self.events);
                     }
+                    // Before CLOSE comes back: who waits for it may open another session at once.
+                    self.state().open = None;
                     then();
                 }
             }
