@@ -22,7 +22,7 @@
 #![deny(unsafe_code)]
 
 use crate::media::{self, Direction, Node};
-use crate::virtio::{self, DeviceId};
+use crate::virtio::{self, DeviceId, IdArray};
 use crate::wire;
 use crate::wire::config::Config;
 use kernel::device::{Bound, Core};
@@ -46,13 +46,10 @@ use watchdog::Watchdog;
 /// Virtio ID that stock QEMU can give the device; reserved for a video encoder that was never specified.
 const VIRTIO_ID_VIDEO_ENCODER: u32 = 30;
 
-crate::virtio_device_table!(
-    DEVICES,
-    [
-        (DeviceId::new(wire::VIRTIO_ID_MEDIA), ()),
-        (DeviceId::new(VIRTIO_ID_VIDEO_ENCODER), ()),
-    ]
-);
+const DEVICES: IdArray<2> = IdArray::new([
+    DeviceId::new(wire::VIRTIO_ID_MEDIA),
+    DeviceId::new(VIRTIO_ID_VIDEO_ENCODER),
+]);
 
 /// The driver, as the bus knows it.
 pub(crate) struct VirtioV4l2;
@@ -71,10 +68,11 @@ impl virtio::Driver for VirtioV4l2 {
     type Data = Data;
     type Handler = MediaDevice;
 
-    const ID_TABLE: virtio::IdTable<()> = &DEVICES;
+    const ID_TABLE: &'static dyn virtio::IdTable = &DEVICES;
 
     fn probe(dev: &virtio::Device<Core<'_>>, id: u32) -> Result<impl PinInit<Self::Data, Error>> {
-        if id != wire::VIRTIO_ID_MEDIA && *crate::module_parameters::allow_id30.value() == 0 {
+        let allow_id30: u8 = parameter(crate::module_parameters::allow_id30.value());
+        if id != wire::VIRTIO_ID_MEDIA && allow_id30 == 0 {
             return Err(ENODEV);
         }
         let bound: &virtio::Device<Bound> = dev;
@@ -85,8 +83,7 @@ impl virtio::Driver for VirtioV4l2 {
         dev.ready();
         device.fill_event_queue()?;
 
-        let registration =
-            media::Registration::new(bound.as_ref(), &node, &crate::THIS_MODULE, device.clone())?;
+        let registration = media::Registration::new(bound.as_ref(), &node, device.clone())?;
         dev_info!(dev, "{} is video{}\n", device.card(), registration.number());
         let watchdog = Watchdog::start(&device)?;
         Ok(try_pin_init!(Data {
@@ -103,6 +100,11 @@ impl virtio::Driver for VirtioV4l2 {
         let watchdog = data.watchdog.lock().take();
         drop(watchdog);
     }
+}
+
+/// The value of a module parameter, which 7.2 gives by reference and 7.3 by value.
+fn parameter<T: Copy>(value: impl core::borrow::Borrow<T>) -> T {
+    *value.borrow()
 }
 
 /// Capabilities that are not the host's to promise: the driver has no `read(2)` and `write(2)`, and the node is

@@ -21,7 +21,6 @@
 use crate::bindings;
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
-use kernel::device_id::RawDeviceId;
 use kernel::error::{from_result, to_result};
 use kernel::prelude::*;
 use kernel::sync::aref::AlwaysRefCounted;
@@ -154,7 +153,6 @@ macro_rules! module_virtio_driver {
 
 /// The ID of a virtio device: `struct virtio_device_id`.
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub(crate) struct DeviceId(bindings::virtio_device_id);
 
 /// Matches any vendor.
@@ -170,24 +168,42 @@ impl DeviceId {
     }
 }
 
-// SAFETY: `DeviceId` is a transparent wrapper of `virtio_device_id`.
-unsafe impl RawDeviceId for DeviceId {
-    type RawType = bindings::virtio_device_id;
+/// A table of the devices that a driver serves, from which it is made without the driver knowing its end.
+///
+/// Not `kernel::device_id::IdArray`, which is not the same in 7.2 and 7.3; for the same reason the alias that
+/// loads the module is in C (`helpers/helpers.c`).
+#[repr(C)]
+pub(crate) struct IdArray<const N: usize> {
+    ids: [DeviceId; N],
+    end: DeviceId,
 }
 
-/// A table of the devices that a driver serves.
-pub(crate) type IdTable<T> = &'static dyn kernel::device_id::IdTable<DeviceId, T>;
+impl<const N: usize> IdArray<N> {
+    /// A table of these devices.
+    pub(crate) const fn new(ids: [DeviceId; N]) -> Self {
+        let end = DeviceId(bindings::virtio_device_id {
+            device: 0,
+            vendor: 0,
+        });
+        Self { ids, end }
+    }
+}
 
-/// Creates a virtio [`IdTable`] of the given name.
-#[macro_export]
-macro_rules! virtio_device_table {
-    ($table_name:ident, $data:expr) => {
-        const $table_name: ::kernel::device_id::IdArray<
-            $crate::virtio::DeviceId,
-            (),
-            { $data.len() },
-        > = ::kernel::device_id::IdArray::new_without_index($data);
-    };
+/// A table of any length.
+///
+/// # Safety
+///
+/// What [`as_ptr`](Self::as_ptr) returns is the start of an array that ends with an element of zeroes.
+pub(crate) unsafe trait IdTable: Sync {
+    /// The first element.
+    fn as_ptr(&self) -> *const bindings::virtio_device_id;
+}
+
+// SAFETY: The last field is that element.
+unsafe impl<const N: usize> IdTable for IdArray<N> {
+    fn as_ptr(&self) -> *const bindings::virtio_device_id {
+        core::ptr::from_ref(self).cast()
+    }
 }
 
 /// A virtio driver.
@@ -199,7 +215,7 @@ pub(crate) trait Driver: 'static {
     type Handler: Handler;
 
     /// The devices that it serves.
-    const ID_TABLE: IdTable<()>;
+    const ID_TABLE: &'static dyn IdTable;
 
     /// Called when a device of type `id` appears.
     ///

@@ -10,14 +10,6 @@ mod virtio;
 #[allow(dead_code, unreachable_pub, clippy::missing_safety_doc)]
 mod wire;
 
-kernel::module_device_table!("virtio", VIRTIO_TABLE, ALIASES);
-
-// Not ID 30, which the driver takes only when asked to: udev is not to load the module for it.
-virtio_device_table!(
-    ALIASES,
-    [(virtio::DeviceId::new(wire::VIRTIO_ID_MEDIA), ())]
-);
-
 module_virtio_driver! {
     type: driver::VirtioV4l2,
     name: "virtio_v4l2",

@@ -118,7 +118,7 @@ impl MediaDevice {
 
     /// How long a command may take, in milliseconds; 0 is for ever.
     pub(super) fn timeout(&self) -> u32 {
-        *crate::module_parameters::timeout_ms.value()
+        super::parameter(crate::module_parameters::timeout_ms.value())
     }
 
     /// Whether commands may be sent.

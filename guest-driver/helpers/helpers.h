@@ -42,5 +42,6 @@ __poll_t virtio_v4l2_poll_requested(const struct poll_table_struct *table);
 int virtio_v4l2_remap(struct vm_area_struct *vma, phys_addr_t addr, unsigned long size);
 void virtio_v4l2_vma_no_write(struct vm_area_struct *vma);
 bool virtio_v4l2_ratelimit(void);
+struct module *virtio_v4l2_this_module(void);
 
 #endif

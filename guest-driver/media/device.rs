@@ -113,7 +113,6 @@ impl<T: Driver> Registration<T> {
     pub(crate) fn new(
         parent: &kernel::device::Device<kernel::device::Bound>,
         node: &Node,
-        module: &'static ThisModule,
         data: T::Data,
     ) -> Result<Self> {
         if node.device_caps == 0 {
@@ -155,7 +154,13 @@ impl<T: Driver> Registration<T> {
                 Direction::Tx => bindings::vfl_devnode_direction_VFL_DIR_TX,
                 Direction::M2m => bindings::vfl_devnode_direction_VFL_DIR_M2M,
             };
-            bindings::__video_register_device(vdev, node.kind, -1, 0, module.as_ptr())
+            bindings::__video_register_device(
+                vdev,
+                node.kind,
+                -1,
+                0,
+                bindings::virtio_v4l2_this_module(),
+            )
         };
         if ret < 0 {
             // SAFETY: The reference of `v4l2_device_register` is ours; this frees `inner`.
