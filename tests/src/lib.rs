@@ -4,7 +4,7 @@
 //!
 //! [`Link`] is what a VMM is to the daemon: it negotiates, lends memory, sets up rings and maps what the daemon
 //! wants mapped. [`Ring`] is a split virtqueue whose every field can be written, rightly or wrongly. [`Client`] is
-//! the guest's driver: typed commands and events over both.
+//! the guest's driver: typed commands and events over both. [`Stream`] is a program that encodes.
 //!
 //! Nothing waits for ever: waits for the daemon end after [`PATIENCE`].
 
@@ -14,11 +14,13 @@ pub mod client;
 pub mod link;
 pub mod memory;
 pub mod ring;
+pub mod stream;
 
 pub use client::{Client, Layout, Reply, WireEvent};
 pub use link::{Link, Options};
 pub use memory::{GuestMemory, SharedRegion};
 pub use ring::{Descriptor, Ring, Segment, Used};
+pub use stream::Stream;
 
 /// How long the daemon may take before it is said to hang.
 ///

@@ -21,7 +21,7 @@ use protocol::wire::sg::SgEntry;
 use protocol::wire::v4l2::{
     BUF_TYPE_VIDEO_OUTPUT_MPLANE, Buffer, ExtControls, Format, MEMORY_USERPTR,
 };
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 /// Long enough to say that nothing comes.
 const QUIET: Duration = Duration::from_millis(50);
@@ -842,6 +842,63 @@ fn memory_that_is_taken_away() {
         });
         there.add_mem_region(&region).unwrap();
     }
+}
+
+/// The guest changes commands, descriptors and rings while the device reads them: what it read is what counts.
+#[test]
+fn a_guest_that_cannot_keep_still() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let mut hand = Hand::new();
+    let memory = hand.pair.link.memory.clone();
+    let header = ExtControls {
+        count: 1024,
+        ..ExtControls::default()
+    };
+    let whole = [header.as_bytes(), &[0; 1024 * 20]].concat();
+    let command = memory.place(&ioctl_bytes(hand.session, ioctl::S_EXT_CTRLS, &whole));
+    let response = memory.alloc(8 + 32 + 1024 * 20, 16);
+    let stop = Arc::new(AtomicBool::new(false));
+    let scribbler = std::thread::spawn({
+        let (memory, stop) = (memory.clone(), stop.clone());
+        let table = hand.pair.link.commands.descriptor_table();
+        let count = command.addr + 16 + 4;
+        move || {
+            let mut n = 0_u32;
+            while !stop.load(Ordering::Relaxed) {
+                n = n.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                memory.store(count, [0, 1, 1024, 1025, u32::MAX][n as usize >> 8 & 3]);
+                // The length, and the flags and successor, of some descriptor.
+                let at = table + 16 * u64::from(n >> 24);
+                memory.store(at + 8, n >> 12 & 0x7fff);
+                memory.store(at + 12, n >> 4 & 0x00ff_0007);
+            }
+        }
+    });
+    let segments = [Segment::readable(&command), Segment::writable(&response)];
+    for _ in 0..3000 {
+        let ring = &mut hand.pair.link.commands;
+        let since = ring.avail_index();
+        ring.add(&segments);
+        ring.notify(since);
+        ring.wait_used(PATIENCE)
+            .expect("a command does not come back");
+        // Its descriptors are free again: which they are does not matter here.
+    }
+    stop.store(true, Ordering::Relaxed);
+    scribbler.join().unwrap();
+    for call in hand.fake.calls() {
+        // One reading: the array is as long as the header says, whatever it says now.
+        let (header, _) = ExtControls::read_from_prefix(&call.payload).unwrap();
+        if call.code == ioctl::S_EXT_CTRLS {
+            assert_eq!(call.array.len(), 20 * header.count as usize);
+        }
+    }
+    hand.pair.restart().unwrap();
+    hand.session = hand.pair.open().unwrap();
+    hand.fake.calls();
+    hand.works();
+    assert_eq!(common::panics(), 0);
 }
 
 /// Kicks without work, and work without kicks.

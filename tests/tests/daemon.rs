@@ -19,7 +19,9 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use protocol::wire::ioctl;
-use protocol::wire::v4l2::{BUF_TYPE_VIDEO_OUTPUT_MPLANE, FmtDesc, RequestBuffers};
+use protocol::wire::v4l2::{
+    BUF_TYPE_VIDEO_CAPTURE_MPLANE, BUF_TYPE_VIDEO_OUTPUT_MPLANE, FmtDesc, RequestBuffers,
+};
 
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(program());
@@ -430,4 +432,55 @@ fn the_log() {
     let mut stdout = running.child.stdout.take().unwrap();
     stdout.read_to_string(&mut out).unwrap();
     assert_eq!(out, "");
+}
+
+/// A guest asks for more buffers than the daemon may have files: it is refused, and the daemon lives.
+#[test]
+fn few_files() {
+    use frontend::stream::{Settings, Stream};
+    use protocol::wire::v4l2::Timeval;
+
+    let (_dir, path) = socket();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "ulimit -n 200 && exec \"$0\" --socket-path \"$1\""])
+        .args([program(), &path]);
+    let mut running = Running::start(command);
+    for _ in 0..2 {
+        let mut client = running.connect(&path);
+        let mut sessions = Vec::new();
+        // To the last file: by many, then one by one.
+        for count in [32, 32, 32, 32, 32, 32, 32, 8, 4, 2, 1, 1, 1, 1, 1] {
+            let session = client.open().unwrap();
+            sessions.push(session);
+            for type_ in [BUF_TYPE_VIDEO_OUTPUT_MPLANE, BUF_TYPE_VIDEO_CAPTURE_MPLANE] {
+                let mut request = RequestBuffers {
+                    count,
+                    type_,
+                    memory: 1,
+                    ..RequestBuffers::default()
+                };
+                let result = client.ioctl(session, ioctl::REQBUFS, &mut request);
+                let fine = matches!(result, Ok(()) | Err(Errno::ENOMEM | Errno::EMFILE));
+                assert!(fine, "{result:?}");
+            }
+        }
+        let files = Holdings::of(&running.child.id().to_string()).fds;
+        assert!(files > 100, "only {files} files are open");
+        // What else needs files fails as well as it can, or works.
+        let settings = Settings::h264(176, 144);
+        for _ in 0..3 {
+            if let Ok(stream) = Stream::start(&mut client, &settings) {
+                stream.end(&mut client);
+            }
+        }
+        for session in sessions {
+            client.close(session);
+        }
+        let mut stream = Stream::start(&mut client, &settings).unwrap();
+        let frame = vec![0x40; 176 * 144 * 3 / 2];
+        let frames = [(&frame[..], Timeval::default()); 2];
+        assert_eq!(stream.encode(&mut client, frames.into_iter()).len(), 2);
+    }
+    assert!(running.child.try_wait().unwrap().is_none());
 }

@@ -189,7 +189,7 @@ fn play(scene: &Scene) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 400,
+        cases: 1000,
         max_shrink_iters: 200,
         failure_persistence: None,
         ..ProptestConfig::default()

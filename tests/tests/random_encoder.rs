@@ -1,0 +1,722 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+//! The encoder under random commands and random sequences of plausible ioctls: it answers each, with an errno that
+//! V4L2 knows, keeps what it promised, and the next session encodes.
+
+mod common;
+
+use common::leaks::Holdings;
+use common::{Pair, alone, panics};
+use frontend::stream::{Settings, Stream};
+use frontend::{Client, Layout, Options, WireEvent};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use protocol::wire::command::{CmdIoctl, CmdMmap, CmdMunmap};
+use protocol::wire::ioctl::{self, TABLE};
+use protocol::wire::v4l2::*;
+use v4l2r::bindings as v4l2;
+use virtio_v4l2d::config::DeviceSpec;
+use zerocopy::IntoBytes;
+
+const OUTPUT: u32 = BUF_TYPE_VIDEO_OUTPUT_MPLANE;
+const CAPTURE: u32 = BUF_TYPE_VIDEO_CAPTURE_MPLANE;
+
+fn encoder() -> Pair {
+    let device = virtio_v4l2d::device::open(&DeviceSpec::default()).unwrap();
+    Pair::with(device, &Options::default())
+}
+
+#[track_caller]
+fn works(client: &mut Client) {
+    // Events of sessions that ended.
+    while client.poll_event().is_some() {}
+    let settings = Settings::h264(64, 64);
+    let mut stream = Stream::start(client, &settings).unwrap();
+    let frame = [0x40; 64 * 64 * 3 / 2];
+    let frames = [(&frame[..], Timeval::default()); 2];
+    assert_eq!(stream.encode(client, frames.into_iter()).len(), 2);
+    stream.end(client);
+    assert_eq!(panics(), 0, "the daemon panicked");
+}
+
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases,
+        max_shrink_iters: 100,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+// Commands of random content.
+
+#[derive(Clone, Debug)]
+struct RandomCommand {
+    cmd: u32,
+    /// 0 is the session that is open.
+    session: u32,
+    code: u32,
+    body: Vec<u8>,
+    /// Bytes that are cut off, or missing from the room.
+    cut: usize,
+    room: usize,
+    layout: Layout,
+}
+
+fn random_commands() -> impl Strategy<Value = RandomCommand> {
+    let edge = prop_oneof![
+        0_u32..40,
+        select(vec![0xff, 0x7fff_ffff, 0x8000_0000, u32::MAX])
+    ];
+    // Words more often than bytes: most fields are words, and small.
+    let word = prop_oneof![4 => edge, 1 => any::<u32>(), 2 => select(vec![OUTPUT, CAPTURE])];
+    let body = vec(word, 0..160).prop_map(|words| words.as_bytes().to_vec());
+    (
+        prop_oneof![1 => 0_u32..8, 8 => Just(3)],
+        prop_oneof![8 => Just(0_u32), 1 => any::<u32>()],
+        prop_oneof![8 => 0_u32..110, 1 => any::<u32>()],
+        body,
+        prop_oneof![3 => Just(0_usize), 1 => 0_usize..64],
+        prop_oneof![4 => 200_usize..2100, 1 => 0_usize..300],
+        select(vec![
+            Layout::Two,
+            Layout::Split(64),
+            Layout::Indirect,
+            Layout::IndirectSplit(33),
+        ]),
+    )
+        .prop_map(
+            |(cmd, session, code, body, cut, room, layout)| RandomCommand {
+                cmd,
+                session,
+                code,
+                body,
+                cut,
+                room,
+                layout,
+            },
+        )
+}
+
+fn send(client: &mut Client, session: u32, random: &RandomCommand) {
+    let mut bytes = Vec::new();
+    for word in [
+        random.cmd,
+        0,
+        session.wrapping_add(random.session),
+        random.code,
+    ] {
+        bytes.extend(word.to_le_bytes());
+    }
+    // A payload as long as it must be, more often than not.
+    let mut body = random.body.clone();
+    if let Some(ioctl) = ioctl::lookup(random.code)
+        && body.len() < ioctl.size
+    {
+        body.resize(ioctl.size, 0);
+    }
+    bytes.extend(body);
+    bytes.truncate(bytes.len() - random.cut.min(bytes.len() - 1));
+    client.layout = random.layout;
+    let reply = client.command(&bytes, random.room);
+    client.layout = Layout::Two;
+    if random.room >= 8 && random.cmd != 2 {
+        let status = reply.status().expect("no response, though there is room");
+        assert!(status < 134, "status {status}");
+    }
+}
+
+proptest! {
+    #![proptest_config(config(120))]
+
+    #[test]
+    fn commands(commands in vec(random_commands(), 1..40)) {
+        let _alone = alone();
+        let mut pair = encoder();
+        let client = pair.client.as_mut().unwrap();
+        let session = client.open().unwrap();
+        for command in &commands {
+            send(client, session, command);
+        }
+        works(client);
+        pair.end();
+    }
+}
+
+// Sequences of plausible ioctls.
+
+#[derive(Clone, Debug)]
+enum Op {
+    SetFormat {
+        type_: u32,
+        fourcc: [u8; 4],
+        width: u32,
+        height: u32,
+    },
+    GetFormat(u32),
+    Crop(i32, i32, u32, u32),
+    Interval(u32, u32),
+    Request {
+        type_: u32,
+        count: u32,
+    },
+    Create {
+        type_: u32,
+        count: u32,
+        size: u32,
+    },
+    Remove {
+        type_: u32,
+        index: u32,
+        count: u32,
+    },
+    Query {
+        type_: u32,
+        index: u32,
+    },
+    Queue {
+        type_: u32,
+        index: u32,
+        bytesused: u32,
+        data_offset: u32,
+        planes: u32,
+    },
+    Prepare {
+        type_: u32,
+        index: u32,
+    },
+    On(u32),
+    Off(u32),
+    Command {
+        code: u32,
+        cmd: u32,
+        flags: u32,
+    },
+    Subscribe {
+        code: u32,
+        type_: u32,
+        id: u32,
+        flags: u32,
+    },
+    Control {
+        code: u32,
+        id: u32,
+        value: i32,
+    },
+    Map {
+        index: u32,
+    },
+    Unmap(usize),
+    Reopen,
+    Wait,
+}
+
+fn ops() -> impl Strategy<Value = Op> {
+    let type_ = || prop_oneof![8 => select(vec![OUTPUT, CAPTURE]), 1 => 0_u32..16];
+    let fourcc = select(vec![
+        *b"H264", *b"HEVC", *b"VP80", *b"VP90", *b"NV12", *b"YU12", *b"NM12", *b"YM12", *b"XR24",
+        *b"BGR4", *b"YUYV", *b"????",
+    ]);
+    let size = || prop_oneof![4 => 0_u32..400, 1 => select(vec![1, 4096, 4097, u32::MAX])];
+    let index = || prop_oneof![8 => 0_u32..5, 1 => any::<u32>()];
+    let bytes = || prop_oneof![4 => Just(0_u32), 2 => 0_u32..100_000, 1 => any::<u32>()];
+    let control = select(vec![
+        v4l2::V4L2_CID_MPEG_VIDEO_BITRATE,
+        v4l2::V4L2_CID_MPEG_VIDEO_BITRATE_MODE,
+        v4l2::V4L2_CID_MPEG_VIDEO_GOP_SIZE,
+        v4l2::V4L2_CID_MPEG_VIDEO_FORCE_KEY_FRAME,
+        v4l2::V4L2_CID_MPEG_VIDEO_H264_PROFILE,
+        v4l2::V4L2_CID_MPEG_VIDEO_H264_LEVEL,
+        v4l2::V4L2_CID_MPEG_VIDEO_H264_I_PERIOD,
+        v4l2::V4L2_CID_MPEG_VIDEO_H264_MIN_QP,
+        v4l2::V4L2_CID_MPEG_VIDEO_H264_MAX_QP,
+        v4l2::V4L2_CID_MPEG_VIDEO_B_FRAMES,
+        v4l2::V4L2_CID_MPEG_VIDEO_FRAME_RC_ENABLE,
+        v4l2::V4L2_CID_MIN_BUFFERS_FOR_OUTPUT,
+        0,
+    ]);
+    prop_oneof![
+        3 => (type_(), fourcc, size(), size())
+            .prop_map(|(type_, fourcc, width, height)| Op::SetFormat { type_, fourcc, width, height }),
+        1 => type_().prop_map(Op::GetFormat),
+        1 => (-20_i32..400, -20_i32..400, size(), size()).prop_map(|(x, y, w, h)| Op::Crop(x, y, w, h)),
+        1 => (size(), size()).prop_map(|(n, d)| Op::Interval(n, d)),
+        4 => (type_(), prop_oneof![8 => 0_u32..6, 1 => any::<u32>()])
+            .prop_map(|(type_, count)| Op::Request { type_, count }),
+        1 => (type_(), 0_u32..4, size())
+            .prop_map(|(type_, count, size)| Op::Create { type_, count, size }),
+        1 => (type_(), index(), 0_u32..4)
+            .prop_map(|(type_, index, count)| Op::Remove { type_, index, count }),
+        1 => (type_(), index()).prop_map(|(type_, index)| Op::Query { type_, index }),
+        12 => (type_(), index(), bytes(), prop_oneof![8 => Just(0_u32), 1 => bytes()], prop_oneof![8 => Just(1_u32), 1 => 0_u32..9])
+            .prop_map(|(type_, index, bytesused, data_offset, planes)| Op::Queue {
+                type_, index, bytesused, data_offset, planes,
+            }),
+        1 => (type_(), index()).prop_map(|(type_, index)| Op::Prepare { type_, index }),
+        4 => type_().prop_map(Op::On),
+        2 => type_().prop_map(Op::Off),
+        4 => (select(vec![ioctl::ENCODER_CMD, ioctl::TRY_ENCODER_CMD]), prop_oneof![3 => 0_u32..2, 1 => 0_u32..5], 0_u32..3)
+            .prop_map(|(code, cmd, flags)| Op::Command { code, cmd, flags }),
+        2 => (select(vec![ioctl::SUBSCRIBE_EVENT, ioctl::UNSUBSCRIBE_EVENT]), 0_u32..7, control.clone(), 0_u32..4)
+            .prop_map(|(code, type_, id, flags)| Op::Subscribe { code, type_, id, flags }),
+        4 => (select(vec![ioctl::S_CTRL, ioctl::G_CTRL]), control, prop_oneof![-2_i32..60, any::<i32>()])
+            .prop_map(|(code, id, value)| Op::Control { code, id, value }),
+        1 => index().prop_map(|index| Op::Map { index }),
+        1 => (0_usize..4).prop_map(Op::Unmap),
+        1 => Just(Op::Reopen),
+        3 => Just(Op::Wait),
+    ]
+}
+
+/// What the test remembers of its session, to see promises kept.
+#[derive(Default)]
+struct Model {
+    /// Buffers that the device has: type and index. One DQBUF may come for each.
+    queued: Vec<(u32, u32)>,
+    mapped: Vec<u64>,
+}
+
+impl Model {
+    /// Takes the events that are there.
+    #[track_caller]
+    fn look(&mut self, client: &mut Client, session: u32) {
+        while let Some(event) = client.poll_event() {
+            self.see(&event, session);
+        }
+    }
+
+    #[track_caller]
+    fn see(&mut self, event: &WireEvent, session: u32) {
+        // One of a session that was closed in the meantime.
+        if event.session() != session {
+            return;
+        }
+        match event {
+            WireEvent::Dqbuf(event) => {
+                let buffer = (event.buffer.type_, event.buffer.index);
+                let at = self.queued.iter().position(|queued| *queued == buffer);
+                let at = at.unwrap_or_else(|| panic!("{buffer:?} comes back, and was not queued"));
+                self.queued.remove(at);
+                assert_eq!(event.buffer.m, 0);
+                for plane in event.planes {
+                    assert!(plane.bytesused <= plane.length.max(plane.bytesused.min(1)));
+                }
+            }
+            WireEvent::Event(_) => {}
+            // An encoder may fail on nonsense; the session says so and ends.
+            WireEvent::Error(_) => self.queued.clear(),
+        }
+    }
+}
+
+fn run(
+    client: &mut Client,
+    session: &mut u32,
+    model: &mut Model,
+    op: &Op,
+) -> Result<(), nix::errno::Errno> {
+    let id = *session;
+    match *op {
+        Op::SetFormat {
+            type_,
+            fourcc,
+            width,
+            height,
+        } => {
+            let mut format = Format {
+                type_,
+                ..Format::default()
+            };
+            format.set_pix_mp(&PixFormatMplane {
+                width,
+                height,
+                pixelformat: u32::from_le_bytes(fourcc),
+                ..PixFormatMplane::default()
+            });
+            client.ioctl(id, ioctl::S_FMT, &mut format)
+        }
+        Op::GetFormat(type_) => {
+            let mut format = Format {
+                type_,
+                ..Format::default()
+            };
+            client.ioctl(id, ioctl::G_FMT, &mut format)
+        }
+        Op::Crop(left, top, width, height) => {
+            let r = Rect {
+                left,
+                top,
+                width,
+                height,
+            };
+            let mut selection = Selection {
+                type_: 2,
+                r,
+                ..Selection::default()
+            };
+            client.ioctl(id, ioctl::S_SELECTION, &mut selection)?;
+            let mut back = Selection {
+                type_: 2,
+                ..Selection::default()
+            };
+            client.ioctl(id, ioctl::G_SELECTION, &mut back)?;
+            assert_eq!(back.r, selection.r);
+            Ok(())
+        }
+        Op::Interval(numerator, denominator) => {
+            let mut parm = StreamParm {
+                type_: OUTPUT,
+                timeperframe: Fract {
+                    numerator,
+                    denominator,
+                },
+                ..StreamParm::default()
+            };
+            client.ioctl(id, ioctl::S_PARM, &mut parm)
+        }
+        Op::Request { type_, count } => {
+            let mut request = RequestBuffers {
+                count,
+                type_,
+                memory: MEMORY_MMAP,
+                ..RequestBuffers::default()
+            };
+            let result = client.ioctl(id, ioctl::REQBUFS, &mut request);
+            if result.is_ok() {
+                // All of the queue are back: no event comes for them any more.
+                model.look(client, id);
+                model.queued.retain(|queued| queued.0 != type_);
+            }
+            result
+        }
+        Op::Create { type_, count, size } => {
+            let mut format = Format {
+                type_,
+                ..Format::default()
+            };
+            client.ioctl(id, ioctl::G_FMT, &mut format)?;
+            let mut pix = format.pix_mp();
+            pix.plane_fmt[0].sizeimage = pix.plane_fmt[0].sizeimage.wrapping_add(size);
+            format.set_pix_mp(&pix);
+            let mut create = CreateBuffers {
+                count,
+                memory: MEMORY_MMAP,
+                format,
+                ..CreateBuffers::default()
+            };
+            client.ioctl(id, ioctl::CREATE_BUFS, &mut create)
+        }
+        Op::Remove {
+            type_,
+            index,
+            count,
+        } => {
+            let mut remove = RemoveBuffers {
+                index,
+                count,
+                type_,
+                ..RemoveBuffers::default()
+            };
+            client.ioctl(id, ioctl::REMOVE_BUFS, &mut remove)
+        }
+        Op::Query { type_, index } => {
+            let mut buffer = Buffer {
+                index,
+                type_,
+                length: 1,
+                ..Buffer::default()
+            };
+            client.buffer(
+                id,
+                ioctl::QUERYBUF,
+                &mut buffer,
+                &mut [Plane::default()],
+                &[],
+            )
+        }
+        Op::Queue {
+            type_,
+            index,
+            bytesused,
+            data_offset,
+            planes,
+        } => {
+            let mut buffer = Buffer {
+                index,
+                type_,
+                memory: MEMORY_MMAP,
+                length: planes,
+                ..Buffer::default()
+            };
+            let plane = Plane {
+                bytesused,
+                data_offset,
+                ..Plane::default()
+            };
+            let mut planes = vec![
+                plane;
+                if is_multiplanar(type_) {
+                    planes as usize
+                } else {
+                    0
+                }
+            ];
+            // The event may come before the reply.
+            model.queued.push((type_, index));
+            let result = client.buffer(id, ioctl::QBUF, &mut buffer, &mut planes, &[]);
+            if result.is_err() {
+                let at = model
+                    .queued
+                    .iter()
+                    .rposition(|queued| *queued == (type_, index));
+                model.queued.remove(at.expect("a refused buffer came back"));
+            } else {
+                model.look(client, id);
+                let times = model
+                    .queued
+                    .iter()
+                    .filter(|queued| **queued == (type_, index))
+                    .count();
+                assert!(times <= 1, "the device took a buffer twice");
+            }
+            result
+        }
+        Op::Prepare { type_, index } => {
+            let mut buffer = Buffer {
+                index,
+                type_,
+                memory: MEMORY_MMAP,
+                length: 1,
+                ..Buffer::default()
+            };
+            client.buffer(
+                id,
+                ioctl::PREPARE_BUF,
+                &mut buffer,
+                &mut [Plane::default()],
+                &[],
+            )
+        }
+        Op::On(mut type_) => client.ioctl(id, ioctl::STREAMON, &mut type_),
+        Op::Off(mut type_) => {
+            let result = client.ioctl(id, ioctl::STREAMOFF, &mut type_);
+            if result.is_ok() {
+                model.look(client, id);
+                model.queued.retain(|queued| queued.0 != type_);
+            }
+            result
+        }
+        Op::Command { code, cmd, flags } => {
+            let mut command = EncoderCmd {
+                cmd,
+                flags,
+                ..EncoderCmd::default()
+            };
+            client.ioctl(id, code, &mut command)
+        }
+        Op::Subscribe {
+            code,
+            type_,
+            id: control,
+            flags,
+        } => {
+            let mut subscription = EventSubscription {
+                type_,
+                id: control,
+                flags,
+                ..EventSubscription::default()
+            };
+            client.ioctl(id, code, &mut subscription)
+        }
+        Op::Control {
+            code,
+            id: control,
+            value,
+        } => client.ioctl(id, code, &mut Control { id: control, value }),
+        Op::Map { index } => {
+            let mut buffer = Buffer {
+                index,
+                type_: OUTPUT,
+                length: 1,
+                ..Buffer::default()
+            };
+            let mut planes = [Plane::default()];
+            client.buffer(id, ioctl::QUERYBUF, &mut buffer, &mut planes, &[])?;
+            let mapping = client.mmap(id, planes[0].m as u32)?;
+            assert_eq!(mapping.len, u64::from(planes[0].length));
+            // A mapping can be written, whatever becomes of the buffer.
+            client
+                .link
+                .shared
+                .write(mapping.addr, &vec![0x55; mapping.len as usize])
+                .unwrap();
+            model.mapped.push(mapping.addr);
+            Ok(())
+        }
+        Op::Unmap(at) => {
+            if at < model.mapped.len() {
+                let addr = model.mapped.swap_remove(at);
+                client.link.shared.write(addr, b"still there").unwrap();
+                client.munmap(addr)
+            } else {
+                client.munmap(0x1000 * at as u64 + 1)
+            }
+        }
+        Op::Reopen => {
+            client.close(id);
+            model.queued.clear();
+            *session = client.open()?;
+            Ok(())
+        }
+        Op::Wait => {
+            if let Some(event) = client.wait_event(std::time::Duration::from_millis(5)) {
+                model.see(&event, id);
+            }
+            Ok(())
+        }
+    }
+}
+
+/// What a session that encodes does first, so that sequences begin in the middle of things.
+fn opening() -> Vec<Op> {
+    let mut ops = Vec::new();
+    for (type_, fourcc) in [(CAPTURE, *b"H264"), (OUTPUT, *b"NV12")] {
+        let (width, height) = (64, 64);
+        ops.push(Op::SetFormat {
+            type_,
+            fourcc,
+            width,
+            height,
+        });
+    }
+    for type_ in [OUTPUT, CAPTURE] {
+        ops.push(Op::Request { type_, count: 3 });
+        ops.push(Op::On(type_));
+    }
+    for (type_, index) in [(CAPTURE, 0), (CAPTURE, 1), (OUTPUT, 0), (OUTPUT, 1)] {
+        ops.push(Op::Queue {
+            type_,
+            index,
+            bytesused: 0,
+            data_offset: 0,
+            planes: 1,
+        });
+    }
+    ops
+}
+
+/// Random operations, in the middle of encoding or from the start.
+fn sequences_of_ops() -> impl Strategy<Value = Vec<Op>> {
+    (any::<bool>(), vec(ops(), 1..80)).prop_map(|(streaming, ops)| {
+        let mut all = if streaming { opening() } else { Vec::new() };
+        all.extend(ops);
+        all
+    })
+}
+
+proptest! {
+    #![proptest_config(config(300))]
+
+    #[test]
+    fn sequences(ops in sequences_of_ops()) {
+        let _alone = alone();
+        let mut pair = encoder();
+        let client = pair.client.as_mut().unwrap();
+        let mut session = client.open().unwrap();
+        let mut model = Model::default();
+        for op in &ops {
+            if let Err(errno) = run(client, &mut session, &mut model, op) {
+                use nix::errno::Errno as E;
+                let known = matches!(
+                    errno,
+                    E::EINVAL | E::EBUSY | E::ENOTTY | E::ENOMEM | E::ENOBUFS | E::ERANGE
+                        | E::EACCES | E::EPIPE | E::EIO | E::EPERM
+                );
+                prop_assert!(known, "{:?}: {}", op, errno);
+            }
+            model.look(client, session);
+        }
+        // Off is off: nothing of the queues follows.
+        for mut type_ in [OUTPUT, CAPTURE] {
+            if client.ioctl(session, ioctl::STREAMOFF, &mut type_).is_ok() {
+                model.look(client, session);
+                model.queued.retain(|queued| queued.0 != type_);
+            }
+        }
+        client.close(session);
+        works(client);
+        let mapped = client.link.shared.mapped();
+        prop_assert_eq!(mapped, model.mapped.len());
+        prop_assert!(client.link.shared.violations().is_empty());
+        pair.end();
+    }
+}
+
+/// A long life: what thousands of random commands leave behind is nothing.
+#[test]
+fn no_memory_is_lost() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
+
+    let _alone = alone();
+    let mut pair = encoder();
+    let client = pair.client.as_mut().unwrap();
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let mut runner = TestRunner::new_with_rng(config(1), rng);
+    let mut round = |client: &mut Client| {
+        for _ in 0..15 {
+            let mut session = client.open().unwrap();
+            let mut model = Model::default();
+            let ops = sequences_of_ops().new_tree(&mut runner).unwrap().current();
+            for op in &ops {
+                let _ = run(client, &mut session, &mut model, op);
+            }
+            for addr in model.mapped.drain(..) {
+                client.munmap(addr).unwrap();
+            }
+            client.close(session);
+        }
+        works(client);
+    };
+    // The first rounds fill the caches of allocator and GStreamer.
+    for _ in 0..3 {
+        round(client);
+    }
+    let before = Holdings::now();
+    for _ in 0..6 {
+        round(client);
+    }
+    before.assert_back();
+    let grown = Holdings::now()
+        .anonymous_kb
+        .saturating_sub(before.anonymous_kb);
+    assert!(grown < 24 << 10, "{grown} kB more are in use");
+}
+
+/// The commands that are not ioctls, at random but well-formed.
+#[test]
+fn mappings() {
+    let _alone = alone();
+    let mut pair = encoder();
+    let client = pair.client.as_mut().unwrap();
+    let session = client.open().unwrap();
+    let mut state = 1_u32;
+    for _ in 0..2000 {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let reply = client.command(CmdMmap::new(session, state & 1, state).as_bytes(), 24);
+        assert_eq!(reply.status(), Some(22));
+        let addr = u64::from(state) << (state % 32);
+        let reply = client.command(CmdMunmap::new(addr).as_bytes(), 8);
+        assert_eq!(reply.status(), Some(22));
+    }
+    assert_eq!(client.link.shared.requests(), (0, 0));
+    let all = TABLE.iter().map(|ioctl| ioctl.size).max().unwrap();
+    let bytes = [
+        CmdIoctl::new(session, ioctl::G_ENC_INDEX).as_bytes(),
+        &vec![0; all],
+    ]
+    .concat();
+    assert_eq!(client.command(&bytes, 8 + all).status(), Some(25));
+    works(client);
+}
