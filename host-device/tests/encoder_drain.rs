@@ -125,7 +125,11 @@ fn stop_follows_the_state() {
 
     client.streamon();
     client.cmd(V4L2_ENC_CMD_STOP).unwrap();
-    assert_eq!(client.drain(&mut Vec::new()), 1);
+    assert_eq!(
+        client.drain(&mut Vec::new()),
+        0,
+        "no frame, no end of stream to tell of"
+    );
     // Stopped: once more does nothing, frames wait for START.
     client.cmd(V4L2_ENC_CMD_STOP).unwrap();
     client.feed(5, &nv12(picture(176, 144, 0)));
@@ -136,6 +140,13 @@ fn stop_follows_the_state() {
         _ => None,
     });
     assert_eq!(stamp_of, stamp(5));
+    // A drain without a new frame is a drain.
+    client.got.clear();
+    client.cmd(V4L2_ENC_CMD_STOP).unwrap();
+    assert_eq!(client.drain(&mut Vec::new()), 1);
+    client.cmd(V4L2_ENC_CMD_START).unwrap();
+    client.cmd(V4L2_ENC_CMD_STOP).unwrap();
+    assert_eq!(client.drain(&mut Vec::new()), 1);
 }
 
 #[test]

@@ -92,6 +92,8 @@ pub struct Core {
     pub changed: bool,
     /// The encoder thread is to end.
     pub stop: bool,
+    /// A frame was encoded since both queues stream.
+    pub fed: bool,
     /// Counts.
     pub stats: Stats,
 }
@@ -115,6 +117,7 @@ impl Core {
             force_key: false,
             changed: false,
             stop: false,
+            fed: false,
             stats: Stats::default(),
         })
     }
@@ -167,6 +170,7 @@ impl Core {
         };
         self.drain.taken();
         self.stats.taken += 1;
+        self.fed = true;
         Some(Action::Encode(job))
     }
 
@@ -175,7 +179,11 @@ impl Core {
         let Some((index, _)) = self.capture.take() else {
             return;
         };
-        self.subscriptions.eos(events);
+        // A stream that never had a frame has no end to tell of. v4l2-compliance makes two of those, leaves their events
+        // in the queue, and then takes one for an EOS that no STOP asked for.
+        if self.fed {
+            self.subscriptions.eos(events);
+        }
         let done = self.capture.done(index, |buffer, _| {
             buffer.flags |= V4L2_BUF_FLAG_LAST;
             buffer.field = FIELD_NONE;

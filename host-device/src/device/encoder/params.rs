@@ -52,8 +52,8 @@ pub struct Params {
     pub level: &'static str,
     /// Threads of the encoder.
     pub threads: u32,
-    /// `speed-preset` of x264enc and x265enc.
-    pub preset: String,
+    /// `speed-preset` of x264enc and x265enc, if the operator chose one.
+    pub preset: Option<String>,
 }
 
 impl Params {

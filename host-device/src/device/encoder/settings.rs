@@ -18,8 +18,8 @@ pub struct Settings {
     pub by_rank: bool,
     /// Threads of a software encoder, per session. With more than one x264 cuts frames into slices.
     pub threads: u32,
-    /// `speed-preset` of x264enc and x265enc.
-    pub preset: String,
+    /// `speed-preset` of x264enc and x265enc; each has its own default.
+    pub preset: Option<String>,
     /// Name of the device, as VIDIOC_QUERYCAP tells.
     pub card: String,
     /// Sessions that may be open at once.
@@ -32,7 +32,7 @@ impl Default for Settings {
             elements: BTreeMap::new(),
             by_rank: false,
             threads: 1,
-            preset: "superfast".to_owned(),
+            preset: None,
             card: "virtio-v4l2 encoder".to_owned(),
             max_sessions: 256,
         }
@@ -77,7 +77,7 @@ impl Settings {
                     "preset={value}: known are {}",
                     PRESETS.join(", ")
                 );
-                self.preset = value.to_owned();
+                self.preset = Some(value.to_owned());
             }
             "threads" => {
                 let threads = number(key, value)?;

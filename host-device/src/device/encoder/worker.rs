@@ -104,6 +104,7 @@ impl Worker {
             let mut core = shared.lock();
             core.stop = false;
             core.changed = false;
+            core.fed = false;
             shared.params(&core, None)
         };
         let pipeline = make(shared, setup.clone(), params.clone()).ok_or(Errno::EIO)?;
