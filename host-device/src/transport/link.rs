@@ -3,8 +3,6 @@
 //! What serves one VMM: its memory, its rings, its sessions, and the thread that works on them.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read};
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -12,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use protocol::wire::{COMMAND_QUEUE, EVENT_QUEUE};
 use tokio::runtime::Handle;
@@ -30,6 +28,11 @@ use crate::session::Sessions;
 
 /// Most descriptors of a queue.
 pub(super) const QUEUE_SIZE: u16 = 1024;
+
+/// What the ring thread waits for.
+const WAKE: u64 = 0;
+const COMMANDS: u64 = 1;
+const EVENTS: u64 = 2;
 
 /// How long a queue that is stopped waits for commands that are being carried out. The VMM waits as long.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
@@ -178,7 +181,7 @@ impl Link {
         let mut scratch = Scratch::default();
         while !self.ended.load(Ordering::Acquire) {
             let kicks = [self.commands.kick(), self.events.kick()];
-            if let Err(errno) = self.run_until_changed(kicks.each_ref(), &mut scratch) {
+            if let Err(errno) = self.run_until_changed(kicks, &mut scratch) {
                 tracing::error!("cannot wait for the guest: {errno}");
                 return;
             }
@@ -188,53 +191,46 @@ impl Link {
     /// Serves the rings for as long as the files that the guest kicks are these.
     fn run_until_changed(
         &self,
-        [commands, events]: [&Option<Arc<File>>; 2],
+        kicks: [Option<Arc<File>>; 2],
         scratch: &mut Scratch,
     ) -> Result<(), Errno> {
-        // A ring without a file waits for `wake`, like everything.
-        let watched = [commands, events].map(|kick| match kick {
-            Some(file) => file.as_fd(),
-            None => self.wake.as_fd(),
-        });
-        let [command, event] = watched;
-        let mut fds =
-            [self.wake.as_fd(), command, event].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-        loop {
-            match poll(&mut fds, PollTimeout::NONE) {
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno),
+        // Edge-triggered: a kick is one system call here, since nobody reads the file.
+        let edge = |source| EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, source);
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(&self.wake, edge(WAKE))?;
+        for (kick, source) in kicks.iter().zip([COMMANDS, EVENTS]) {
+            if let Some(kick) = kick
+                && let Err(errno) = epoll.add(kick, edge(source))
+            {
+                tracing::warn!("the VMM's file for kicks is no eventfd, and not used: {errno}");
             }
-            let [changed, command, event] = fds.each_ref().map(|fd| fd.any() != Some(false));
+        }
+        let mut sources = [EpollEvent::empty(); 3];
+        loop {
+            let count = match epoll.wait(&mut sources, EpollTimeout::NONE) {
+                Ok(count) => count,
+                Err(Errno::EINTR) => 0,
+                Err(errno) => return Err(errno),
+            };
+            let has = |source| {
+                sources
+                    .iter()
+                    .take(count)
+                    .any(|event| event.data() == source)
+            };
+            let changed = has(WAKE);
             if changed {
                 let _ = self.wake.read();
             }
-            if changed || event && consume(events, &self.events) {
+            if changed || has(EVENTS) {
                 self.outbox.wake();
             }
-            if changed || command && consume(commands, &self.commands) {
+            if changed || has(COMMANDS) {
                 command::process(&self.sessions, &self.commands, scratch);
             }
             if changed {
                 return Ok(());
             }
-        }
-    }
-}
-
-/// Takes the guest's kick. How often it kicked does not matter. A file that gives no kicks is not used again.
-fn consume(kick: &Option<Arc<File>>, ring: &Ring) -> bool {
-    let Some(mut file) = kick.as_deref() else {
-        return false;
-    };
-    match file.read(&mut [0; 8]) {
-        Ok(8) => true,
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
-            false
-        }
-        _ => {
-            tracing::warn!("the VMM's file for kicks is no eventfd; ignoring it");
-            ring.configure(|ring| ring.set_kick(None));
-            false
         }
     }
 }

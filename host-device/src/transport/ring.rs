@@ -34,6 +34,8 @@ pub(super) struct State {
     out: u16,
     /// Buffers went back that the guest has not been told of.
     unsignalled: bool,
+    /// Somebody waits for buffers that are out.
+    stopping: bool,
     /// Where the ring stood when it was stopped.
     stopped_at: Option<u16>,
     /// Where the ring stood when the guest was last seen to have more.
@@ -61,6 +63,7 @@ impl Ring {
                 generation: Wrapping(0),
                 out: 0,
                 unsignalled: false,
+                stopping: false,
                 stopped_at: None,
                 promised: None,
                 kick: None,
@@ -103,8 +106,12 @@ impl Ring {
     /// Returns a buffer with as much of `bytes` as fits, unless the ring was stopped. Does not signal.
     pub(super) fn give_back(&self, head: Head, writable: &Writable, bytes: &[u8]) {
         // Under the lock: a stop comes before or after, and after it nothing is written.
-        self.state().give_back(&self.memory, head, writable, bytes);
-        self.returned.notify_all();
+        let mut state = self.state();
+        state.give_back(&self.memory, head, writable, bytes);
+        // Only when somebody waits: it is a system call.
+        if state.stopping {
+            self.returned.notify_all();
+        }
     }
 
     /// Stops the ring. Buffers that are out may still go back for as long as `patience`. Returns the index of the
@@ -112,6 +119,7 @@ impl Ring {
     pub(super) fn stop(&self, patience: Duration) -> u16 {
         let mut state = self.state();
         state.queue.set_ready(false);
+        state.stopping = true;
         let (mut state, timeout) = self
             .returned
             .wait_timeout_while(state, patience, |state| state.out > 0)
@@ -119,6 +127,7 @@ impl Ring {
         if timeout.timed_out() {
             tracing::debug!("{} commands will not be answered", state.out);
         }
+        state.stopping = false;
         state.forget_out();
         state.kick = None;
         state.call = None;
