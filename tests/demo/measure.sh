@@ -18,7 +18,7 @@ measure() {
     PSNR=$(sed -n 's/.*PSNR.* average:\([0-9.inf]*\).*/\1/p' <<<"$log" | tail -n 1)
     # Identical pictures: a number all the same, as JSON has no infinity.
     [ "$PSNR" != inf ] || PSNR=100
-    [ -n "$PSNR" ] || PSNR=0
+    PSNR=$(printf '%.2f' "${PSNR:-0}")
 }
 
 at_least() { awk -v a="$1" -v b="$2" 'BEGIN {exit !(a >= b)}'; }
