@@ -62,6 +62,7 @@ unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
             (*raw).probe = Some(Self::probe_callback);
             (*raw).remove = Some(Self::remove_callback);
             (*raw).config_changed = Some(Self::config_changed_callback);
+            (*raw).freeze = Some(Self::freeze_callback);
         }
         // SAFETY: `raw` is a valid `virtio_driver`, which stays pinned until `unregister`.
         to_result(unsafe { bindings::__register_virtio_driver(raw, module.as_ptr()) })
@@ -104,6 +105,14 @@ impl<T: Driver> Adapter<T> {
         if let Some(handler) = unsafe { handler::<T::Handler>(raw) } {
             handler.config_changed(dev);
         }
+    }
+
+    /// The system is to be suspended, from which a device of this driver would not come back.
+    extern "C" fn freeze_callback(raw: *mut bindings::virtio_device) -> c_int {
+        // SAFETY: The bus calls this with a valid device that is bound.
+        let dev = unsafe { &*raw.cast::<Device<device::Bound>>() };
+        dev_warn!(dev, "cannot be suspended; remove the driver first\n");
+        EBUSY.to_errno()
     }
 
     /// Step 3 of a device's life.

@@ -6,6 +6,8 @@
 
 #![allow(
     clippy::all,
+    clippy::ptr_as_ptr,
+    clippy::ref_as_ptr,
     dead_code,
     improper_ctypes,
     missing_docs,
@@ -24,5 +26,19 @@ use pin_init::MaybeZeroable;
 type __kernel_size_t = usize;
 type __kernel_ssize_t = isize;
 type __kernel_ptrdiff_t = isize;
+
+// The wire carries these structures as a 64-bit machine has them.
+const _: () = {
+    assert!(size_of::<v4l2_buffer>() == 88);
+    assert!(size_of::<v4l2_plane>() == 64);
+    assert!(size_of::<v4l2_format>() == 208);
+    assert!(size_of::<v4l2_create_buffers>() == 256);
+    assert!(size_of::<v4l2_ext_controls>() == 32);
+    assert!(size_of::<v4l2_ext_control>() == 20);
+    assert!(size_of::<v4l2_query_ext_ctrl>() == 232);
+    assert!(size_of::<v4l2_edid>() == 40);
+    assert!(size_of::<v4l2_event>() == 136);
+    assert!(size_of::<v4l2_event_subscription>() == 32);
+};
 
 include!(env!("VIRTIO_V4L2_BINDINGS"));

@@ -21,6 +21,8 @@ use kernel::prelude::*;
 const FLAG_QUEUED: u32 = 0x0000_0002;
 /// `V4L2_BUF_FLAG_DONE`.
 const FLAG_DONE: u32 = 0x0000_0004;
+/// `V4L2_BUF_FLAG_ERROR`.
+const FLAG_ERROR: u32 = 0x0000_0040;
 /// `V4L2_BUF_FLAG_PREPARED`.
 const FLAG_PREPARED: u32 = 0x0000_0400;
 /// `V4L2_BUF_FLAG_LAST`.
@@ -56,6 +58,29 @@ struct Slot {
 }
 
 impl Slot {
+    /// A program reads as much as `bytesused` says: a buffer with more than its length is an error.
+    fn check(&mut self) {
+        let too_much = if is_multiplanar(self.buffer.type_) {
+            let planes = self.planes.iter_mut().take(self.buffer.length as usize);
+            planes.fold(false, |found, plane| {
+                let too_much = plane.bytesused > plane.length;
+                if too_much {
+                    plane.bytesused = 0;
+                }
+                found | too_much
+            })
+        } else {
+            let too_much = self.buffer.bytesused > self.buffer.length;
+            if too_much {
+                self.buffer.bytesused = 0;
+            }
+            too_much
+        };
+        if too_much {
+            self.buffer.flags |= FLAG_ERROR;
+        }
+    }
+
     fn new() -> Self {
         Self {
             state: State::Dequeued,
@@ -192,6 +217,7 @@ impl Queue {
         slot.next = None;
         slot.buffer = *buffer;
         slot.planes = *planes;
+        slot.check();
         match self.done {
             None => self.done = Some((index, index)),
             Some((first, last)) => {

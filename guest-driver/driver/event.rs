@@ -32,7 +32,7 @@ pub(super) fn deliver(
             find(header.session_id, &|session| {
                 let bytes: &[u8; EVENT_SIZE] =
                     event.event.as_bytes().try_into().map_err(|_| EINVAL)?;
-                session.queue_event(bytes);
+                session.event(bytes);
                 Ok(())
             })
         }

@@ -6,6 +6,7 @@ use super::buffers::{Nothing, Streams};
 use super::command::{close_request, set_session, CommandRequest, Undo};
 use super::device::MediaDevice;
 use super::{cap, ioctl, memory};
+use crate::media::event::EVENT_SIZE;
 use crate::media::{self, poll, Handle, Request, Vma};
 use crate::virtio::sync::{new_irq_lock, IrqLock};
 use crate::wire::command::CmdOpen;
@@ -29,7 +30,7 @@ pub(crate) struct Session {
     gate: Gate,
     #[pin]
     state: IrqLock<State>,
-    /// Something that DQBUF waits for has changed.
+    /// Something that DQBUF or DQEVENT waits for has changed.
     #[pin]
     changed: CondVar,
     /// The CLOSE, made when there was memory for it.
@@ -148,9 +149,9 @@ impl Session {
     }
 
     /// The session is of no use any more: a command was sent of which it is unknown whether it was done, or the
-    /// device says so. Everything but closing fails from now on.
-    pub(super) fn abandon(&self) {
-        self.state.lock().lost = true;
+    /// device says so. Everything but closing fails from now on. Returns whether it was of use before.
+    pub(super) fn abandon(&self) -> bool {
+        !core::mem::replace(&mut self.state.lock().lost, true)
     }
 
     /// Wakes DQBUF after a change that it must see.
@@ -229,13 +230,23 @@ impl Handle<SessionNode> {
 
     /// The device has ended the session. Called in interrupts.
     pub(super) fn lose(&self, errno: u32) {
-        self.abandon();
-        pr_err!(
-            "session {}: the device ended it with error {}\n",
-            self.id(),
-            errno
-        );
-        self.wake_for_error();
+        if self.abandon() {
+            pr_err!(
+                "session {}: the device ended it with error {}\n",
+                self.id(),
+                errno
+            );
+            self.wake_for_error();
+        }
+    }
+
+    /// The device sends an event. Called in interrupts.
+    pub(super) fn event(&self, event: &[u8; EVENT_SIZE]) {
+        // Under the lock, so that who finds no event and goes to sleep is woken.
+        let state = self.state().lock();
+        self.queue_event(event);
+        drop(state);
+        self.notify();
     }
 
     /// Wakes whoever waits, so that they see an error. May be called in interrupts.
@@ -272,6 +283,20 @@ impl media::Driver for SessionNode {
 
     fn ioctl(handle: &Handle<Self>, request: Request<'_>) -> Result {
         ioctl::run(handle, request)
+    }
+
+    fn wait_for_event(handle: &Handle<Self>) -> Result {
+        let mut state = handle.state.lock();
+        while !handle.has_events() {
+            handle.device.check()?;
+            if state.lost {
+                return Err(EIO);
+            }
+            if handle.changed.wait_interruptible(&mut state) {
+                return Err(ERESTARTSYS);
+            }
+        }
+        Ok(())
     }
 
     fn poll(handle: &Handle<Self>, requested: u32) -> u32 {

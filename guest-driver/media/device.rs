@@ -76,7 +76,11 @@ impl<T: Driver> Inner<T> {
         unsafe { kernel::container_of!(vdev.cast::<Opaque<bindings::video_device>>(), Self, vdev) }
     }
 
-    /// Last reference of the V4L2 device is gone.
+    /// The last reference of the V4L2 device is gone.
+    ///
+    /// # Safety
+    ///
+    /// Called by the core, for the `v4l2_dev` of an `Inner<T>` that [`Registration::new`] made.
     unsafe extern "C" fn release(v4l2_dev: *mut bindings::v4l2_device) {
         let v4l2_dev = v4l2_dev.cast::<Opaque<bindings::v4l2_device>>();
         // SAFETY: Only called for the `v4l2_dev` of an `Inner<T>`.
@@ -167,10 +171,10 @@ impl<T: Driver> Registration<T> {
             unsafe { bindings::v4l2_device_put(v4l2_dev) };
             return Err(Error::from_errno(ret));
         }
-        // SAFETY: `into_raw` gives no null. INVARIANT: It is registered.
-        Ok(Self {
-            inner: unsafe { NonNull::new_unchecked(inner) },
-        })
+        // SAFETY: `into_raw` gives no null.
+        let inner = unsafe { NonNull::new_unchecked(inner) };
+        // INVARIANT: It is registered.
+        Ok(Self { inner })
     }
 
     fn inner(&self) -> &Inner<T> {

@@ -42,7 +42,7 @@ impl<T: Driver> Handle<T> {
             bindings::V4L2_EVENT_CTRL | bindings::V4L2_EVENT_SOURCE_CHANGE
         );
         let (depth, ops) = if merges {
-            (1, &raw const *&MERGING)
+            (1, core::ptr::from_ref(&MERGING))
         } else {
             (DEPTH, core::ptr::null())
         };
@@ -78,16 +78,20 @@ impl<T: Driver> Handle<T> {
     }
 
     /// Whether an event waits to be dequeued.
-    pub(super) fn has_events(&self) -> bool {
+    pub(crate) fn has_events(&self) -> bool {
         // SAFETY: By the type invariant of `Handle`.
         unsafe { bindings::v4l2_event_pending(self.fh()) != 0 }
     }
 }
 
 /// `old`, which nobody has seen, gives way to `new`.
+///
+/// # Safety
+///
+/// Both are valid events.
 unsafe extern "C" fn replace(old: *mut bindings::v4l2_event, new: *const bindings::v4l2_event) {
     // Both `ctrl` and `src_change` begin with `changes`.
-    // SAFETY: The core passes valid events.
+    // SAFETY: By the safety requirements.
     unsafe {
         let earlier = (*old).u.src_change.as_ref().changes;
         core::ptr::copy_nonoverlapping(&raw const (*new).u, &raw mut (*old).u, 1);

@@ -48,6 +48,13 @@ pub(crate) trait Driver: Sized + 'static {
     /// An ioctl.
     fn ioctl(handle: &Handle<Self>, request: Request<'_>) -> Result;
 
+    /// Waits until the file [has an event](Handle::has_events).
+    ///
+    /// # Errors
+    ///
+    /// Also if no event can come any more, for which the V4L2 core would wait.
+    fn wait_for_event(handle: &Handle<Self>) -> Result;
+
     /// What of `requested` is the case. Called after the file's wait queue has been registered; the V4L2 core's
     /// events are added by the caller.
     fn poll(handle: &Handle<Self>, requested: u32) -> u32;
@@ -68,7 +75,7 @@ impl<T: Driver> Files for T {
         read: None,
         write: None,
         poll: Some(Callbacks::<T>::poll),
-        unlocked_ioctl: Some(bindings::video_ioctl2),
+        unlocked_ioctl: Some(Callbacks::<T>::ioctl),
         compat_ioctl32: None,
         get_unmapped_area: None,
         mmap: Some(Callbacks::<T>::mmap),
@@ -177,7 +184,34 @@ impl OpenFile<'_> {
 
 struct Callbacks<T: Driver>(PhantomData<T>);
 
+/// Type and number of VIDIOC_DQEVENT, without direction and size: a 32-bit program's event has another size.
+const DQEVENT: u32 = (b'V' as u32) << 8 | 89;
+
 impl<T: Driver> Callbacks<T> {
+    /// # Safety
+    ///
+    /// As called by the core.
+    unsafe extern "C" fn ioctl(
+        file: *mut bindings::file,
+        command: c_uint,
+        argument: usize,
+    ) -> isize {
+        if command & 0xffff == DQEVENT {
+            // SAFETY: The file is open during the call.
+            let (handle, file) = unsafe { (Handle::<T>::from_file(file), OpenFile::new(file)) };
+            if !file.nonblocking() {
+                if let Err(error) = T::wait_for_event(handle) {
+                    return error.to_errno() as isize;
+                }
+            }
+        }
+        // SAFETY: Passed on as it came.
+        unsafe { bindings::video_ioctl2(file, command, argument) }
+    }
+
+    /// # Safety
+    ///
+    /// As called by the core.
     unsafe extern "C" fn open(file: *mut bindings::file) -> c_int {
         // SAFETY: The core calls this for a file of a node with driver `T`, of which it has a reference.
         let node = unsafe {
@@ -234,6 +268,9 @@ impl<T: Driver> Callbacks<T> {
         inner.files.lock().retain(|entry| entry.0 != file);
     }
 
+    /// # Safety
+    ///
+    /// As called by the core.
     unsafe extern "C" fn release(file: *mut bindings::file) -> c_int {
         // SAFETY: The file was opened by `open`, and this is the end of it.
         let handle = unsafe { Handle::<T>::from_file(file) };
@@ -244,6 +281,9 @@ impl<T: Driver> Callbacks<T> {
         0
     }
 
+    /// # Safety
+    ///
+    /// As called by the core.
     unsafe extern "C" fn poll(
         file: *mut bindings::file,
         table: *mut bindings::poll_table_struct,
@@ -264,6 +304,9 @@ impl<T: Driver> Callbacks<T> {
         mask
     }
 
+    /// # Safety
+    ///
+    /// As called by the core.
     unsafe extern "C" fn mmap(
         file: *mut bindings::file,
         vma: *mut bindings::vm_area_struct,

@@ -102,6 +102,10 @@ impl<M: Send + Sync + 'static> Keep<M> {
     };
 
     /// There is another area.
+    ///
+    /// # Safety
+    ///
+    /// As called by the memory management, for an area that [`Vma::map`] set up or a copy of one.
     unsafe extern "C" fn open(vma: *mut bindings::vm_area_struct) {
         // SAFETY: `Vma::map` has stored the pointer, and the area that was copied has its reference still. The
         // new area takes over the reference that is made here.
@@ -112,6 +116,10 @@ impl<M: Send + Sync + 'static> Keep<M> {
     }
 
     /// An area is gone.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::open`].
     unsafe extern "C" fn close(vma: *mut bindings::vm_area_struct) {
         // SAFETY: The area's reference ends here.
         drop(unsafe { Arc::from_raw((*vma).vm_private_data.cast::<M>()) });

@@ -47,6 +47,31 @@ impl Ring {
         self.0.as_ptr()
     }
 
+    /// How many descriptors it has.
+    fn size(self) -> usize {
+        // SAFETY: By the type invariant the pointer is valid; the size does not change.
+        unsafe { bindings::virtqueue_get_vring_size(self.as_ptr()) as usize }
+    }
+
+    /// Whether the device has put nonsense into the ring, or is gone.
+    fn is_broken(self) -> bool {
+        // SAFETY: By the type invariant the pointer is valid.
+        unsafe { bindings::virtqueue_is_broken(self.as_ptr()) }
+    }
+
+    /// Asks the device not to notify. The caller holds the queue's lock.
+    fn disable_notification(self) {
+        // SAFETY: By the type invariant the pointer is valid; the lock serialises.
+        unsafe { bindings::virtqueue_disable_cb(self.as_ptr()) };
+    }
+
+    /// Asks the device to notify. Fails if it has returned something already, which must be taken first. The
+    /// caller holds the queue's lock.
+    fn enable_notification(self) -> bool {
+        // SAFETY: By the type invariant the pointer is valid; the lock serialises.
+        unsafe { bindings::virtqueue_enable_cb(self.as_ptr()) || self.is_broken() }
+    }
+
     /// Whether the device must be told about new buffers. The caller holds the queue's lock.
     fn kick_prepare(self) -> bool {
         // SAFETY: By the type invariant the pointer is valid; the lock serialises.
@@ -68,10 +93,7 @@ impl<C> Inner<C> {
             return Err((request, ENODEV));
         };
         let [(readable, readable_len), (writable, writable_len)] = request.lists();
-        // SAFETY: By the type invariant of `Ring`.
-        if readable_len + writable_len
-            > unsafe { bindings::virtqueue_get_vring_size(ring.as_ptr()) } as usize
-        {
+        if readable_len + writable_len > ring.size() {
             // A chain may not be longer than the queue, with indirect descriptors neither.
             return Err((request, E2BIG));
         }
@@ -91,8 +113,8 @@ impl<C> Inner<C> {
             bindings::virtqueue_add_sgs(
                 ring.as_ptr(),
                 lists.as_mut_ptr(),
-                (readable_len > 0) as u32,
-                (writable_len > 0) as u32,
+                u32::from(readable_len > 0),
+                u32::from(writable_len > 0),
                 token.cast(),
                 bindings::GFP_ATOMIC,
             )
@@ -152,19 +174,17 @@ impl<C: Send> Virtqueue<C> {
     pub(crate) fn submit(&self, request: KBox<Request<C>>) -> Result {
         let rcu = rcu::read_lock();
         let mut inner = self.inner.lock();
+        let mut added = inner.refill();
         let result = if inner.waiting.is_empty() {
             inner.add(request)
         } else {
             Err((request, ENOSPC))
         };
         match result {
-            Ok(()) => {}
-            // No room, or no memory for the chain just now: a completion will make both.
-            Err((request, error))
-                if error == ENOSPC || (error == ENOMEM && !inner.waiting.is_empty()) =>
-            {
+            Ok(()) => added = true,
+            // No room, or no memory to map it just now: it goes with a later one, or when one comes back.
+            Err((request, error)) if error == ENOSPC || error == ENOMEM => {
                 inner.waiting.push_back(request);
-                return Ok(());
             }
             Err((request, error)) => {
                 drop(inner);
@@ -172,7 +192,7 @@ impl<C: Send> Virtqueue<C> {
                 return Err(error);
             }
         }
-        let kick = inner.ring.filter(|ring| ring.kick_prepare());
+        let kick = inner.ring.filter(|ring| added && ring.kick_prepare());
         drop(inner);
         if let Some(ring) = kick {
             ring.notify(&rcu);
@@ -194,20 +214,14 @@ impl<C: Send> Virtqueue<C> {
         let mut added = false;
         loop {
             let Some(ring) = inner.ring else { return };
-            // SAFETY: By the type invariant of `Ring`; the lock serialises.
-            unsafe { bindings::virtqueue_disable_cb(ring.as_ptr()) };
+            ring.disable_notification();
             while let Some(completed) = inner.take() {
                 added |= inner.refill();
                 drop(inner);
                 each(completed);
                 inner = self.inner.lock();
             }
-            // SAFETY: As above, if there still is a ring, which is looked up again.
-            if inner
-                .ring
-                .is_none_or(|ring| unsafe { bindings::virtqueue_enable_cb(ring.as_ptr()) })
-                || inner.is_broken()
-            {
+            if inner.ring.is_none_or(Ring::enable_notification) {
                 break;
             }
         }
@@ -228,8 +242,7 @@ impl<C: Send> Virtqueue<C> {
         let Some(ring) = inner.ring else { return };
         let mut any = false;
         loop {
-            // SAFETY: By the type invariant of `Ring`; the lock serialises.
-            unsafe { bindings::virtqueue_disable_cb(ring.as_ptr()) };
+            ring.disable_notification();
             while let Some(completed) = inner.take() {
                 each(completed.reply());
                 if let Err((request, _)) = inner.add(completed.into_request()) {
@@ -237,8 +250,7 @@ impl<C: Send> Virtqueue<C> {
                 }
                 any = true;
             }
-            // SAFETY: As above.
-            if unsafe { bindings::virtqueue_enable_cb(ring.as_ptr()) } || inner.is_broken() {
+            if ring.enable_notification() {
                 break;
             }
         }
@@ -252,21 +264,7 @@ impl<C: Send> Virtqueue<C> {
 
     /// How many descriptors the queue has; 0 without a device.
     pub(crate) fn size(&self) -> usize {
-        let inner = self.inner.lock();
-        inner.ring.map_or(0, |ring| {
-            // SAFETY: By the type invariant of `Ring`.
-            unsafe { bindings::virtqueue_get_vring_size(ring.as_ptr()) as usize }
-        })
-    }
-}
-
-impl<C> Inner<C> {
-    /// Whether the device has put nonsense into the ring, or is gone.
-    fn is_broken(&self) -> bool {
-        self.ring.is_none_or(|ring| {
-            // SAFETY: By the type invariant of `Ring`.
-            unsafe { bindings::virtqueue_is_broken(ring.as_ptr()) }
-        })
+        self.inner.lock().ring.map_or(0, Ring::size)
     }
 }
 
