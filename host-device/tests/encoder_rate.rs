@@ -129,6 +129,76 @@ fn the_bitrate_changes_while_streaming() {
     assert_eq!(keys(&coded), [0], "no new key frame");
 }
 
+/// x265enc takes a bitrate at its start only: it starts anew, with a key frame.
+#[test]
+fn other_codecs_take_key_frames_and_bitrates_too() {
+    let encoder = encoder(Settings::default());
+    for (name, restarts) in [(b"HEVC", true), (b"VP80", false), (b"VP90", false)] {
+        let mut client = Client::new(&encoder);
+        if !client.has_codec(name) {
+            continue;
+        }
+        client.s_fmt(CAPTURE, name, 0, 0);
+        client.s_fmt(OUTPUT, b"NV12", 176, 144);
+        client.control(V4L2_CID_MPEG_VIDEO_BITRATE, 100_000);
+        client.control(V4L2_CID_MPEG_VIDEO_GOP_SIZE, 0);
+        client.buffers(4, 4);
+        client.streamon();
+        let frames = nv12_frames(176, 144, 120);
+        let coded = encode_with(&mut client, &frames, |client, at| match at {
+            9 => client.control(V4L2_CID_MPEG_VIDEO_FORCE_KEY_FRAME, 1),
+            60 => {
+                client.until_idle();
+                client.control(V4L2_CID_MPEG_VIDEO_BITRATE, 400_000);
+            }
+            _ => {}
+        });
+        let keys: Vec<_> = (0..120).filter(|at| coded[*at].is_key()).collect();
+        let name = String::from_utf8_lossy(name);
+        if restarts {
+            assert_eq!(keys, [0, 9, 60], "{name}");
+        } else {
+            assert_eq!(keys, [0, 9], "{name}");
+        }
+        let (low, high) = (bytes(&coded[30..60]).len(), bytes(&coded[90..]).len());
+        assert!(high > 2 * low, "{name}: {low} bytes, then {high}");
+    }
+}
+
+#[test]
+fn variable_bitrate_is_met_on_average() {
+    let mut client = client(352, 288);
+    client.control(V4L2_CID_MPEG_VIDEO_BITRATE_MODE, 0);
+    client.control(V4L2_CID_MPEG_VIDEO_BITRATE, 300_000);
+    client.streamon();
+    let coded = client.encode(&nv12_frames(352, 288, 200), 0);
+    let rate = bytes(&coded).len() * 8 * 30 / 200;
+    assert!((200_000..=400_000).contains(&rate), "{rate} bit/s");
+}
+
+#[test]
+fn coding_tools_are_switched() {
+    let encode = |id, value| {
+        let mut client = client(176, 144);
+        client.control(id, value);
+        client.streamon();
+        let coded = client.encode(&nv12_frames(176, 144, 5), 0);
+        let stream = bytes(&coded);
+        if let Some(decoded) = decode(&stream, "h264") {
+            assert_eq!(decoded.len(), 5 * 176 * 144 * 3 / 2);
+        }
+        stream
+    };
+    let usual = encode(V4L2_CID_MPEG_VIDEO_H264_ENTROPY_MODE, 1);
+    for (id, value) in [
+        (V4L2_CID_MPEG_VIDEO_H264_ENTROPY_MODE, 0),
+        (V4L2_CID_MPEG_VIDEO_H264_8X8_TRANSFORM, 0),
+        (V4L2_CID_MPEG_VIDEO_H264_LOOP_FILTER_MODE, 1),
+    ] {
+        assert!(encode(id, value) != usual, "{id:#x} changes nothing");
+    }
+}
+
 #[test]
 fn a_frame_rate_change_scales_the_bitrate_without_a_key_frame() {
     let mut client = client(352, 288);

@@ -124,8 +124,8 @@ pub struct Chosen {
 }
 
 impl Chosen {
-    /// Properties for `params`, in order; with `only_live` those that may be set while the element runs.
-    pub fn properties(&self, params: &Params, only_live: bool) -> Vec<(&'static str, String)> {
+    /// Properties for `params`, in order: all, or those that may be set at a certain time.
+    pub fn properties(&self, params: &Params, when: Option<When>) -> Vec<(&'static str, String)> {
         let name = self.factory.name();
         let Some(element) = self
             .codec
@@ -140,7 +140,7 @@ impl Chosen {
         element
             .properties
             .iter()
-            .filter(|property| !only_live || property.when == When::Live)
+            .filter(|property| when.is_none_or(|when| property.when == when))
             .filter_map(|property| Some((property.name, (property.value)(params)?)))
             .collect()
     }

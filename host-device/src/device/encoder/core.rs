@@ -92,7 +92,7 @@ pub struct Core {
     pub changed: bool,
     /// The encoder thread is to end.
     pub stop: bool,
-    /// A frame was encoded since both queues stream.
+    /// A frame came since both queues stream.
     pub fed: bool,
     /// Counts.
     pub stats: Stats,
@@ -225,6 +225,10 @@ impl Core {
 
     /// A frame that could not even be given to the encoder.
     pub fn refused(&mut self, payload: Payload) {
+        // Once: a guest must not be able to fill the log.
+        if self.stats.failed == 0 {
+            tracing::warn!("the encoder failed on a frame: its CAPTURE buffer carries an error");
+        }
         self.stats.failed += 1;
         self.coded.push_back(Coded {
             frame: None,
@@ -240,7 +244,6 @@ impl Core {
 
     fn lose(&mut self, frames: impl IntoIterator<Item = (u64, Payload)>) {
         for (_, payload) in frames {
-            tracing::warn!("the encoder lost a frame; its CAPTURE buffer carries an error");
             self.refused(payload);
         }
     }
@@ -260,6 +263,11 @@ impl Core {
             return;
         }
         if !whole && delivery.coded.frame.is_some() {
+            if self.stats.overflowed == 0 {
+                tracing::warn!(
+                    "a coded frame is cut off at the {bytes} bytes of its CAPTURE buffer"
+                );
+            }
             self.stats.overflowed += 1;
         }
         let payload = &delivery.coded.payload;
@@ -321,12 +329,6 @@ impl Delivery {
         match frame.buffer.map_readable() {
             Ok(map) if !map.is_empty() => {
                 let copied = self.write(map.as_slice());
-                if copied < map.len() {
-                    tracing::warn!(
-                        "a coded frame of {} bytes is cut off at the {copied} of its CAPTURE buffer",
-                        map.len()
-                    );
-                }
                 (copied, copied == map.len())
             }
             _ => (self.write(&[0; 4]), false),

@@ -17,7 +17,7 @@ use gstreamer::prelude::*;
 use gstreamer_video as gst_video;
 use protocol::wire::v4l2::Rect;
 
-use super::catalogue::Chosen;
+use super::catalogue::{Chosen, When};
 use super::format::RawFormat;
 use super::params::Params;
 
@@ -139,7 +139,7 @@ impl Pipeline {
             .create()
             .build()
             .with_context(|| format!("cannot make {}", factory.name()))?;
-        set_properties(&element, &setup.chosen.properties(&params, false))?;
+        set_properties(&element, &setup.chosen.properties(&params, None))?;
         pipeline.add(&element)?;
 
         let downstream = Arc::new(Downstream::default());
@@ -201,7 +201,7 @@ impl Pipeline {
         let properties: String = self
             .setup
             .chosen
-            .properties(&self.params, false)
+            .properties(&self.params, None)
             .iter()
             .filter(|(name, _)| self.element.has_property(name))
             .map(|(name, value)| format!("{name}={value} "))
@@ -224,16 +224,33 @@ impl Pipeline {
         &self.params
     }
 
-    /// Sets the properties that may change while it runs.
-    pub fn update(&mut self, params: &Params) {
-        let old = self.setup.chosen.properties(&self.params, true);
-        let new = self.setup.chosen.properties(params, true);
-        let changed: Vec<_> = new.into_iter().filter(|p| !old.contains(p)).collect();
-        if let Err(error) = set_properties(&self.element, &changed) {
-            tracing::warn!("cannot change the encoder: {error:#}");
+    /// Takes over bitrate and bitrate mode, if the element can do that while it runs.
+    ///
+    /// # Errors
+    ///
+    /// It cannot: the change needs a new encoder.
+    pub fn update(&mut self, params: &Params) -> Result<()> {
+        let wanted = Params {
+            bitrate: params.bitrate,
+            constant: params.constant,
+            ..self.params.clone()
+        };
+        let chosen = &self.setup.chosen;
+        let of = |params, when| chosen.properties(params, Some(when));
+        if of(&wanted, When::Start) != of(&self.params, When::Start) {
+            bail!(
+                "{} takes a new bitrate at its start only",
+                chosen.factory.name()
+            );
         }
-        self.params.bitrate = params.bitrate;
-        self.params.constant = params.constant;
+        let old = of(&self.params, When::Live);
+        let changed: Vec<_> = of(&wanted, When::Live)
+            .into_iter()
+            .filter(|property| !old.contains(property))
+            .collect();
+        set_properties(&self.element, &changed)?;
+        self.params = wanted;
+        Ok(())
     }
 
     /// Frames since the last key frame, with it; 0 before the first.

@@ -23,6 +23,16 @@ fn framerate(interval: Fract) -> (u32, u32) {
     (interval.denominator / divisor, interval.numerator / divisor)
 }
 
+/// Threads for frames of a size. Never by the host's cores: the same frames are to give the same stream everywhere.
+fn threads(width: u32, height: u32) -> u32 {
+    // One encodes more than 60 frames of 1920x1080 a second, four make slices that still hold a quarter of that each.
+    if u64::from(width) * u64::from(height) > 1920 * 1088 {
+        4
+    } else {
+        1
+    }
+}
+
 /// Frames from one key frame to the next; 0 for never. The period of I frames stands for the size of the group when
 /// it is set: without B frames every I frame starts one.
 fn gop(controls: &Controls, codec: Codec) -> u32 {
@@ -107,7 +117,9 @@ pub fn params(
                 high,
             },
         ),
-        threads: settings.threads,
+        threads: settings
+            .threads
+            .unwrap_or_else(|| threads(formats.crop.width, formats.crop.height)),
         preset: settings.preset.clone(),
     }
 }

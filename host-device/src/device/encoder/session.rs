@@ -409,6 +409,7 @@ impl device::Session for Session {
             let mut core = self.shared.lock();
             let (streaming, queued) = (core.streaming(), core.output.queued());
             core.drain.run(command, streaming, queued)?;
+            core.fed |= queued > 0;
         }
         self.go_on();
         Ok(())

@@ -16,8 +16,9 @@ pub struct Settings {
     pub elements: BTreeMap<Codec, String>,
     /// Take the element of the highest rank instead of the first of the catalogue.
     pub by_rank: bool,
-    /// Threads of a software encoder, per session. With more than one x264 cuts frames into slices.
-    pub threads: u32,
+    /// Threads of a software encoder, per session; by default as many as frames of that size need. With more than one
+    /// x264 cuts frames into slices.
+    pub threads: Option<u32>,
     /// `speed-preset` of x264enc and x265enc; each has its own default.
     pub preset: Option<String>,
     /// Name of the device, as VIDIOC_QUERYCAP tells.
@@ -31,7 +32,7 @@ impl Default for Settings {
         Self {
             elements: BTreeMap::new(),
             by_rank: false,
-            threads: 1,
+            threads: None,
             preset: None,
             card: "virtio-v4l2 encoder".to_owned(),
             max_sessions: 256,
@@ -82,7 +83,7 @@ impl Settings {
             "threads" => {
                 let threads = number(key, value)?;
                 ensure!((1..=64).contains(&threads), "threads={value}: 1 to 64");
-                self.threads = threads;
+                self.threads = Some(threads);
             }
             "rank" => {
                 self.by_rank = bool::from_str(value)
@@ -129,7 +130,7 @@ mod tests {
         settings.set("preset", "veryfast").unwrap();
         settings.set("threads", "2").unwrap();
         settings.set("rank", "true").unwrap();
-        assert_eq!((settings.threads, settings.by_rank), (2, true));
+        assert_eq!((settings.threads, settings.by_rank), (Some(2), true));
         for (key, value) in [
             ("preset", "warp"),
             ("threads", "0"),

@@ -223,12 +223,18 @@ impl Run {
         self.params.gop = params.gop;
         self.params.bitrate = params.bitrate;
         self.params.constant = params.constant;
-        if outgrown {
+        let restart = if outgrown {
             // The encoder would go on with key frames at its old distance.
-            tracing::debug!("a longer group of pictures: the encoder starts anew");
+            Some("a longer group of pictures".to_owned())
+        } else {
+            self.pipeline
+                .as_mut()
+                .and_then(|pipeline| pipeline.update(&params).err())
+                .map(|error| format!("{error:#}"))
+        };
+        if let Some(reason) = restart {
+            tracing::debug!("the encoder starts anew: {reason}");
             self.flush();
-        } else if let Some(pipeline) = &mut self.pipeline {
-            pipeline.update(&params);
         }
     }
 
