@@ -155,16 +155,16 @@ impl Link {
             stop,
             requests,
         };
-        link.start(usize::from(COMMAND_QUEUE), &link.commands)?;
-        link.start(usize::from(EVENT_QUEUE), &link.events)?;
+        link.start(usize::from(COMMAND_QUEUE), &link.commands, 0)?;
+        link.start(usize::from(EVENT_QUEUE), &link.events, 0)?;
         Ok(link)
     }
 
-    fn start(&self, index: usize, ring: &Ring) -> io::Result<()> {
+    fn start(&self, index: usize, ring: &Ring, base: u16) -> io::Result<()> {
         let mut frontend = self.frontend.clone();
         let mut run = || {
             frontend.set_vring_num(index, ring.size())?;
-            frontend.set_vring_base(index, 0)?;
+            frontend.set_vring_base(index, base)?;
             frontend.set_vring_addr(index, &ring.config())?;
             frontend.set_vring_call(index, ring.call_fd())?;
             frontend.set_vring_kick(index, ring.kick_fd())?;
@@ -206,8 +206,34 @@ impl Link {
         let event_idx = self.features & EVENT_IDX != 0;
         self.commands = Ring::new(&self.memory, self.commands.size(), event_idx)?;
         self.events = Ring::new(&self.memory, self.events.size(), event_idx)?;
-        self.start(usize::from(COMMAND_QUEUE), &self.commands)?;
-        self.start(usize::from(EVENT_QUEUE), &self.events)
+        self.start(usize::from(COMMAND_QUEUE), &self.commands, 0)?;
+        self.start(usize::from(EVENT_QUEUE), &self.events, 0)
+    }
+
+    /// Stops the rings, as a VMM does that pauses the guest. Returns where they are to go on.
+    ///
+    /// # Errors
+    ///
+    /// The daemon refused something, or went away.
+    pub fn pause(&mut self) -> io::Result<[u16; 2]> {
+        let mut bases = [0; 2];
+        for (base, index) in bases.iter_mut().zip([COMMAND_QUEUE, EVENT_QUEUE]) {
+            let stopped = self.frontend.get_vring_base(usize::from(index));
+            *base = u16::try_from(stopped.map_err(io::Error::other)?).map_err(io::Error::other)?;
+            self.shared.stop();
+        }
+        Ok(bases)
+    }
+
+    /// Goes on after [`pause`](Self::pause), with the same rings.
+    ///
+    /// # Errors
+    ///
+    /// The daemon refused something, or went away.
+    pub fn resume(&mut self, [commands, events]: [u16; 2]) -> io::Result<()> {
+        self.shared.start(false);
+        self.start(usize::from(COMMAND_QUEUE), &self.commands, commands)?;
+        self.start(usize::from(EVENT_QUEUE), &self.events, events)
     }
 
     /// Reads `size` bytes from `offset` of the configuration space.

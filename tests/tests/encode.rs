@@ -98,6 +98,7 @@ fn check(settings: &Settings, coded: &[Coded], numbers: std::ops::Range<usize>, 
 
 #[test]
 fn frames_in_frames_out() {
+    let _alone = common::alone();
     let mut pair = pair();
     for (width, height) in [(176, 144), (640, 360), (1296, 972)] {
         let settings = Settings::h264(width, height);
@@ -121,6 +122,7 @@ fn frames_in_frames_out() {
 /// Drain and go on, ten times: each time every frame.
 #[test]
 fn ten_drains() {
+    let _alone = common::alone();
     let mut pair = pair();
     let client = pair.client.as_mut().unwrap();
     let settings = Settings::h264(320, 240);
@@ -139,6 +141,7 @@ fn ten_drains() {
 /// Four sessions in turns over one connection: none gets what is another's.
 #[test]
 fn sessions_side_by_side() {
+    let _alone = common::alone();
     let mut pair = pair();
     let client = pair.client.as_mut().unwrap();
     let sizes = [(176, 144), (320, 240), (352, 288), (640, 360)];
@@ -238,6 +241,7 @@ fn ends_in_the_middle() {
 /// A driver that leaves one event buffer at a time, and looks away: all of it arrives.
 #[test]
 fn a_slow_guest() {
+    let _alone = common::alone();
     let device = virtio_v4l2d::device::open(&DeviceSpec::default()).unwrap();
     let options = Options {
         event_buffers: 1,

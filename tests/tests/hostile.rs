@@ -103,6 +103,7 @@ fn ioctl_numbers() {
 /// What an encoder has nothing to do with is ENOTTY, as V4L2 has it for what a driver does not implement.
 #[test]
 fn ioctls_of_other_devices() {
+    let _alone = alone();
     let mut pair = encoder();
     let session = pair.open().unwrap();
     for code in [
@@ -864,6 +865,7 @@ fn intervals() {
 /// What the guest's kernel would never let through: other sessions' IDs after they are closed, with all commands.
 #[test]
 fn closed_sessions() {
+    let _alone = alone();
     let mut pair = encoder();
     let client = pair.client.as_mut().unwrap();
     let settings = Settings::h264(176, 144);
@@ -923,6 +925,7 @@ fn a_frame_that_changes() {
 /// Replies hold nothing of the host's memory: what nobody set is zero.
 #[test]
 fn replies_are_clean() {
+    let _alone = alone();
     let mut pair = encoder();
     let session = pair.open().unwrap();
     for (i, ioctl) in TABLE.iter().enumerate() {

@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use common::Pair;
 use common::fake::Fake;
-use frontend::Options;
+use frontend::{Options, WireEvent};
 use nix::errno::Errno;
-use protocol::wire::command::CmdMmap;
+use protocol::wire::command::{CmdMmap, RespMmap};
+use protocol::wire::v4l2::Buffer;
 use virtio_v4l2d::config::Limits;
 use virtio_v4l2d::memory::HostBuffer;
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 fn pair() -> (Fake, Pair) {
     let fake = Fake::default();
@@ -219,4 +220,44 @@ fn reset_ends_sessions_and_mappings() {
     }
     assert_no_violation(&pair);
     assert!(fake.open_sessions().is_empty());
+}
+
+/// A VM that is paused goes on with its sessions, mappings and events; what it had asked is answered.
+#[test]
+fn a_pause() {
+    let (fake, mut pair) = pair();
+    let session = pair.open().unwrap();
+    fake.set_buffer(0, Some(HostBuffer::new(4096).unwrap()));
+    let mapping = pair.mmap(session, 0).unwrap();
+    for round in 0..5_u32 {
+        let bases = pair.link.pause().unwrap();
+        fake.events(session).dqbuf(
+            Buffer {
+                index: round,
+                ..Buffer::default()
+            },
+            &[],
+        );
+        // The guest does not run, but its last command may be there already.
+        let command = CmdMmap::new(session, 1, 0);
+        let late = pair.submit(command.as_bytes(), 24);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert!(pair.poll_event().is_none());
+        pair.link.resume(bases).unwrap();
+        let reply = pair.wait(late);
+        assert_eq!(reply.status(), Some(0));
+        let addr = RespMmap::read_from_bytes(reply.written())
+            .unwrap()
+            .driver_addr;
+        assert_ne!(addr, mapping.addr);
+        pair.munmap(addr).unwrap();
+        let WireEvent::Dqbuf(event) = pair.event() else {
+            panic!("not a DQBUF")
+        };
+        assert_eq!((event.hdr.session_id, event.buffer.index), (session, round));
+        pair.link.shared.write(mapping.addr, b"goes on").unwrap();
+    }
+    assert_eq!(fake.open_sessions(), [session]);
+    pair.munmap(mapping.addr).unwrap();
+    assert_no_violation(&pair);
 }

@@ -149,7 +149,7 @@ fn play(scene: &Scene) {
         },
         len: match random.place {
             // Mostly as long as it is.
-            Place::Command if random.len % 4 != 0 => command.len,
+            Place::Command if !random.len.is_multiple_of(4) => command.len,
             _ => random.len,
         },
         flags: random.flags,
