@@ -127,6 +127,8 @@ fn play(scene: &Scene) {
     };
     let mut pair = Pair::with(Arc::new(fake.clone()), &options);
     let session = pair.open().unwrap();
+    // Now: the ring may close the session.
+    let events = fake.events(session);
     let memory = pair.link.memory.clone();
     let command = memory.place(&scene.command);
     let blank = memory.alloc(8192, 16);
@@ -168,7 +170,7 @@ fn play(scene: &Scene) {
     ring.set_avail_index(index.wrapping_add(scene.jump));
     ring.kick();
     // Give it something to deliver, too.
-    fake.events(session).error(nix::errno::Errno::EIO);
+    events.error(nix::errno::Errno::EIO);
     let _ = pair.link.commands.wait_used(Duration::from_millis(1));
 
     pair.restart().unwrap();
