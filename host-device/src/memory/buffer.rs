@@ -6,6 +6,7 @@ use std::ffi::c_void;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -197,7 +198,10 @@ impl HostBuffer {
         unsafe extern "C" fn release(data: gst::glib::ffi::gpointer) {
             // SAFETY: `data` is the box that `gst_memory_new_wrapped` was given, and this runs once.
             let lent = unsafe { Box::from_raw(data.cast::<Lent>()) };
-            (lent.on_release)();
+            // A panic must not cross into C.
+            if catch_unwind(AssertUnwindSafe(lent.on_release)).is_err() {
+                tracing::error!("panic when a buffer was released, please report it");
+            }
         }
 
         let len = self.check(&range)?;
