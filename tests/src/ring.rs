@@ -287,8 +287,7 @@ impl Ring {
     /// Signals the device if it wants to know of what became available since index `since`.
     pub fn notify(&mut self, since: u16) {
         let wanted = if self.event_idx {
-            let at = self.used.addr + 4 + 8 * u64::from(self.size);
-            let event: u16 = self.memory.load(at);
+            let event = self.avail_event();
             let new = self.next_avail;
             new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(since)
         } else {
@@ -300,6 +299,13 @@ impl Ring {
         } else {
             self.kicks_spared += 1;
         }
+    }
+
+    /// `avail_event`: the entry for which the device wants a kick. Where it equals the available index, the device
+    /// has looked at all there is.
+    pub fn avail_event(&self) -> u16 {
+        let at = self.used.addr + 4 + 8 * u64::from(self.size);
+        self.memory.load(at)
     }
 
     /// The used ring's index.

@@ -6,7 +6,7 @@
 mod common;
 
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::fake::Fake;
 use common::leaks::Holdings;
@@ -661,6 +661,7 @@ fn lists_that_fall_short() {
         (4097, entry(4096)),
         (4096, entry(4096)[..15].to_vec()),
         (4096, entry(0)),
+        (4096, [entry(0), entry(4096)].concat()),
         (u32::MAX, vec![0xff; 12]),
         (u32::MAX, entry(u32::MAX - 1)),
     ];
@@ -732,18 +733,34 @@ fn flood_of_one_head() {
     ring.set_descriptor(indices[0], descriptor(&long, 0, Some(indices[1])));
     ring.set_descriptor(indices[1], descriptor(&hand.response, WRITE, None));
     let before = Holdings::now();
-    for _ in 0..40 {
-        for _ in 0..250 {
-            hand.pair.link.commands.make_available(indices[0]);
+    let flood = |hand: &mut Hand, rounds| {
+        for _ in 0..rounds {
+            let ring = &mut hand.pair.link.commands;
+            for _ in 0..250 {
+                ring.make_available(indices[0]);
+            }
+            ring.kick();
+            // More than the ring's size at once is nonsense, and not looked at.
+            let deadline = Instant::now() + PATIENCE;
+            while ring.avail_event() != ring.avail_index() {
+                assert!(Instant::now() < deadline, "the device looks at nothing");
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
-        hand.pair.link.commands.kick();
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    std::thread::sleep(QUIET);
+    };
+    flood(&mut hand, 20);
     let after = Holdings::now();
+    // And many that are small: what is over the ring's size comes back at once.
+    let small = memory.place(CmdMmap::new(hand.session, 0, 0).as_bytes());
+    let ring = &mut hand.pair.link.commands;
+    ring.set_descriptor(indices[0], descriptor(&small, 0, Some(indices[1])));
+    let index = ring.used_index();
+    flood(&mut hand, 20);
+    let back = hand.pair.link.commands.used_index().wrapping_sub(index);
+    assert!(back >= 5000 - 256, "only {back} of 5000 came back");
     release.send(()).unwrap();
     let grown = after.anonymous_kb.saturating_sub(before.anonymous_kb) >> 10;
-    // 10000 commands are 2.5 GiB; what a ring holds is 64 MiB.
+    // 5000 commands are 1.2 GiB; what a ring holds is 64 MiB.
     assert!(grown < 256, "commands that wait take {grown} MiB");
     drop(busy);
     hand.pair.restart().unwrap();
