@@ -10,8 +10,9 @@ use nix::errno::Errno;
 
 use super::buffer::{HostBuffer, PAGE_SIZE};
 
-/// Most mappings that stand at one time. Each costs the VMM a memory region.
-pub const MAX_MAPPINGS: usize = 8192;
+/// Most mappings that stand at one time. QEMU counts each as a region of guest memory, of which vhost-user has 509;
+/// this leaves some for the memory itself.
+pub const MAX_MAPPINGS: usize = 480;
 
 /// Who can put host memory into the region: the VMM.
 ///

@@ -78,6 +78,7 @@ impl Frontend {
 
     fn region(region: &VhostUserMemoryRegion, file: File) -> Result<(GuestRegionMmap, VmmRange)> {
         let (start, size, guest) = (region.user_addr, region.memory_size, region.guest_phys_addr);
+        tracing::trace!("memory: {size:#x} bytes at {guest:#x}");
         let end = start.checked_add(size).ok_or(Error::InvalidParam)?;
         guest.checked_add(size).ok_or(Error::InvalidParam)?;
         let mapped = GuestRegionMmap::new(region.mmap_region(file)?, GuestAddress(guest))
@@ -163,6 +164,8 @@ impl VhostUserBackendReqHandlerMut for Frontend {
             | VhostUserProtocolFeatures::BACKEND_REQ
             | VhostUserProtocolFeatures::BACKEND_SEND_FD
             | VhostUserProtocolFeatures::RESET_DEVICE
+            // QEMU counts mappings in the shared memory region as memory: without slots it can tell us of eight
+            // regions at most, and a paused VM with more would not go on.
             | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS
             | VhostUserProtocolFeatures::SHMEM)
     }
@@ -224,6 +227,7 @@ impl VhostUserBackendReqHandlerMut for Frontend {
 
     fn remove_mem_region(&mut self, region: &VhostUserSingleMemoryRegion) -> Result<()> {
         let guest = region.guest_phys_addr;
+        tracing::trace!("memory: none at {guest:#x} any more");
         let (memory, _) = self
             .link
             .memory
