@@ -11,8 +11,8 @@ use crate::media::{Handle, Request};
 use crate::wire::command::{CmdIoctl, RespIoctl};
 use crate::wire::ioctl::{lookup, Attached, Ioctl, TABLE};
 use crate::wire::v4l2::{
-    is_multiplanar, Buffer, CreateBuffers, Edid, ExtControls, Format, Plane, RequestBuffers,
-    MEMORY_MMAP, VIDEO_MAX_PLANES,
+    is_multiplanar, Buffer, CreateBuffers, Edid, ExtControls, FmtDesc, Format, Plane,
+    RequestBuffers, MEMORY_MMAP, VIDEO_MAX_PLANES,
 };
 use core::mem::offset_of;
 use kernel::c_str;
@@ -62,6 +62,7 @@ pub(super) fn run(handle: &Handle<SessionNode>, mut request: Request<'_>) -> Res
         number::G_EXT_CTRLS | number::S_EXT_CTRLS | number::TRY_EXT_CTRLS => {
             controls::run(session, &mut request)
         }
+        number::ENUM_FMT => enum_fmt(session, &mut request),
         number::G_FMT | number::S_FMT | number::TRY_FMT => {
             forward(session, &mut request)?;
             clamp_planes(request.payload)
@@ -186,6 +187,22 @@ fn querycap(session: &Session, request: &mut Request<'_>) -> Result {
     // The field of the configuration need not be terminated, this one must.
     capability.card[31] = 0;
     capability.bus_info = *device.bus_info();
+    Ok(())
+}
+
+fn enum_fmt(session: &Session, request: &mut Request<'_>) -> Result {
+    forward(session, request)?;
+    let format = payload::<FmtDesc>(request)?;
+    // The core replaces the description of the formats that it knows, and takes it for a bug (`WARN`) if one that it
+    // does not know has none.
+    if format.description[0] == 0 {
+        let code = format.pixelformat.to_le_bytes();
+        format.description = [0; 32];
+        for (to, from) in format.description.iter_mut().zip(code) {
+            *to = if from.is_ascii_graphic() { from } else { b'?' };
+        }
+    }
+    format.description[31] = 0;
     Ok(())
 }
 
