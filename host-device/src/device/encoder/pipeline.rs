@@ -340,11 +340,29 @@ fn set_properties(element: &gst::Element, properties: &[(&'static str, String)])
             tracing::debug!("{} has no property {name}", element.name());
             continue;
         };
-        let value = gst::glib::Value::deserialize_with_pspec(value, &pspec)
+        let value = within(value, &pspec);
+        let value = gst::glib::Value::deserialize_with_pspec(&value, &pspec)
             .with_context(|| format!("{}: {name}={value}", element.name()))?;
         element.set_property_from_value(name, &value);
     }
     Ok(())
+}
+
+/// The number nearest to `value` that the property takes: glib panics on others. What is no number stays.
+fn within(value: &str, pspec: &gst::glib::ParamSpec) -> String {
+    use gst::glib::{ParamSpecInt, ParamSpecUInt};
+
+    let range = if let Some(int) = pspec.downcast_ref::<ParamSpecInt>() {
+        Some((i64::from(int.minimum()), i64::from(int.maximum())))
+    } else {
+        pspec
+            .downcast_ref::<ParamSpecUInt>()
+            .map(|uint| (i64::from(uint.minimum()), i64::from(uint.maximum())))
+    };
+    match (value.parse::<i64>(), range) {
+        (Ok(number), Some((least, most))) => number.clamp(least, most).to_string(),
+        _ => value.to_owned(),
+    }
 }
 
 /// Has errors of elements logged and remembered.
