@@ -862,6 +862,39 @@ fn intervals() {
     assert_eq!(panics(), 0);
 }
 
+/// The highest bitrate, at a frame rate that drops while it encodes: the encoder is scaled to what it can do.
+#[test]
+fn a_rate_that_explodes() {
+    let _alone = alone();
+    let mut pair = encoder();
+    let client = pair.client.as_mut().unwrap();
+    for (numerator, denominator) in [(4000, 1), (u32::MAX, 1), (1, u32::MAX)] {
+        let settings = Settings::h264(176, 144);
+        let mut stream = Stream::start(client, &settings).unwrap();
+        let frame = vec![0x40; 176 * 144 * 3 / 2];
+        stream
+            .queue_frame(client, &frame, Timeval::default())
+            .unwrap();
+        let bitrate = v4l2r::bindings::V4L2_CID_MPEG_VIDEO_BITRATE;
+        let _ = stream.set_control(client, bitrate, i32::MAX);
+        let mut parm = StreamParm {
+            type_: OUTPUT,
+            timeperframe: Fract {
+                numerator,
+                denominator,
+            },
+            ..StreamParm::default()
+        };
+        client
+            .ioctl(stream.session, ioctl::S_PARM, &mut parm)
+            .unwrap();
+        let frames = [(&frame[..], Timeval::default()); 3];
+        assert_eq!(stream.encode(client, frames.into_iter()).len(), 4);
+        stream.end(client);
+    }
+    works(client);
+}
+
 /// What the guest's kernel would never let through: other sessions' IDs after they are closed, with all commands.
 #[test]
 fn closed_sessions() {

@@ -40,9 +40,11 @@ fn works(client: &mut Client) {
     assert_eq!(panics(), 0, "the daemon panicked");
 }
 
+/// So many cases, or what PROPTEST_CASES says.
 fn config(cases: u32) -> ProptestConfig {
+    let wanted = std::env::var("PROPTEST_CASES").ok();
     ProptestConfig {
-        cases,
+        cases: wanted.and_then(|text| text.parse().ok()).unwrap_or(cases),
         max_shrink_iters: 100,
         failure_persistence: None,
         ..ProptestConfig::default()
