@@ -297,11 +297,9 @@ impl<T: Driver> Callbacks<T> {
             bindings::virtio_v4l2_poll_wait(file, &raw mut (*handle.fh()).wait, table);
             bindings::virtio_v4l2_poll_requested(table)
         };
-        let mut mask = T::poll(handle, requested);
-        if handle.has_events() {
-            mask |= poll::PRI;
-        }
-        mask
+        // Events before buffers: who sees the end of the stream must see the buffers that came before it.
+        let events = if handle.has_events() { poll::PRI } else { 0 };
+        T::poll(handle, requested) | events
     }
 
     /// # Safety
