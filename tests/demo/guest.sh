@@ -31,7 +31,7 @@ fi
 failed=0
 for client in $CLIENTS; do
     start=$SECONDS
-    if timeout 300 bash "$0" "$client" >"/out/$client.log" 2>&1; then
+    if timeout -k 5 300 bash "$0" "$client" >"/out/$client.log" 2>&1; then
         echo "$client: done in $((SECONDS - start)) s"
     else
         echo "$client: failed with status $?; the end of its output:"

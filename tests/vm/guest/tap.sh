@@ -29,14 +29,14 @@ check() {
 refuse() {
     local name=$1 status=0
     shift
-    timeout 20 "$@" >/dev/null 2>&1 || status=$?
+    timeout -k 5 20 "$@" >/dev/null 2>&1 || status=$?
     if [ "$status" != 0 ] && [ "$status" -lt 124 ]; then ok "$name"; else not_ok "$name" "status $status"; fi
 }
 
 # client TEST [NODE]: the test client's own lines; a time limit or a crash is one more.
 client() {
     local status=0
-    timeout "${LIMIT:-60}" /job/client "$@" || status=$?
+    timeout -k 5 "${LIMIT:-60}" /job/client "$@" || status=$?
     case $status in
         0) ;;
         1) failed=1 ;;

@@ -22,7 +22,7 @@ VIDIOC_REQBUFS/CREATE_BUFS/QUERYBUF'
 
 for option in -s -f; do
     log=/out/compliance$option.txt
-    timeout 400 v4l2-compliance -d /dev/video0 "$option" >"$log" 2>&1
+    timeout -k 5 400 v4l2-compliance -d /dev/video0 "$option" >"$log" 2>&1
     total=$(tail -n 1 "$log")
     echo "$total"
     name="v4l2-compliance $option: Failed: 0, Warnings: 0"
@@ -38,6 +38,6 @@ for option in -s -f; do
     if [ -z "$missing" ]; then ok "$name"; else not_ok "$name" "$missing"; fi
 done
 check "streaming by MMAP was tested" grep -Eq 'test MMAP \(.*\): OK$' /out/compliance-s.txt
-check "rmmod" rmmod virtio_v4l2
+check "rmmod" within 10 rmmod virtio_v4l2
 dmesg_clean "no kernel warning from insmod to rmmod"
 exit "$failed"

@@ -14,7 +14,7 @@ expect() { printf '%s\n' "$*" >>/out/streams; }
 by_v4l2_ctl() {
     local stream=$1 size=$2
     shift 2
-    timeout 120 v4l2-ctl -d /dev/video0 --set-fmt-video-out "width=${size%x*},height=${size#*x},pixelformat=NV12" \
+    timeout -k 5 120 v4l2-ctl -d /dev/video0 --set-fmt-video-out "width=${size%x*},height=${size#*x},pixelformat=NV12" \
         --set-fmt-video pixelformat=H264 --set-output-parm 25 "$@" --stream-mmap --stream-out-mmap \
         --stream-from "/job/source-$size.nv12" --stream-to "/out/$stream" >"/out/$stream.log" 2>&1
 }
@@ -26,7 +26,7 @@ done
 
 size=640x360
 raw=(-f rawvideo -pix_fmt nv12 -video_size "$size" -framerate 25 -i "/job/source-$size.nv12")
-ffmpeg_encode() { timeout 120 ffmpeg -nostdin -v warning -y "${raw[@]}" -c:v h264_v4l2m2m -b:v 1200k "$@"; }
+ffmpeg_encode() { timeout -k 5 120 ffmpeg -nostdin -v warning -y "${raw[@]}" -c:v h264_v4l2m2m -b:v 1200k "$@"; }
 expect "ffmpeg-$size.h264" "source-$size.nv12" "$size" "$(frames_in "$size")"
 check "ffmpeg $size" ffmpeg_encode "/out/ffmpeg-$size.h264"
 # In the time base of the container, packet n is sent with time n.
@@ -39,7 +39,7 @@ else
 fi
 
 gst_encode() {
-    timeout 120 gst-launch-1.0 -v filesrc location="/job/source-$size.nv12" \
+    timeout -k 5 120 gst-launch-1.0 -v filesrc location="/job/source-$size.nv12" \
         ! rawvideoparse format=nv12 width="${size%x*}" height="${size#*x}" framerate=25/1 \
         ! v4l2h264enc extra-controls="controls,video_bitrate=1200000" ! video/x-h264,stream-format=byte-stream \
         ! identity name=times silent=false ! filesink location="/out/gstreamer-$size.h264" >/out/gstreamer.log 2>&1
@@ -71,6 +71,6 @@ for i in 1 2 3 4; do
     check "session $i of four at once" test $? = 0
 done
 
-check "rmmod" rmmod virtio_v4l2
+check "rmmod" within 10 rmmod virtio_v4l2
 dmesg_clean "no kernel warning from insmod to rmmod"
 exit "$failed"

@@ -6,6 +6,6 @@
 for test in drains keyframe bitrate timestamps slow-consumer restart; do
     client "$test"
 done
-check "rmmod" rmmod virtio_v4l2
+check "rmmod" within 10 rmmod virtio_v4l2
 dmesg_clean "no kernel warning from insmod to rmmod"
 exit "$failed"

@@ -4,7 +4,7 @@
 . /harness/tap.sh
 
 modprobe pciehp 2>/dev/null
-timeout 60 /job/client hold >/tmp/held 2>&1 &
+timeout -k 5 60 /job/client hold >/tmp/held 2>&1 &
 within 10 grep -q ready /tmp/held
 sleep 0.3
 touch /out/unplug
