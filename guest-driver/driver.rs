@@ -10,14 +10,15 @@
 //!
 //! From the outermost to the innermost:
 //!
-//! 1. a session's [`Gate`](session::Gate): held (by a sleeping task) while one ioctl that changes buffers or
+//! 1. the list of mappings ([`memory::Mappings`]), below a process's `mmap_lock`;
+//! 2. a session's [`Gate`](session::Gate): held (by a sleeping task) while one ioctl that changes buffers or
 //!    streaming is under way, so that the driver's view of them changes in the order in which the host's does;
-//! 2. the event queue's lock: held while events are delivered;
-//! 3. the table of sessions ([`device::MediaDevice`]);
-//! 4. a session's buffers ([`buffers::Streams`]), and beside it the V4L2 core's lock of the node's file handles;
-//! 5. the lock of a waiting call ([`command`]) and the command queue's, which are leaves.
+//! 3. the event queue's lock: held while events are delivered;
+//! 4. the table of sessions ([`device::MediaDevice`]);
+//! 5. a session's buffers ([`buffers::Streams`]), and beside it the V4L2 core's lock of the node's file handles;
+//! 6. the lock of a waiting call ([`command`]) and the command queue's, which are leaves.
 //!
-//! 2 to 5 are spinlocks with interrupts off. DQBUF sleeps without the gate.
+//! 3 to 6 are spinlocks with interrupts off. DQBUF sleeps without the gate.
 
 #![deny(unsafe_code)]
 
@@ -64,6 +65,18 @@ pub(crate) struct Data {
     watchdog: Mutex<Option<watchdog::Running>>,
 }
 
+impl Data {
+    /// Takes the device away from everybody, and gives back to it what it has lent.
+    fn end(&self) {
+        let alive = self.device.remove();
+        let registration = self.node.lock().take();
+        drop(registration);
+        let watchdog = self.watchdog.lock().take();
+        drop(watchdog);
+        self.device.end_mappings(alive);
+    }
+}
+
 impl virtio::Driver for VirtioV4l2 {
     type Data = Data;
     type Handler = MediaDevice;
@@ -94,11 +107,11 @@ impl virtio::Driver for VirtioV4l2 {
     }
 
     fn unbind(_dev: &virtio::Device<Core<'_>>, data: Pin<&Self::Data>) {
-        data.device.remove();
-        let registration = data.node.lock().take();
-        drop(registration);
-        let watchdog = data.watchdog.lock().take();
-        drop(watchdog);
+        data.end();
+    }
+
+    fn shutdown(_dev: &virtio::Device<Core<'_>>, data: Pin<&Self::Data>) {
+        data.end();
     }
 }
 

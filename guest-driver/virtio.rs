@@ -63,6 +63,7 @@ unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
             (*raw).remove = Some(Self::remove_callback);
             (*raw).config_changed = Some(Self::config_changed_callback);
             (*raw).freeze = Some(Self::freeze_callback);
+            (*raw).shutdown = Some(Self::shutdown_callback);
         }
         // SAFETY: `raw` is a valid `virtio_driver`, which stays pinned until `unregister`.
         to_result(unsafe { bindings::__register_virtio_driver(raw, module.as_ptr()) })
@@ -96,6 +97,16 @@ impl<T: Driver> Adapter<T> {
         let data = unsafe { dev.as_ref().drvdata_borrow::<T::Data>() };
         T::unbind(dev, data);
         Self::tear_down(dev);
+    }
+
+    extern "C" fn shutdown_callback(raw: *mut bindings::virtio_device) {
+        // SAFETY: As in `probe_callback`; the device is bound, and stays so.
+        let dev = unsafe { &*raw.cast::<Device<device::CoreInternal<'_>>>() };
+        // SAFETY: As in `remove_callback`.
+        let data = unsafe { dev.as_ref().drvdata_borrow::<T::Data>() };
+        T::shutdown(dev, data);
+        // SAFETY: The device is valid and bound.
+        unsafe { bindings::virtio_device_shutdown(raw) };
     }
 
     extern "C" fn config_changed_callback(raw: *mut bindings::virtio_device) {
@@ -235,6 +246,9 @@ pub(crate) trait Driver: 'static {
 
     /// Called when the device goes away or the driver does. When this returns nobody new may use the queues.
     fn unbind(dev: &Device<device::Core<'_>>, data: Pin<&Self::Data>);
+
+    /// Called when the system goes down or reboots, before the device is reset.
+    fn shutdown(dev: &Device<device::Core<'_>>, data: Pin<&Self::Data>);
 }
 
 /// What has the queues of a device and serves its interrupts.

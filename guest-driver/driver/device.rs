@@ -4,6 +4,7 @@
 
 use super::command::Pending;
 use super::event;
+use super::memory::Mappings;
 use super::session::{SessionHandle, SessionNode};
 use super::watchdog::{Pulse, Verdict};
 use crate::media::Handle;
@@ -17,7 +18,9 @@ use kernel::prelude::*;
 use kernel::rbtree::{RBTree, RBTreeNodeReservation};
 use kernel::sync::aref::ARef;
 use kernel::sync::atomic::{Atomic, Relaxed};
-use kernel::sync::Arc;
+use kernel::sync::{new_mutex, Arc, Mutex};
+use kernel::time::delay::fsleep;
+use kernel::time::Delta;
 
 /// At most this many buffers are left on the event queue. What comes faster than they are emptied is held back
 /// by the device.
@@ -51,6 +54,8 @@ pub(crate) struct MediaDevice {
     health: Atomic<u32>,
     #[pin]
     pulse: Pulse,
+    #[pin]
+    mappings: Mutex<Mappings>,
     config: Config,
     bus_info: [u8; 32],
     shm: Option<ShmRegion>,
@@ -71,6 +76,7 @@ impl MediaDevice {
                 sessions <- new_irq_lock!(RBTree::new(), "virtio_v4l2_sessions"),
                 health: Atomic::new(health::ALIVE),
                 pulse <- pulse,
+                mappings <- new_mutex!(Mappings::new()),
                 config,
                 bus_info,
                 shm,
@@ -171,10 +177,34 @@ impl MediaDevice {
         }
     }
 
-    /// The device goes away: nothing is sent any more, and whoever waits learns of it.
-    pub(super) fn remove(&self) {
-        self.health.store(health::GONE, Relaxed);
+    /// The device goes away: nothing new is sent to it, and whoever waits learns of it. Returns whether it still
+    /// answers.
+    pub(super) fn remove(&self) -> bool {
+        let before = self.health.xchg(health::GONE, Relaxed);
+        self.mappings.lock().close();
         self.wake_all();
+        before == health::ALIVE
+    }
+
+    /// The list of mappings.
+    pub(super) fn mappings(&self) -> &Mutex<Mappings> {
+        &self.mappings
+    }
+
+    /// Unmaps all that processes have mapped, and waits a little until the device has answered everything: QEMU
+    /// 11.1 does not survive the reset of a device that has something mapped into its shared memory, nor a change of
+    /// it in the middle of the reset.
+    ///
+    /// No process touches a mapping any more. May sleep.
+    pub(super) fn end_mappings(&self, alive: bool) {
+        for munmap in self.mappings.lock().end() {
+            self.post(munmap);
+        }
+        let mut left = if alive { 500 } else { 0 };
+        while left > 0 && !self.commands.is_idle() {
+            fsleep(Delta::from_millis(2));
+            left -= 1;
+        }
     }
 
     fn change_health(&self, from: u32, to: u32) -> bool {

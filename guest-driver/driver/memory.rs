@@ -18,14 +18,61 @@ use kernel::sync::Arc;
 /// session cannot be closed before, as an area keeps its file open.)
 struct Mapping {
     device: Arc<MediaDevice>,
-    munmap: Option<CommandRequest>,
+    id: u64,
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        if let Some(munmap) = self.munmap.take() {
+        let munmap = self.device.mappings().lock().remove(self.id);
+        if let Some(munmap) = munmap {
             self.device.post(munmap);
         }
+    }
+}
+
+/// The MUNMAPs of all mappings, made when there was memory for them.
+pub(super) struct Mappings {
+    list: KVec<(u64, CommandRequest)>,
+    next: u64,
+    /// The device goes away: no more mappings.
+    ended: bool,
+}
+
+impl Mappings {
+    pub(super) const fn new() -> Self {
+        Self {
+            list: KVec::new(),
+            next: 0,
+            ended: false,
+        }
+    }
+
+    /// There is a mapping; returns what it is known by here, or gives the request back.
+    fn add(&mut self, munmap: CommandRequest) -> Result<u64, CommandRequest> {
+        if self.ended || self.list.reserve(1, GFP_KERNEL).is_err() {
+            return Err(munmap);
+        }
+        let id = self.next;
+        self.next += 1;
+        // There is room.
+        let _ = self.list.push_within_capacity((id, munmap));
+        Ok(id)
+    }
+
+    fn remove(&mut self, id: u64) -> Option<CommandRequest> {
+        let at = self.list.iter().position(|entry| entry.0 == id)?;
+        self.list.remove(at).ok().map(|entry| entry.1)
+    }
+
+    /// From now on there are no new mappings.
+    pub(super) fn close(&mut self) {
+        self.ended = true;
+    }
+
+    /// Ends all mappings: returns the MUNMAPs, which the mappings do not send any more.
+    pub(super) fn end(&mut self) -> impl Iterator<Item = CommandRequest> {
+        let list = core::mem::replace(&mut self.list, KVec::new());
+        list.into_iter().map(|entry| entry.1)
     }
 }
 
@@ -46,19 +93,22 @@ pub(super) fn map(session: &Session, vma: &mut Vma<'_>) -> Result {
     let offset = u32::try_from(vma.offset()).map_err(|_| EINVAL)?;
     let flags = if vma.is_writable() { MMAP_FLAG_RW } else { 0 };
 
-    let munmap = munmap_request()?;
     let command = CmdMmap::new(session.id(), flags, offset);
-    let (reply, undo) = device.command(&command, Undo::Munmap(munmap))?;
-    let mut mapping = Mapping {
-        device: device.clone(),
-        munmap: match undo {
-            Undo::Munmap(munmap) => Some(munmap),
-            _ => None,
-        },
+    let undo = Undo::Munmap(munmap_request()?);
+    let (reply, undo) = device.command(&command, undo)?;
+    let Undo::Munmap(mut munmap) = undo else {
+        return Err(EIO);
     };
-    if let Some(munmap) = &mut mapping.munmap {
-        set_mapping(munmap, reply.driver_addr);
-    }
+    set_mapping(&mut munmap, reply.driver_addr);
+    let added = device.mappings().lock().add(munmap);
+    let id = added.map_err(|munmap| {
+        device.post(munmap);
+        device.check().err().unwrap_or(ENOMEM)
+    })?;
+    let mapping = Mapping {
+        device: device.clone(),
+        id,
+    };
 
     // The host maps whole pages, whatever the length of the plane.
     let len = usize::try_from(reply.len)
@@ -74,5 +124,16 @@ pub(super) fn map(session: &Session, vma: &mut Vma<'_>) -> Result {
         return Err(EINVAL);
     }
     let mapping = Arc::new(mapping, GFP_KERNEL)?;
-    vma.map(addr, mapping)
+    // While the lock is held the device is not taken away, after which the area must have no pages. Should mapping
+    // fail, the mapping is dropped without the lock, which it takes.
+    let spare = mapping.clone();
+    let mappings = device.mappings().lock();
+    let result = if mappings.ended {
+        Err(ENODEV)
+    } else {
+        vma.map(addr, mapping)
+    };
+    drop(mappings);
+    drop(spare);
+    result
 }

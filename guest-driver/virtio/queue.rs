@@ -28,6 +28,8 @@ pub(crate) struct Virtqueue<C> {
 struct Inner<C> {
     ring: Option<Ring>,
     waiting: Fifo<C>,
+    /// How many the device has.
+    in_flight: usize,
 }
 
 /// The C side of a queue.
@@ -124,6 +126,7 @@ impl<C> Inner<C> {
             let request = unsafe { KBox::from_raw(token) };
             return Err((request, Error::from_errno(ret)));
         }
+        self.in_flight += 1;
         Ok(())
     }
 
@@ -150,6 +153,7 @@ impl<C> Inner<C> {
         if token.is_null() {
             return None;
         }
+        self.in_flight -= 1;
         // SAFETY: By the type invariant of `Ring`.
         let request = unsafe { KBox::from_raw(token.cast::<Request<C>>()) };
         Some(Completed::new(request, written as usize))
@@ -160,7 +164,7 @@ impl<C: Send> Virtqueue<C> {
     /// A queue without a device.
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            inner <- new_irq_lock!(Inner { ring: None, waiting: Fifo::new() }, "virtqueue"),
+            inner <- new_irq_lock!(Inner { ring: None, waiting: Fifo::new(), in_flight: 0 }, "virtqueue"),
         })
     }
 
@@ -260,6 +264,12 @@ impl<C: Send> Virtqueue<C> {
         if kick {
             ring.notify(&rcu);
         }
+    }
+
+    /// Whether the device has returned everything that was submitted.
+    pub(crate) fn is_idle(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.in_flight == 0 && inner.waiting.is_empty()
     }
 
     /// How many descriptors the queue has; 0 without a device.
