@@ -228,9 +228,9 @@ fn coded_buffers_keep_the_size_that_was_asked_for() {
         (pix.width, pix.height) = (1920, 1080)
     })
     .unwrap();
-    assert_eq!(size(session), 1920 * 1080 * 3 / 4);
+    assert_eq!(size(session), 1920 * 1080 / 2);
     change(session, CAPTURE, |pix| pix.plane_fmt[0].sizeimage = 0).unwrap();
-    assert_eq!(size(session), 1920 * 1080 * 3 / 2);
+    assert_eq!(size(session), 1920 * 1080);
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn colorimetry_is_echoed_and_mirrored() {
 fn buffers_pin_formats() {
     let mut client = client();
     let busy = Err(Errno::EBUSY);
-    assert_eq!(client.reqbufs(CAPTURE, 2), Ok(2));
+    assert_eq!(client.reqbufs(CAPTURE, 2), Ok(16));
     let session = &mut *client.session;
     assert_eq!(
         change(session, CAPTURE, |pix| pix.pixelformat = fourcc(b"VP80")).map(|_| ()),
@@ -491,7 +491,7 @@ fn streaming_needs_buffers() {
     for type_ in [OUTPUT, CAPTURE] {
         assert_eq!(client.session.streamon(type_), Err(Errno::EINVAL));
         assert_eq!(client.session.streamoff(type_), Ok(()));
-        assert_eq!(client.reqbufs(type_, 2), Ok(2));
+        assert!(client.reqbufs(type_, 2).unwrap() >= 2);
         assert_eq!(client.session.streamon(type_), Ok(()));
         assert_eq!(client.session.streamon(type_), Ok(()));
         assert_eq!(client.reqbufs(type_, 0), Err(Errno::EBUSY));

@@ -2,7 +2,7 @@
 
 //! A stateful video encoder: V4L2 memory-to-memory, multi-planar, on GStreamer.
 //!
-//! Three layers. The V4L2 state machine ([`session`], [`core`], [`queue`], [`format`], [`controls`], [`drain`])
+//! Three layers. The V4L2 state machine ([`session`], [`mod@core`], [`queue`], [`mod@format`], [`controls`], [`drain`])
 //! knows what clients may do and see; the [`pipeline`] runs an encoder element; the [`catalogue`] is the table of
 //! codecs, elements and properties. Each session has its own of everything, and a thread of its own
 //! ([`worker`]) while both of its queues stream.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Controls: what they are ([`table`]), their values, and the ioctls on them as the kernel's control framework
+//! Controls: what they are (`table`), their values, and the ioctls on them as the kernel's control framework
 //! answers them.
 
 use nix::errno::Errno;
@@ -57,12 +57,6 @@ impl Controls {
     /// Value of a control; 0 if there is none with this ID.
     pub fn value(&self, id: u32) -> i32 {
         self.entry(id).map_or(0, |(_, value)| *value)
-    }
-
-    /// Whether a control has another value than its default.
-    pub fn is_set(&self, id: u32) -> bool {
-        self.entry(id)
-            .is_some_and(|(info, value)| *value != info.default)
     }
 
     fn store(&mut self, id: u32, value: i32) {

@@ -135,9 +135,9 @@ fn clamp_step(value: u32, min: u32, max: u32) -> u32 {
     (value.clamp(min, max) / STEP) * STEP
 }
 
-/// Size of a coded buffer that holds any sane frame: as large as the raw 4:2:0 frame.
+/// Size of a coded buffer that holds any sane frame: a byte for each pixel.
 fn coded_size(width: u32, height: u32) -> u32 {
-    (width * height / 2 * 3).max(MIN_CODED)
+    (width * height).max(MIN_CODED)
 }
 
 impl Formats {

@@ -23,6 +23,12 @@ pub use slot::{COPIED_FLAGS, Payload, Slot, State};
 /// Buffers that a queue may have: `VIDEO_MAX_FRAME`.
 pub const MAX_BUFFERS: u32 = 32;
 
+/// Buffers that VIDIOC_REQBUFS of the CAPTURE queue gives at least.
+///
+/// FFmpeg asks for four, lets its muxer hold on to about ten, and takes none left in the queue for the end of a drain:
+/// it would lose the frames that are still to come.
+const MIN_CAPTURE: u32 = 16;
+
 /// What both queues can do.
 const CAPABILITIES: u32 = V4L2_BUF_CAP_SUPPORTS_MMAP
     | V4L2_BUF_CAP_SUPPORTS_ORPHANED_BUFS
@@ -124,7 +130,8 @@ impl Queue {
         if request.count == 0 {
             return Ok(());
         }
-        let count = request.count.min(MAX_BUFFERS);
+        let least = if self.is_output() { 1 } else { MIN_CAPTURE };
+        let count = request.count.clamp(least, MAX_BUFFERS);
         for index in 0..count {
             match self.allocate(sizes) {
                 Ok(slot) => self.slots.push(Some(slot)),

@@ -2,6 +2,7 @@
 
 //! The encoder thread of a session: it runs while both queues stream, one frame at a time.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -116,9 +117,17 @@ impl Worker {
             failures: 0,
         };
         let span = tracing::Span::current();
+        let encode = move || {
+            let _entered = span.enter();
+            // A bug must not leave the guest waiting for ever.
+            if catch_unwind(AssertUnwindSafe(|| run.run())).is_err() {
+                tracing::error!("the encoder thread panicked: the session is lost");
+                run.shared.events.error(Errno::EIO);
+            }
+        };
         let thread = std::thread::Builder::new()
             .name("encode".to_owned())
-            .spawn(move || span.in_scope(|| run.run()))
+            .spawn(encode)
             .map_err(|error| {
                 tracing::error!("cannot start a thread: {error}");
                 Errno::EAGAIN
@@ -135,10 +144,9 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.shared.lock().stop = true;
         self.shared.wake.notify_all();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the encoder thread panicked");
+        if let Some(thread) = self.thread.take() {
+            // It catches its panics.
+            let _ = thread.join();
         }
     }
 }
