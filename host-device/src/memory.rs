@@ -2,8 +2,10 @@
 
 //! Memory that guest and devices share.
 
+mod arena;
 mod buffer;
 mod region;
 
+pub use arena::Arena;
 pub use buffer::{HostBuffer, PAGE_SIZE, set_limit};
 pub use region::{MAX_MAPPINGS, Mapper, Region};

@@ -215,7 +215,7 @@ impl Sessions {
                 tracing::error!(session = id, "panic on open, please report it");
                 Err(Errno::EIO)
             })?;
-        let lane = Lane::new(session, events, open);
+        let lane = Lane::new(session, events, open, self.region.arena().cloned());
         let mut table = self.table();
         if table.epoch != epoch {
             drop(table);

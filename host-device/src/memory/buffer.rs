@@ -21,6 +21,8 @@ use nix::unistd::ftruncate;
 use vm_memory::VolatileSlice;
 use vm_memory::bitmap::BS;
 
+use super::arena::{Arena, Part};
+
 /// Size of a page: mappings start and end on it. 4 KiB on every machine whose guests we serve.
 pub const PAGE_SIZE: usize = 4096;
 
@@ -55,22 +57,62 @@ impl Drop for Charge {
     }
 }
 
-/// One plane of an MMAP buffer: a memfd whose size is sealed, mapped once for as long as it lives.
+/// What keeps the mapping of a buffer.
+#[derive(Debug)]
+enum Backing {
+    /// A file and a mapping of its own, made by the buffer.
+    Own(OwnedFd),
+    /// A part of the file of all buffers of the VM.
+    Part(Part),
+}
+
+/// One plane of an MMAP buffer: pages of a file whose size is sealed, mapped once for as long as it lives.
 ///
 /// The guest maps the same pages and may write to them at any time. So the host never forms a reference to
 /// their content: it copies in and out, or hands the address to code that expects memory to change.
 ///
 /// # Invariants
 ///
-/// `address` is the start of a shared, read-write mapping of `mapped` bytes that lives as long as `self`; the
-/// file behind it is at least as long and cannot shrink.
+/// `address` is the start of `mapped` bytes of a shared, read-write mapping that lives as long as `self`; the file
+/// behind it cannot shrink. With [`Backing::Own`] that is a mapping of its own, of just these bytes.
 #[derive(Debug)]
 pub struct HostBuffer {
     address: NonNull<c_void>,
     mapped: usize,
     len: usize,
-    fd: OwnedFd,
+    backing: Backing,
     _charge: Charge,
+}
+
+/// A file of `size` bytes, all zero. Whoever gets it cannot shrink it under us (SIGBUS) nor grow it.
+pub(super) fn sealed_file(size: NonZeroUsize) -> Result<OwnedFd, Errno> {
+    let fd = memfd_create(
+        c"virtio-v4l2 buffer",
+        MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING,
+    )?;
+    ftruncate(&fd, i64::try_from(size.get()).map_err(|_| Errno::ENOMEM)?)?;
+    fcntl(
+        &fd,
+        FcntlArg::F_ADD_SEALS(
+            SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL,
+        ),
+    )?;
+    Ok(fd)
+}
+
+/// Maps the first `size` bytes of a file. The mapping is the caller's to undo.
+pub(super) fn map_shared(fd: &OwnedFd, size: NonZeroUsize) -> Result<NonNull<c_void>, Errno> {
+    // SAFETY: A new mapping at an address of the kernel's choice touches nothing that exists.
+    unsafe {
+        mmap(
+            None,
+            size,
+            ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+            MapFlags::MAP_SHARED,
+            fd,
+            0,
+        )
+    }
 }
 
 // SAFETY: The mapping belongs to `self` alone, and its content is only touched as memory that others may change at
@@ -82,6 +124,9 @@ unsafe impl Sync for HostBuffer {}
 impl HostBuffer {
     /// A buffer of `len` bytes, all zero. It takes whole pages.
     ///
+    /// Made while a call of a guest is carried out ([`Arena::scope`]), it is a part of that VM's arena, if there is
+    /// room; else it has a file of its own.
+    ///
     /// # Errors
     ///
     /// `EINVAL` for length 0; `ENOMEM` when it would exceed the limit on all buffers, or the host has no memory.
@@ -91,35 +136,19 @@ impl HostBuffer {
             .ok_or(Errno::ENOMEM)?;
         let size = NonZeroUsize::new(mapped).ok_or(Errno::EINVAL)?;
         let charge = Charge::new(mapped)?;
-
-        let fd = memfd_create(
-            c"virtio-v4l2 buffer",
-            MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING,
-        )?;
-        ftruncate(&fd, i64::try_from(mapped).map_err(|_| Errno::ENOMEM)?)?;
-        // Whoever gets the file cannot shrink it under us (SIGBUS) nor grow it beyond the limit.
-        fcntl(
-            &fd,
-            FcntlArg::F_ADD_SEALS(
-                SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL,
-            ),
-        )?;
-        // SAFETY: A new mapping at an address of the kernel's choice touches nothing that exists.
-        let address = unsafe {
-            mmap(
-                None,
-                size,
-                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
-                MapFlags::MAP_SHARED,
-                &fd,
-                0,
-            )
-        }?;
+        let part = Arena::current().and_then(|arena| arena.take(mapped as u64));
+        let (address, backing) = match part {
+            Some(part) => (part.address(), Backing::Part(part)),
+            None => {
+                let fd = sealed_file(size)?;
+                (map_shared(&fd, size)?, Backing::Own(fd))
+            }
+        };
         Ok(Arc::new(Self {
             address,
             mapped,
             len,
-            fd,
+            backing,
             _charge: charge,
         }))
     }
@@ -135,9 +164,25 @@ impl HostBuffer {
         self.mapped
     }
 
-    /// The file.
+    /// The file that it is in.
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        match &self.backing {
+            Backing::Own(fd) => fd.as_fd(),
+            Backing::Part(part) => part.arena.fd(),
+        }
+    }
+
+    /// Where in the file it begins, in bytes.
+    pub fn fd_offset(&self) -> u64 {
+        match &self.backing {
+            Backing::Own(_) => 0,
+            Backing::Part(part) => part.offset,
+        }
+    }
+
+    /// Whether it is a part of `arena`.
+    pub(super) fn is_in(&self, arena: &Arc<Arena>) -> bool {
+        matches!(&self.backing, Backing::Part(part) if Arc::ptr_eq(&part.arena, arena))
     }
 
     /// Copies `data` into the buffer at `offset`.
@@ -232,9 +277,11 @@ impl HostBuffer {
 
 impl Drop for HostBuffer {
     fn drop(&mut self) {
-        // SAFETY: The mapping is ours (type invariant) and nobody holds a pointer into it any more: those who were
-        // lent one hold a reference to `self`.
-        let _ = unsafe { munmap(self.address, self.mapped) };
+        if let Backing::Own(_) = self.backing {
+            // SAFETY: The mapping is ours (type invariant) and nobody holds a pointer into it any more: those who
+            // were lent one hold a reference to `self`.
+            let _ = unsafe { munmap(self.address, self.mapped) };
+        }
     }
 }
 
@@ -254,6 +301,30 @@ mod tests {
         assert_eq!(buffer.write_at(4991, &[7; 10]), Err(Errno::EINVAL));
         assert_eq!(buffer.write_at(usize::MAX, &[7; 10]), Err(Errno::EINVAL));
         assert_eq!(buffer.read_at(5000, &mut [0]), Err(Errno::EINVAL));
+    }
+
+    #[test]
+    fn parts_of_an_arena() {
+        let arena = Arena::new(3 * PAGE_SIZE).unwrap();
+        let outside = HostBuffer::new(PAGE_SIZE).unwrap();
+        assert!(!outside.is_in(&arena));
+        let make = |len| arena.scope(|| HostBuffer::new(len).unwrap());
+        let [first, second] = [PAGE_SIZE, PAGE_SIZE + 1].map(make);
+        assert_eq!((first.fd_offset(), second.fd_offset()), (0, 0x1000));
+        assert!(second.is_in(&arena));
+        first.write_at(0, b"first").unwrap();
+        second.write_at(PAGE_SIZE, b"2").unwrap();
+        let mut data = [0; 5];
+        first.read_at(0, &mut data).unwrap();
+        assert_eq!(&data, b"first");
+        // No room: a file of its own.
+        assert!(!make(1).is_in(&arena));
+        drop(first);
+        let first = make(PAGE_SIZE);
+        assert_eq!((first.fd_offset(), first.is_in(&arena)), (0, true));
+        first.read_at(0, &mut data).unwrap();
+        assert_eq!(data, [0; 5]);
+        assert!(Arena::current().is_none());
     }
 
     #[test]

@@ -3,11 +3,13 @@
 //! Shared memory region 0: where the guest sees MMAP buffers.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 
+use super::arena::Arena;
 use super::buffer::{HostBuffer, PAGE_SIZE};
 
 /// Most mappings that stand at one time. QEMU counts each as a region of guest memory, of which vhost-user has 509;
@@ -18,12 +20,19 @@ pub const MAX_MAPPINGS: usize = 480;
 ///
 /// Calls wait for its answer.
 pub trait Mapper: Send + Sync {
-    /// Maps `len` bytes of `fd` from its start at `offset` into the region.
+    /// Maps `len` bytes of `fd` from `fd_offset` at `offset` into the region.
     ///
     /// # Errors
     ///
     /// `EOPNOTSUPP` if the VMM has no shared memory regions, `EIO` if it refused or is gone.
-    fn map(&self, fd: BorrowedFd<'_>, offset: u64, len: u64, writable: bool) -> Result<(), Errno>;
+    fn map(
+        &self,
+        fd: BorrowedFd<'_>,
+        fd_offset: u64,
+        offset: u64,
+        len: u64,
+        writable: bool,
+    ) -> Result<(), Errno>;
 
     /// Undoes a mapping as a whole.
     ///
@@ -43,8 +52,12 @@ enum Mapping {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Length and mapping by address.
+    /// Length and mapping by address, of buffers that are mapped on their own.
     mappings: BTreeMap<u64, (u64, Mapping)>,
+    /// Whether the arena is mapped.
+    arena_mapped: bool,
+    /// Buffers in the arena that the guest has mapped, and how often, by address.
+    shown: BTreeMap<u64, (usize, Arc<HostBuffer>)>,
     /// Whether the VMM can be asked.
     started: bool,
     /// Counts resets. A mapping that was asked for before one is not wanted any more.
@@ -52,20 +65,34 @@ struct State {
 }
 
 /// The region's addresses, and what is mapped where.
+///
+/// The lower part is for the arena, which is mapped as a whole when the first buffer in it is: then all of them are at
+/// the address that is their offset in it, without another word to the VMM. Other buffers, and those that the
+/// guest wants read-only, are mapped on their own behind it.
 pub struct Region {
     size: u64,
+    arena: Option<Arc<Arena>>,
     mapper: Box<dyn Mapper>,
     state: Mutex<State>,
+    /// Held while the arena is being mapped.
+    mapping_arena: Mutex<()>,
 }
 
 impl Region {
-    /// A region of `size` bytes with nothing in it.
-    pub fn new(size: u64, mapper: impl Mapper + 'static) -> Self {
+    /// A region of `size` bytes with nothing in it, its beginning being for `arena`.
+    pub fn new(size: u64, arena: Option<Arc<Arena>>, mapper: impl Mapper + 'static) -> Self {
         Self {
             size,
+            arena: arena.filter(|arena| arena.size() <= size),
             mapper: Box::new(mapper),
             state: Mutex::default(),
+            mapping_arena: Mutex::default(),
         }
+    }
+
+    /// The arena.
+    pub fn arena(&self) -> Option<&Arc<Arena>> {
+        self.arena.as_ref()
     }
 
     /// Size in bytes.
@@ -92,26 +119,41 @@ impl Region {
         let mut state = self.state();
         state.started = false;
         state.epoch += 1;
+        state.arena_mapped = false;
+        state.shown.clear();
         state.mappings.clear();
     }
 
-    /// Maps `buffer` at the first free address and returns that. Each call makes a mapping of its own.
+    /// Maps `buffer` and returns the address. Each call is to be undone by an [`unmap`](Self::unmap).
     ///
     /// # Errors
     ///
     /// `ENOMEM` if there is no room, `EIO` while the device is stopped, or whatever the VMM refuses it with.
     pub fn map(&self, buffer: Arc<HostBuffer>, writable: bool) -> Result<u64, Errno> {
+        if let Some(arena) = &self.arena
+            && writable
+            && buffer.is_in(arena)
+        {
+            return self.show(arena, buffer);
+        }
         let len = buffer.mapped_len() as u64;
+        let behind = self.arena.as_ref().map_or(0, |arena| arena.size());
         let (offset, epoch) = {
             let mut state = self.state();
             if !state.started {
                 return Err(Errno::EIO);
             }
-            let offset = first_fit(&state.mappings, self.size, len).ok_or(Errno::ENOMEM)?;
+            let mappings = state.mappings.iter().map(|(&at, &(len, _))| (at, len));
+            let offset = Some(mappings)
+                .filter(|mappings| mappings.len() < MAX_MAPPINGS)
+                .and_then(|mappings| first_fit(mappings, behind..self.size, len))
+                .ok_or(Errno::ENOMEM)?;
             state.mappings.insert(offset, (len, Mapping::Pending));
             (offset, state.epoch)
         };
-        let result = self.mapper.map(buffer.fd(), offset, len, writable);
+        let result = self
+            .mapper
+            .map(buffer.fd(), buffer.fd_offset(), offset, len, writable);
         let mut state = self.state();
         if state.epoch != epoch {
             return Err(Errno::EIO);
@@ -130,6 +172,37 @@ impl Region {
         }
     }
 
+    /// Shows the guest a buffer in the arena: has that mapped if it is not yet.
+    fn show(&self, arena: &Arc<Arena>, buffer: Arc<HostBuffer>) -> Result<u64, Errno> {
+        let mut epoch = None;
+        // One asks the VMM, others wait for the outcome. A reset does not wait for them.
+        let _turn = (!self.state().arena_mapped).then(|| {
+            let turn = self.mapping_arena.lock();
+            turn.unwrap_or_else(PoisonError::into_inner)
+        });
+        {
+            let state = self.state();
+            if !state.started {
+                return Err(Errno::EIO);
+            }
+            if !state.arena_mapped {
+                epoch = Some(state.epoch);
+            }
+        }
+        if epoch.is_some() {
+            self.mapper.map(arena.fd(), 0, 0, arena.size(), true)?;
+        }
+        let mut state = self.state();
+        if epoch.is_some_and(|epoch| epoch != state.epoch) {
+            return Err(Errno::EIO);
+        }
+        state.arena_mapped = true;
+        let offset = buffer.fd_offset();
+        let (count, _) = state.shown.entry(offset).or_insert((0, buffer));
+        *count += 1;
+        Ok(offset)
+    }
+
     /// Undoes the mapping that starts at `offset`.
     ///
     /// # Errors
@@ -141,6 +214,15 @@ impl Region {
             let mut state = self.state();
             if !state.started {
                 return Err(Errno::EIO);
+            }
+            if let Some((count, _)) = state.shown.get_mut(&offset) {
+                *count -= 1;
+                let last = *count == 0;
+                let hidden = last.then(|| state.shown.remove(&offset));
+                // Its memory goes back without the lock.
+                drop(state);
+                drop(hidden);
+                return Ok(());
             }
             let epoch = state.epoch;
             let (len, mapping) = state.mappings.get_mut(&offset).ok_or(Errno::EINVAL)?;
@@ -163,20 +245,22 @@ impl Region {
     }
 }
 
-/// The lowest address with `len` free bytes. Lengths are whole pages, so addresses are too.
-fn first_fit(mappings: &BTreeMap<u64, (u64, Mapping)>, size: u64, len: u64) -> Option<u64> {
+/// The lowest address in `space` with `len` bytes that none of `taken` (address and length, in order) has. Lengths are
+/// whole pages, so addresses are too.
+pub(super) fn first_fit(
+    taken: impl Iterator<Item = (u64, u64)>,
+    space: Range<u64>,
+    len: u64,
+) -> Option<u64> {
     debug_assert_eq!(len % PAGE_SIZE as u64, 0);
-    if mappings.len() >= MAX_MAPPINGS {
-        return None;
-    }
-    let mut free = 0;
-    for (&offset, (taken, _)) in mappings {
+    let mut free = space.start;
+    for (offset, taken) in taken {
         if offset.checked_sub(free)? >= len {
             return Some(free);
         }
-        free = offset.checked_add(*taken)?;
+        free = offset.checked_add(taken)?;
     }
-    (size.checked_sub(free)? >= len).then_some(free)
+    (space.end.checked_sub(free)? >= len).then_some(free)
 }
 
 #[cfg(test)]
@@ -191,12 +275,20 @@ mod tests {
     }
 
     impl Mapper for Arc<Vmm> {
-        fn map(&self, _: BorrowedFd<'_>, offset: u64, len: u64, rw: bool) -> Result<(), Errno> {
+        fn map(
+            &self,
+            _: BorrowedFd<'_>,
+            fd_offset: u64,
+            offset: u64,
+            len: u64,
+            rw: bool,
+        ) -> Result<(), Errno> {
             if self.refuse.load(Ordering::SeqCst) {
                 return Err(Errno::EIO);
             }
             let mut calls = self.calls.lock().unwrap();
-            calls.push(format!("map {offset:#x} {len:#x} {rw}"));
+            let part = if fd_offset > 0 { " of a part" } else { "" };
+            calls.push(format!("map {offset:#x} {len:#x} {rw}{part}"));
             Ok(())
         }
 
@@ -208,7 +300,7 @@ mod tests {
     }
 
     fn started(size: u64, vmm: Arc<Vmm>) -> Region {
-        let region = Region::new(size, vmm);
+        let region = Region::new(size, None, vmm);
         region.start();
         region
     }
@@ -263,6 +355,43 @@ mod tests {
         assert_eq!(Arc::strong_count(&buffer), 3);
         region.reset();
         assert_eq!(Arc::strong_count(&buffer), 1);
+    }
+
+    #[test]
+    fn buffers_in_the_arena_are_mapped_once_and_for_all() {
+        let vmm = Arc::new(Vmm::default());
+        let arena = Arena::new(4 * PAGE_SIZE).unwrap();
+        let region = Region::new(0x10000, Some(Arc::clone(&arena)), Arc::clone(&vmm));
+        let [first, second] = [1, 2].map(|pages| arena.scope(|| buffer(pages)));
+        assert_eq!(region.map(Arc::clone(&first), true), Err(Errno::EIO));
+        region.start();
+        assert_eq!(region.map(Arc::clone(&first), true), Ok(0));
+        assert_eq!(region.map(Arc::clone(&second), true), Ok(0x1000));
+        assert_eq!(region.map(Arc::clone(&second), true), Ok(0x1000));
+        // Read-only, and a buffer of its own: behind the arena.
+        assert_eq!(region.map(Arc::clone(&second), false), Ok(0x4000));
+        assert_eq!(region.map(buffer(1), true), Ok(0x6000));
+        assert_eq!(
+            *vmm.calls.lock().unwrap(),
+            [
+                "map 0x0 0x4000 true",
+                "map 0x4000 0x2000 false of a part",
+                "map 0x6000 0x1000 true",
+            ]
+        );
+        assert_eq!(Arc::strong_count(&second), 3);
+        assert_eq!(region.unmap(0x1000), Ok(()));
+        assert_eq!(Arc::strong_count(&second), 3);
+        assert_eq!(region.unmap(0x1000), Ok(()));
+        assert_eq!(region.unmap(0x1000), Err(Errno::EINVAL));
+        assert_eq!(region.unmap(0x4000), Ok(()));
+        assert_eq!(Arc::strong_count(&second), 1);
+        region.reset();
+        assert_eq!(Arc::strong_count(&first), 1);
+        region.start();
+        assert_eq!(region.unmap(0), Err(Errno::EINVAL));
+        assert_eq!(region.map(first, true), Ok(0));
+        assert_eq!(vmm.calls.lock().unwrap().len(), 5);
     }
 
     #[test]

@@ -164,9 +164,6 @@ impl VhostUserBackendReqHandlerMut for Frontend {
             | VhostUserProtocolFeatures::BACKEND_REQ
             | VhostUserProtocolFeatures::BACKEND_SEND_FD
             | VhostUserProtocolFeatures::RESET_DEVICE
-            // QEMU counts mappings in the shared memory region as memory: without slots it can tell us of eight
-            // regions at most, and a paused VM with more would not go on.
-            | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS
             | VhostUserProtocolFeatures::SHMEM)
     }
 

@@ -23,7 +23,7 @@ use super::shmem::Channel;
 use crate::config::Limits;
 use crate::device::Device;
 use crate::events::Outbox;
-use crate::memory::Region;
+use crate::memory::{Arena, Region};
 use crate::session::Sessions;
 
 /// Most descriptors of a queue.
@@ -73,7 +73,8 @@ impl Link {
             }
         });
         let channel = Channel::default();
-        let region = Arc::new(Region::new(limits.shm_size, channel.clone()));
+        let region = Region::new(limits.shm_size, arena(limits.shm_size), channel.clone());
+        let region = Arc::new(region);
         let sessions = Sessions::new(
             Arc::clone(&device),
             Arc::clone(&outbox),
@@ -233,4 +234,16 @@ impl Link {
             }
         }
     }
+}
+
+/// The arena of a region of `size` bytes: three quarters of it. A small region has none.
+fn arena(size: u64) -> Option<Arc<Arena>> {
+    const MIN: u64 = 64 << 20;
+    if size < MIN {
+        return None;
+    }
+    let size = usize::try_from(size / 4 * 3).ok()?;
+    Arena::new(size)
+        .inspect_err(|errno| tracing::warn!("each buffer gets a file of its own: {errno}"))
+        .ok()
 }

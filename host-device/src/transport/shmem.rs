@@ -28,11 +28,11 @@ impl Channel {
     }
 }
 
-fn request(offset: u64, len: u64, flags: VhostUserMMapFlags) -> VhostUserMMap {
+fn request(fd_offset: u64, offset: u64, len: u64, flags: VhostUserMMapFlags) -> VhostUserMMap {
     VhostUserMMap {
         shmid: SHM_REGION_MMAP,
         padding: [0; 7],
-        fd_offset: 0,
+        fd_offset,
         shm_offset: offset,
         len,
         flags: flags.bits(),
@@ -60,21 +60,28 @@ fn refusal(what: &str, error: &std::io::Error) -> Errno {
 }
 
 impl Mapper for Channel {
-    fn map(&self, fd: BorrowedFd<'_>, offset: u64, len: u64, writable: bool) -> Result<(), Errno> {
+    fn map(
+        &self,
+        fd: BorrowedFd<'_>,
+        fd_offset: u64,
+        offset: u64,
+        len: u64,
+        writable: bool,
+    ) -> Result<(), Errno> {
         let flags = if writable {
             VhostUserMMapFlags::WRITABLE
         } else {
             VhostUserMMapFlags::empty()
         };
         self.get()?
-            .shmem_map(&request(offset, len, flags), &fd)
+            .shmem_map(&request(fd_offset, offset, len, flags), &fd)
             .map(|_| ())
             .map_err(|error| refusal("SHMEM_MAP", &error))
     }
 
     fn unmap(&self, offset: u64, len: u64) -> Result<(), Errno> {
         self.get()?
-            .shmem_unmap(&request(offset, len, VhostUserMMapFlags::empty()))
+            .shmem_unmap(&request(0, offset, len, VhostUserMMapFlags::empty()))
             .map(|_| ())
             .map_err(|error| refusal("SHMEM_UNMAP", &error))
     }

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+//! One file for all buffers of a VM, so that the VMM maps them once and for all.
+//!
+//! A mapping of each buffer on its own costs a round trip through the VMM, a memory slot of KVM and one of vhost-user;
+//! and QEMU 11.1 does not survive a reset of a device that has such slots.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
+use nix::sys::mman::munmap;
+
+use super::buffer::{map_shared, sealed_file};
+use super::region::first_fit;
+
+/// A sparse file of fixed size, mapped once, from which buffers take parts.
+///
+/// The guest sees all of it, used or not: it can make the host spend memory on all of it, and no more.
+///
+/// # Invariants
+///
+/// `address` is the start of a shared, read-write mapping of all `size` bytes of the file that lives as long as
+/// `self`; the file cannot shrink.
+#[derive(Debug)]
+pub struct Arena {
+    address: NonNull<c_void>,
+    size: NonZeroUsize,
+    fd: OwnedFd,
+    /// Parts that are in use: length by offset.
+    taken: Mutex<BTreeMap<u64, u64>>,
+}
+
+// SAFETY: The mapping belongs to `self` alone, and its content is only touched as memory that others may change at any
+// time.
+unsafe impl Send for Arena {}
+// SAFETY: As above; no method needs exclusive access.
+unsafe impl Sync for Arena {}
+
+thread_local! {
+    /// The arena of the VM whose call this thread is carrying out.
+    static CURRENT: RefCell<Option<Arc<Arena>>> = const { RefCell::new(None) };
+}
+
+/// A part of an arena, free again on drop.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) arena: Arc<Arena>,
+    pub(super) offset: u64,
+    len: u64,
+}
+
+impl Arena {
+    /// An arena of `size` bytes, in whole pages. It takes memory as it is written to.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for size 0, and whatever the system refuses it with.
+    pub fn new(size: usize) -> Result<Arc<Self>, Errno> {
+        let size = NonZeroUsize::new(size).ok_or(Errno::EINVAL)?;
+        let fd = sealed_file(size)?;
+        Ok(Arc::new(Self {
+            address: map_shared(&fd, size)?,
+            size,
+            fd,
+            taken: Mutex::default(),
+        }))
+    }
+
+    /// Size in bytes.
+    pub fn size(&self) -> u64 {
+        self.size.get() as u64
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Lets the buffers that `work` makes in this thread be parts of this arena.
+    pub fn scope<T>(self: &Arc<Self>, work: impl FnOnce() -> T) -> T {
+        struct Restore(Option<Arc<Arena>>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                CURRENT.replace(self.0.take());
+            }
+        }
+        let _restore = Restore(CURRENT.replace(Some(Arc::clone(self))));
+        work()
+    }
+
+    /// The arena in whose scope this thread is.
+    pub(super) fn current() -> Option<Arc<Self>> {
+        CURRENT.with_borrow(Clone::clone)
+    }
+
+    fn taken(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A part of `len` bytes, which are whole pages. `None` if there is no room.
+    pub(super) fn take(self: &Arc<Self>, len: u64) -> Option<Part> {
+        let mut taken = self.taken();
+        let parts = taken.iter().map(|(&offset, &len)| (offset, len));
+        let offset = first_fit(parts, 0..self.size(), len)?;
+        taken.insert(offset, len);
+        Some(Part {
+            arena: Arc::clone(self),
+            offset,
+            len,
+        })
+    }
+}
+
+impl Part {
+    /// Where it is mapped.
+    pub(super) fn address(&self) -> NonNull<c_void> {
+        // SAFETY: The offset is inside the mapping of the arena, which this part keeps.
+        unsafe { self.arena.address.byte_add(self.offset as usize) }
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // Gives the memory back; who gets the part next finds zeros.
+        let punched = fallocate(
+            &self.arena.fd,
+            FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE,
+            self.offset.cast_signed(),
+            self.len.cast_signed(),
+        );
+        if let Err(errno) = punched {
+            tracing::warn!("cannot give back the memory of a buffer: {errno}");
+        }
+        self.arena.taken().remove(&self.offset);
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        // SAFETY: The mapping is ours (type invariant), and no part is left: each keeps the arena.
+        let _ = unsafe { munmap(self.address, self.size.get()) };
+    }
+}
