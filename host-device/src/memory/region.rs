@@ -12,8 +12,7 @@ use nix::errno::Errno;
 use super::arena::Arena;
 use super::buffer::{HostBuffer, PAGE_SIZE};
 
-/// Most mappings that stand at one time. QEMU counts each as a region of guest memory, of which vhost-user has 509;
-/// this leaves some for the memory itself.
+/// Most buffers that are mapped on their own at one time. Each costs the VMM a memory region.
 pub const MAX_MAPPINGS: usize = 480;
 
 /// Who can put host memory into the region: the VMM.

@@ -19,14 +19,11 @@ use vhost::vhost_user::{Backend, Error, GpuBackend, Result, VhostUserBackendReqH
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use virtio_queue::QueueT;
-use vm_memory::{GuestAddress, GuestAddressSpace, GuestMemoryMmap, GuestRegionMmap};
+use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
 use zerocopy::IntoBytes;
 
 use super::link::{Link, QUEUE_SIZE};
 use super::ring::Ring;
-
-/// Most regions of guest memory, as many as KVM's vhost takes.
-const MAX_MEM_SLOTS: u64 = 509;
 
 const FEATURES: u64 = 1 << VIRTIO_F_VERSION_1
     | 1 << VIRTIO_RING_F_INDIRECT_DESC
@@ -197,43 +194,24 @@ impl VhostUserBackendReqHandlerMut for Frontend {
         Ok(None)
     }
 
+    // No CONFIGURE_MEM_SLOTS: QEMU 11.1 then keeps a table of regions in which mappings in the shared memory region
+    // stay after a reset, and crashes on them when the device starts again.
+
     fn get_max_mem_slots(&mut self) -> Result<u64> {
-        Ok(MAX_MEM_SLOTS)
+        Err(Error::InvalidOperation("no memory slots"))
     }
 
     fn add_mem_region(
         &mut self,
-        region: &VhostUserSingleMemoryRegion,
-        file: File,
-        postcopy_listening: Option<bool>,
+        _: &VhostUserSingleMemoryRegion,
+        _: File,
+        _: Option<bool>,
     ) -> Result<Option<VhostUserMemoryRegionBase>> {
-        if postcopy_listening.is_some() {
-            return Err(Error::InvalidOperation("no postcopy"));
-        }
-        let (mapped, range) = Self::region(region, file)?;
-        let memory = self
-            .link
-            .memory
-            .memory()
-            .insert_region(Arc::new(mapped))
-            .map_err(other)?;
-        self.replace_memory(memory);
-        self.ranges.push(range);
-        Ok(None)
+        Err(Error::InvalidOperation("no memory slots"))
     }
 
-    fn remove_mem_region(&mut self, region: &VhostUserSingleMemoryRegion) -> Result<()> {
-        let guest = region.guest_phys_addr;
-        tracing::trace!("memory: none at {guest:#x} any more");
-        let (memory, _) = self
-            .link
-            .memory
-            .memory()
-            .remove_region(GuestAddress(guest), region.memory_size)
-            .map_err(other)?;
-        self.replace_memory(memory);
-        self.ranges.retain(|range| range.guest != guest);
-        Ok(())
+    fn remove_mem_region(&mut self, _: &VhostUserSingleMemoryRegion) -> Result<()> {
+        Err(Error::InvalidOperation("no memory slots"))
     }
 
     fn set_vring_num(&mut self, index: u32, num: u32) -> Result<()> {
