@@ -5,7 +5,7 @@
 //! A [`Device`] makes [`Session`]s; a session answers the ioctls of one open file in the guest. Both are safe
 //! Rust and know nothing of vhost-user, rings or descriptor chains: arguments arrive decoded and within the
 //! bounds of the protocol, errors are plain [`Errno`]s, and buffers and events go back through the session's
-//! [`Events`](crate::events::Events).
+//! [`Events`].
 //!
 //! # Order
 //!

@@ -74,7 +74,7 @@ enum Backing {
 /// # Invariants
 ///
 /// `address` is the start of `mapped` bytes of a shared, read-write mapping that lives as long as `self`; the file
-/// behind it cannot shrink. With [`Backing::Own`] that is a mapping of its own, of just these bytes.
+/// behind it cannot shrink. With `Backing::Own` that is a mapping of its own, of just these bytes.
 #[derive(Debug)]
 pub struct HostBuffer {
     address: NonNull<c_void>,
