@@ -216,7 +216,11 @@ impl Handle<SessionNode> {
     ///
     /// `EINVAL` if the session has no such buffer with the device.
     pub(super) fn dequeue(&self, buffer: &Buffer, planes: &[Plane; VIDEO_MAX_PLANES]) -> Result {
-        let mut state = self.state.lock();
+        let mut state = self.state().lock();
+        if state.lost {
+            // A QBUF was abandoned half-way: what the device returns may be unknown here.
+            return Ok(());
+        }
         state.streams.returned(buffer, planes)?;
         drop(state);
         self.notify();
