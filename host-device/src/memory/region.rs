@@ -132,8 +132,10 @@ impl Region {
         if let Some(arena) = &self.arena
             && writable
             && buffer.is_in(arena)
+            // A VMM that refuses the arena may still take a buffer.
+            && let Ok(offset) = self.show(arena, &buffer)
         {
-            return self.show(arena, buffer);
+            return Ok(offset);
         }
         let len = buffer.mapped_len() as u64;
         let behind = self.arena.as_ref().map_or(0, |arena| arena.size());
@@ -172,7 +174,7 @@ impl Region {
     }
 
     /// Shows the guest a buffer in the arena: has that mapped if it is not yet.
-    fn show(&self, arena: &Arc<Arena>, buffer: Arc<HostBuffer>) -> Result<u64, Errno> {
+    fn show(&self, arena: &Arc<Arena>, buffer: &Arc<HostBuffer>) -> Result<u64, Errno> {
         let mut epoch = None;
         // One asks the VMM, others wait for the outcome. A reset does not wait for them.
         let _turn = (!self.state().arena_mapped).then(|| {
@@ -197,7 +199,8 @@ impl Region {
         }
         state.arena_mapped = true;
         let offset = buffer.fd_offset();
-        let (count, _) = state.shown.entry(offset).or_insert((0, buffer));
+        let shown = state.shown.entry(offset);
+        let (count, _) = shown.or_insert_with(|| (0, Arc::clone(buffer)));
         *count += 1;
         Ok(offset)
     }
