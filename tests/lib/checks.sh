@@ -72,8 +72,19 @@ module_without_warnings() {
     ! grep -iE 'warning' "$log"
 }
 
+# With the kernel's choice of lints.
+module_clippy() {
+    local log=$LOGS/kbuild-clippy.log
+    OUT=$LOGS/clippy "$VM_DIR/kmake" . CLIPPY=1 >"$log" 2>&1 || {
+        cat "$log"
+        return 1
+    }
+    ! grep -iE 'warning' "$log"
+}
+
 phase_module() {
     try "the module builds without a warning" module_without_warnings || true
+    try "clippy of the module" module_clippy || true
     try "the daemon builds (release)" cargo build --release --locked -p virtio-v4l2d || true
     try "the guest's test client builds" tests/guest/build || true
 }

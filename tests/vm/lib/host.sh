@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 # shellcheck shell=bash
-# What the host has to have: Debian packages (installed when missing and we are root) and a Rust toolchain.
+# What the host has to have: Debian packages, installed when missing and we are root.
 
 HOST_PACKAGES="mmdebstrap shellcheck ca-certificates e2fsprogs util-linux psmisc pkg-config gcc libc6-dev clang libclang-dev
 libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev gstreamer1.0-tools gstreamer1.0-plugins-base
 gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav ffmpeg"
-# gstreamer-rs 0.25 asks for this one.
-RUST_MINIMUM=1.92
 
 host_missing() {
     local package
@@ -16,14 +14,9 @@ host_missing() {
 }
 
 host_prepare() {
-    local missing version
+    local missing
     [ "$(uname -m)" = x86_64 ] || die "the harness knows x86_64 hosts; this one is $(uname -m)"
     command -v dpkg-query >/dev/null || die "the harness needs a Debian 12 or 13 host (it installs and unpacks Debian packages)"
-    version=$(rustc --version 2>/dev/null | cut -d' ' -f2) || true
-    [ -n "$version" ] || die "no rustc; install Rust $RUST_MINIMUM or newer (rustup)"
-    if [ "$(printf '%s\n' "$RUST_MINIMUM" "$version" | sort -V | head -n 1)" != "$RUST_MINIMUM" ]; then
-        die "rustc $version is too old: gstreamer-rs needs $RUST_MINIMUM or newer (rustup update)"
-    fi
     missing=$(host_missing)
     [ -n "$missing" ] || return 0
     [ "$(id -u)" = 0 ] || die "missing packages; as root run: apt-get install --no-install-recommends $missing"
