@@ -177,27 +177,18 @@ impl Sessions {
             return Progress::Answered;
         };
         let result = match header.cmd {
-            OPEN => self.open(room, reply),
-            CLOSE => match self.close(bytes, ticket) {
-                Ok(()) => return Progress::Later,
-                Err(errno) => Err(errno),
-            },
+            OPEN => self.open(room, reply).map(|()| Progress::Answered),
+            CLOSE => self.close(bytes, ticket).map(|()| Progress::Later),
             IOCTL => return self.ioctl(bytes, room, reply, ticket),
-            MMAP => match self.mmap(bytes, room, ticket) {
-                Ok(()) => return Progress::Later,
-                Err(errno) => Err(errno),
-            },
-            MUNMAP => match self.munmap(bytes, ticket) {
-                Ok(()) => return Progress::Later,
-                Err(errno) => Err(errno),
-            },
+            MMAP => self.mmap(bytes, room, ticket).map(|()| Progress::Later),
+            MUNMAP => self.munmap(bytes, ticket).map(|()| Progress::Later),
             _ => Err(Errno::ENOTTY),
         };
-        if let Err(errno) = result {
+        result.unwrap_or_else(|errno| {
             tracing::debug!(cmd = header.cmd, "command failed: {errno}");
             set_status(reply, Err(errno));
-        }
-        Progress::Answered
+            Progress::Answered
+        })
     }
 
     fn open(&self, room: usize, reply: &mut Vec<u8>) -> Result {
