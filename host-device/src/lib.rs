@@ -7,6 +7,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod counters;
 pub mod device;
 pub mod events;
 pub mod memory;
