@@ -25,7 +25,7 @@ use protocol::wire::v4l2::{
 };
 
 use crate::events::Events;
-use crate::memory::HostBuffer;
+use crate::memory::{HostBuffer, Vm};
 
 pub mod encoder;
 
@@ -53,12 +53,12 @@ pub trait Device: Send + Sync + 'static {
     /// What the configuration space says.
     fn config(&self) -> Config;
 
-    /// Opens a session, as `open(2)` of the node does. `id` names it in logs.
+    /// Opens a session, as `open(2)` of the node does. `id` names it in logs; `vm` is whose it is.
     ///
     /// # Errors
     ///
     /// Whatever `open(2)` is to fail with, for instance `EMFILE`, `EBUSY`.
-    fn open(&self, id: u32, events: Events) -> Result<Box<dyn Session>>;
+    fn open(&self, id: u32, events: Events, vm: Vm) -> Result<Box<dyn Session>>;
 }
 
 /// Memory that the guest lends with a buffer, one element for each plane.

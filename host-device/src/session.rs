@@ -25,7 +25,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use self::lane::{Lane, Now};
 use crate::device::{Device, Result};
 use crate::events::{Events, Outbox};
-use crate::memory::Region;
+use crate::memory::{Region, Vm};
 
 /// Where the response to a command goes that is not answered at once. Dropped unused, it gives the command
 /// back without a response.
@@ -120,6 +120,7 @@ pub struct Sessions {
     device: Arc<dyn Device>,
     outbox: Arc<Outbox>,
     region: Arc<Region>,
+    vm: Vm,
     runtime: Handle,
     limit: usize,
     open: Arc<AtomicUsize>,
@@ -132,7 +133,7 @@ impl Sessions {
     pub(crate) fn new(
         device: Arc<dyn Device>,
         outbox: Arc<Outbox>,
-        region: Arc<Region>,
+        (region, vm): (Arc<Region>, Vm),
         runtime: Handle,
         limit: usize,
     ) -> Self {
@@ -140,6 +141,7 @@ impl Sessions {
             device,
             outbox,
             region,
+            vm,
             runtime,
             limit,
             open: Arc::default(),
@@ -201,12 +203,12 @@ impl Sessions {
             (table.free_id(), table.epoch)
         };
         let events = Events::new(Arc::clone(&self.outbox), id);
-        let session = catch_unwind(AssertUnwindSafe(|| self.device.open(id, events.clone())))
-            .unwrap_or_else(|_| {
-                tracing::error!(session = id, "panic on open, please report it");
-                Err(Errno::EIO)
-            })?;
-        let lane = Lane::new(session, events, open, self.region.arena().cloned());
+        let call = || self.device.open(id, events.clone(), self.vm.session());
+        let session = catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
+            tracing::error!(session = id, "panic on open, please report it");
+            Err(Errno::EIO)
+        })?;
+        let lane = Lane::new(session, events, open);
         let mut table = self.table();
         if table.epoch != epoch {
             drop(table);

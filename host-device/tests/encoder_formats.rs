@@ -16,6 +16,7 @@ use virtio_v4l2d::device::encoder::uapi::*;
 use virtio_v4l2d::device::encoder::{Encoder, Settings};
 use virtio_v4l2d::device::{Device as _, Session};
 use virtio_v4l2d::events::Events;
+use virtio_v4l2d::memory::Vm;
 
 fn client() -> Client {
     Client::new(&encoder(Settings::default()))
@@ -509,7 +510,7 @@ fn sessions_are_counted() {
         max_sessions: 2,
         ..Settings::default()
     });
-    let open = || encoder.open(7, Events::channel_for_tests().0);
+    let open = || encoder.open(7, Events::channel_for_tests().0, Vm::without_guest());
     let first = open().unwrap();
     let _second = open().unwrap();
     assert_eq!(open().err(), Some(Errno::EMFILE));

@@ -20,7 +20,7 @@ use protocol::wire::v4l2::{
 use virtio_v4l2d::config::{DeviceSpec, Limits};
 use virtio_v4l2d::device::{self, BufferArgs, ControlArgs, ControlOp, Device, Result, Session};
 use virtio_v4l2d::events::Events;
-use virtio_v4l2d::memory::HostBuffer;
+use virtio_v4l2d::memory::{HostBuffer, Vm};
 use virtio_v4l2d::transport::{Endpoint, Stop, serve};
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -161,11 +161,11 @@ impl Device for Hostile {
         self.inner.config()
     }
 
-    fn open(&self, id: u32, events: Events) -> Result<Box<dyn Session>> {
+    fn open(&self, id: u32, events: Events, vm: Vm) -> Result<Box<dyn Session>> {
         if self.lies.below(4 * self.lies.level) == 0 {
             return Err(self.lies.errno());
         }
-        let inner = self.inner.open(id, events.clone())?;
+        let inner = self.inner.open(id, events.clone(), vm)?;
         let last = Arc::new(Mutex::new(Buffer::default()));
         let open = Arc::new(AtomicBool::new(true));
         // Events at any time.

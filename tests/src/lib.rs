@@ -13,12 +13,14 @@ use std::time::Duration;
 pub mod client;
 pub mod link;
 pub mod memory;
+pub mod pages;
 pub mod ring;
 pub mod stream;
 
 pub use client::{Client, Layout, Reply, WireEvent};
 pub use link::{Link, Options};
 pub use memory::{GuestMemory, SharedRegion};
+pub use pages::Pages;
 pub use ring::{Descriptor, Ring, Segment, Used};
 pub use stream::Stream;
 

@@ -8,7 +8,8 @@ use nix::errno::Errno;
 use protocol::wire::ioctl;
 use protocol::wire::v4l2::{
     BUF_TYPE_VIDEO_CAPTURE_MPLANE, BUF_TYPE_VIDEO_OUTPUT_MPLANE, Buffer, Control, EncoderCmd,
-    EventSubscription, Format, MEMORY_MMAP, PixFormatMplane, Plane, RequestBuffers, Timeval,
+    EventSubscription, Format, MEMORY_MMAP, MEMORY_USERPTR, PixFormatMplane, Plane, RequestBuffers,
+    Timeval,
 };
 use v4l2r::bindings::{
     V4L2_BUF_FLAG_LAST, V4L2_ENC_CMD_START, V4L2_ENC_CMD_STOP, V4L2_EVENT_EOS,
@@ -16,6 +17,29 @@ use v4l2r::bindings::{
 };
 
 use crate::client::{Client, Mapping, WireEvent};
+use crate::pages::Pages;
+
+/// Whose memory the buffers of a queue are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// The device's.
+    Mmap,
+    /// The program's, each plane in one piece.
+    InARow,
+    /// The program's, each plane in single pages that begin so many bytes into the first.
+    Scattered(usize),
+}
+
+impl Memory {
+    fn pages(self, client: &Client, len: usize) -> Option<Pages> {
+        let memory = &client.link.memory;
+        match self {
+            Self::Mmap => None,
+            Self::InARow => Some(Pages::in_a_row(memory, len, 0)),
+            Self::Scattered(offset) => Some(Pages::scattered(memory, len, offset)),
+        }
+    }
+}
 
 /// What to encode.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +56,10 @@ pub struct Settings {
     pub output_buffers: u32,
     /// Buffers to ask for, of bitstream.
     pub capture_buffers: u32,
+    /// Memory of raw frames.
+    pub output_memory: Memory,
+    /// Memory of bitstream.
+    pub capture_memory: Memory,
 }
 
 impl Settings {
@@ -44,6 +72,8 @@ impl Settings {
             height,
             output_buffers: 4,
             capture_buffers: 4,
+            output_memory: Memory::Mmap,
+            capture_memory: Memory::Mmap,
         }
     }
 }
@@ -66,10 +96,14 @@ pub struct Coded {
 pub struct Queue {
     /// `V4L2_BUF_TYPE_*`.
     pub type_: u32,
+    /// `V4L2_MEMORY_*`.
+    pub memory: u32,
     /// Its format.
     pub format: PixFormatMplane,
-    /// Planes of each buffer: where they are mapped.
+    /// Planes of each buffer: where they are mapped. Empty if the memory is the program's.
     pub buffers: Vec<Vec<Mapping>>,
+    /// Planes of each buffer: where they are in the guest. Empty if the memory is the device's.
+    pub lent: Vec<Vec<Pages>>,
     /// Buffers that the program has.
     pub free: Vec<u32>,
 }
@@ -139,8 +173,16 @@ impl Stream {
             ..EventSubscription::default()
         };
         client.ioctl(session, ioctl::SUBSCRIBE_EVENT, &mut end)?;
-        let output = (BUF_TYPE_VIDEO_OUTPUT_MPLANE, settings.output_buffers);
-        let capture = (BUF_TYPE_VIDEO_CAPTURE_MPLANE, settings.capture_buffers);
+        let output = (
+            BUF_TYPE_VIDEO_OUTPUT_MPLANE,
+            settings.output_buffers,
+            settings.output_memory,
+        );
+        let capture = (
+            BUF_TYPE_VIDEO_CAPTURE_MPLANE,
+            settings.capture_buffers,
+            settings.capture_memory,
+        );
         Ok(Self {
             session,
             output: Queue::allocate(client, session, output, raw)?,
@@ -207,28 +249,28 @@ impl Stream {
     ) -> Result<(), Errno> {
         let index = self.output.free.pop().expect("no buffer is free");
         let mut rest = frame;
-        let mut planes = Vec::new();
-        for (mapping, format) in self.output.buffers[index as usize]
-            .iter()
-            .zip(&self.output.format.plane_fmt)
-        {
+        let mut planes = self.output.planes(index);
+        for (at, plane) in planes.iter_mut().enumerate() {
+            let format = &self.output.format.plane_fmt[at];
             let (now, later) = rest.split_at(format.sizeimage as usize);
             rest = later;
-            let shared = &client.link.shared;
-            shared.write(mapping.addr, now).expect("a mapped buffer");
-            planes.push(Plane {
-                bytesused: now.len() as u32,
-                length: mapping.len as u32,
-                ..Plane::default()
-            });
+            if let Some(lent) = self.output.lent.get(index as usize) {
+                lent[at].write(now);
+            } else {
+                let mapping = self.output.buffers[index as usize][at];
+                let shared = &client.link.shared;
+                shared.write(mapping.addr, now).expect("a mapped buffer");
+            }
+            plane.bytesused = now.len() as u32;
         }
         assert_eq!(rest.len(), 0, "a frame larger than its format");
         let mut buffer = Buffer {
             timestamp,
             ..self.output.buffer(index)
         };
+        let lists = self.output.lists(index);
         client
-            .buffer(self.session, ioctl::QBUF, &mut buffer, &mut planes, &[])
+            .buffer(self.session, ioctl::QBUF, &mut buffer, &mut planes, &lists)
             .inspect_err(|_| self.output.free.push(index))
     }
 
@@ -239,14 +281,9 @@ impl Stream {
     /// The device's errno.
     pub fn queue_capture(&self, client: &mut Client, index: u32) -> Result<(), Errno> {
         let mut buffer = self.capture.buffer(index);
-        let mut planes: Vec<Plane> = self.capture.buffers[index as usize]
-            .iter()
-            .map(|mapping| Plane {
-                length: mapping.len as u32,
-                ..Plane::default()
-            })
-            .collect();
-        client.buffer(self.session, ioctl::QBUF, &mut buffer, &mut planes, &[])
+        let mut planes = self.capture.planes(index);
+        let lists = self.capture.lists(index);
+        client.buffer(self.session, ioctl::QBUF, &mut buffer, &mut planes, &lists)
     }
 
     /// Waits for the next thing that comes back. Buffers of bitstream are queued again, but the LAST one.
@@ -269,15 +306,20 @@ impl Stream {
                 }
                 assert_eq!(buffer.type_, self.capture.type_);
                 let plane = event.planes[0];
-                let mapping = self.capture.buffers[buffer.index as usize][0];
                 let used = u64::from(plane.bytesused);
                 let start = u64::from(plane.data_offset);
-                assert!(start <= used && used <= mapping.len);
-                let data = client
-                    .link
-                    .shared
-                    .read(mapping.addr + start, (used - start) as usize)
-                    .expect("a mapped buffer");
+                assert_eq!(buffer.memory, self.capture.memory);
+                assert!(start <= used && used <= u64::from(plane.length));
+                let len = (used - start) as usize;
+                let data = if let Some(lent) = self.capture.lent.get(buffer.index as usize) {
+                    lent[0].read(start as usize, len)
+                } else {
+                    let mapping = self.capture.buffers[buffer.index as usize][0];
+                    assert!(used <= mapping.len);
+                    let shared = &client.link.shared;
+                    let read = shared.read(mapping.addr + start, len);
+                    read.expect("a mapped buffer")
+                };
                 if buffer.flags & V4L2_BUF_FLAG_LAST == 0 {
                     self.queue_capture(client, buffer.index)
                         .expect("a buffer goes back");
@@ -411,26 +453,39 @@ impl Queue {
     fn allocate(
         client: &mut Client,
         session: u32,
-        (type_, count): (u32, u32),
+        (type_, count, memory): (u32, u32, Memory),
         format: PixFormatMplane,
     ) -> Result<Self, Errno> {
         let mut request = RequestBuffers {
             count,
             type_,
-            memory: MEMORY_MMAP,
+            memory: match memory {
+                Memory::Mmap => MEMORY_MMAP,
+                Memory::InARow | Memory::Scattered(_) => MEMORY_USERPTR,
+            },
             ..RequestBuffers::default()
         };
         client.ioctl(session, ioctl::REQBUFS, &mut request)?;
         let mut queue = Self {
             type_,
+            memory: request.memory,
             format,
             buffers: Vec::new(),
+            lent: Vec::new(),
             free: (0..request.count).rev().collect(),
         };
         for index in 0..request.count {
             let mut buffer = queue.buffer(index);
             let mut planes = vec![Plane::default(); usize::from(format.num_planes)];
             client.buffer(session, ioctl::QUERYBUF, &mut buffer, &mut planes, &[])?;
+            let lent: Vec<Pages> = planes
+                .iter()
+                .filter_map(|plane| memory.pages(client, plane.length as usize))
+                .collect();
+            if !lent.is_empty() {
+                queue.lent.push(lent);
+                continue;
+            }
             let mut mappings = Vec::new();
             for plane in &planes {
                 let offset = u32::try_from(plane.m).expect("mem_offset of 32 bits");
@@ -448,9 +503,32 @@ impl Queue {
         Buffer {
             index,
             type_: self.type_,
-            memory: MEMORY_MMAP,
+            memory: self.memory,
             length: u32::from(self.format.num_planes),
             ..Buffer::default()
         }
+    }
+
+    /// `struct v4l2_plane` for each plane of buffer `index`.
+    pub fn planes(&self, index: u32) -> Vec<Plane> {
+        let index = index as usize;
+        let lengths: Vec<u32> = match self.lent.get(index) {
+            Some(lent) => lent.iter().map(|pages| pages.len() as u32).collect(),
+            None => self.buffers[index].iter().map(|m| m.len as u32).collect(),
+        };
+        lengths
+            .into_iter()
+            .map(|length| Plane {
+                length,
+                ..Plane::default()
+            })
+            .collect()
+    }
+
+    /// SG lists of buffer `index`, if the memory is the program's.
+    pub fn lists(&self, index: u32) -> Vec<u8> {
+        let lent = self.lent.get(index as usize);
+        let planes = lent.into_iter().flatten();
+        planes.flat_map(Pages::as_bytes).copied().collect()
     }
 }

@@ -16,6 +16,7 @@ use protocol::wire::config::{Config, DeviceType};
 
 use crate::device::{Device, Result};
 use crate::events::Events;
+use crate::memory::Vm;
 
 pub mod catalogue;
 pub mod controls;
@@ -74,13 +75,13 @@ impl Device for Encoder {
         }
     }
 
-    fn open(&self, id: u32, events: Events) -> Result<Box<dyn super::Session>> {
+    fn open(&self, id: u32, events: Events, vm: Vm) -> Result<Box<dyn super::Session>> {
         let open = session::Open::new(&self.open, self.settings.max_sessions)?;
         Ok(Box::new(session::Session::new(
             id,
             Arc::clone(&self.chosen),
             Arc::clone(&self.settings),
-            events,
+            (events, vm),
             open,
         )?))
     }

@@ -5,7 +5,6 @@
 //! A mapping of each buffer on its own costs a round trip through the VMM, a memory slot of KVM and one of vhost-user;
 //! and QEMU 11.1 does not survive a reset of a device that has such slots.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::num::NonZeroUsize;
@@ -43,11 +42,6 @@ unsafe impl Send for Arena {}
 // SAFETY: As above; no method needs exclusive access.
 unsafe impl Sync for Arena {}
 
-thread_local! {
-    /// The arena of the VM whose call this thread is carrying out.
-    static CURRENT: RefCell<Option<Arc<Arena>>> = const { RefCell::new(None) };
-}
-
 /// A part of an arena, free again on drop.
 #[derive(Debug)]
 pub(super) struct Part {
@@ -80,23 +74,6 @@ impl Arena {
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
-    }
-
-    /// Lets the buffers that `work` makes in this thread be parts of this arena.
-    pub fn scope<T>(self: &Arc<Self>, work: impl FnOnce() -> T) -> T {
-        struct Restore(Option<Arc<Arena>>);
-        impl Drop for Restore {
-            fn drop(&mut self) {
-                CURRENT.replace(self.0.take());
-            }
-        }
-        let _restore = Restore(CURRENT.replace(Some(Arc::clone(self))));
-        work()
-    }
-
-    /// The arena in whose scope this thread is.
-    pub(super) fn current() -> Option<Arc<Self>> {
-        CURRENT.with_borrow(Clone::clone)
     }
 
     fn taken(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {

@@ -6,22 +6,19 @@ use std::ffi::c_void;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gstreamer as gst;
-use gstreamer::glib::translate::from_glib_full;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::unistd::ftruncate;
-use vm_memory::VolatileSlice;
-use vm_memory::bitmap::BS;
 
 use super::arena::{Arena, Part};
+use super::bytes::Bytes;
 
 /// Size of a page: mappings start and end on it. 4 KiB on every machine whose guests we serve.
 pub const PAGE_SIZE: usize = 4096;
@@ -68,18 +65,16 @@ enum Backing {
 
 /// One plane of an MMAP buffer: pages of a file whose size is sealed, mapped once for as long as it lives.
 ///
-/// The guest maps the same pages and may write to them at any time. So the host never forms a reference to
-/// their content: it copies in and out, or hands the address to code that expects memory to change.
+/// The guest maps the same pages and may write to them at any time.
 ///
 /// # Invariants
 ///
-/// `address` is the start of `mapped` bytes of a shared, read-write mapping that lives as long as `self`; the file
-/// behind it cannot shrink. With `Backing::Own` that is a mapping of its own, of just these bytes.
+/// `bytes` starts a shared, read-write mapping of `mapped` bytes that lives as long as `self`; the file behind it cannot
+/// shrink. With `Backing::Own` that is a mapping of its own, of just these bytes.
 #[derive(Debug)]
 pub struct HostBuffer {
-    address: NonNull<c_void>,
+    bytes: Bytes,
     mapped: usize,
-    len: usize,
     backing: Backing,
     _charge: Charge,
 }
@@ -115,28 +110,26 @@ pub(super) fn map_shared(fd: &OwnedFd, size: NonZeroUsize) -> Result<NonNull<c_v
     }
 }
 
-// SAFETY: The mapping belongs to `self` alone, and its content is only touched as memory that others may change at
-// any time.
-unsafe impl Send for HostBuffer {}
-// SAFETY: As above; no method needs exclusive access.
-unsafe impl Sync for HostBuffer {}
-
 impl HostBuffer {
     /// A buffer of `len` bytes, all zero. It takes whole pages.
     ///
-    /// Made while a call of a guest is carried out ([`Arena::scope`]), it is a part of that VM's arena, if there is
-    /// room; else it has a file of its own.
+    /// It has a file of its own; [`Vm::buffer`](super::Vm::buffer) takes it from the VM's arena.
     ///
     /// # Errors
     ///
     /// `EINVAL` for length 0; `ENOMEM` when it would exceed the limit on all buffers, or the host has no memory.
     pub fn new(len: usize) -> Result<Arc<Self>, Errno> {
+        Self::new_in(None, len)
+    }
+
+    /// As [`new`](Self::new), but a part of `arena`, if there is room in it.
+    pub(super) fn new_in(arena: Option<&Arc<Arena>>, len: usize) -> Result<Arc<Self>, Errno> {
         let mapped = len
             .checked_next_multiple_of(PAGE_SIZE)
             .ok_or(Errno::ENOMEM)?;
         let size = NonZeroUsize::new(mapped).ok_or(Errno::EINVAL)?;
         let charge = Charge::new(mapped)?;
-        let part = Arena::current().and_then(|arena| arena.take(mapped as u64));
+        let part = arena.and_then(|arena| arena.take(mapped as u64));
         let (address, backing) = match part {
             Some(part) => (part.address(), Backing::Part(part)),
             None => {
@@ -144,10 +137,11 @@ impl HostBuffer {
                 (map_shared(&fd, size)?, Backing::Own(fd))
             }
         };
+        // SAFETY: As the type's invariants say, which `backing` sees to: `len` is no more than `mapped`.
+        let bytes = unsafe { Bytes::new(address.cast(), len, true) };
         Ok(Arc::new(Self {
-            address,
+            bytes,
             mapped,
-            len,
             backing,
             _charge: charge,
         }))
@@ -156,7 +150,7 @@ impl HostBuffer {
     /// Length in bytes, as it was asked for.
     #[allow(clippy::len_without_is_empty)] // Never empty.
     pub fn len(&self) -> usize {
-        self.len
+        self.bytes.len()
     }
 
     /// Length in bytes of the file and of a mapping of it: whole pages.
@@ -191,9 +185,7 @@ impl HostBuffer {
     ///
     /// `EINVAL` when it does not fit.
     pub fn write_at(&self, offset: usize, data: &[u8]) -> Result<(), Errno> {
-        self.slice(offset..offset.checked_add(data.len()).ok_or(Errno::EINVAL)?)?
-            .copy_from(data);
-        Ok(())
+        self.bytes.write_at(offset, data)
     }
 
     /// Copies from the buffer at `offset` into `data`.
@@ -202,24 +194,7 @@ impl HostBuffer {
     ///
     /// `EINVAL` when the buffer is shorter.
     pub fn read_at(&self, offset: usize, data: &mut [u8]) -> Result<(), Errno> {
-        self.slice(offset..offset.checked_add(data.len()).ok_or(Errno::EINVAL)?)?
-            .copy_to(data);
-        Ok(())
-    }
-
-    fn slice(&self, range: Range<usize>) -> Result<VolatileSlice<'_, BS<'_, ()>>, Errno> {
-        let len = self.check(&range)?;
-        // SAFETY: `check` found the range inside the mapping, which lives as long as `self` (type invariant). The
-        // memory is accessed as volatile only.
-        Ok(unsafe { VolatileSlice::new(self.address.as_ptr().cast::<u8>().add(range.start), len) })
-    }
-
-    /// The length of `range`, which is inside the buffer.
-    fn check(&self, range: &Range<usize>) -> Result<usize, Errno> {
-        if range.end > self.len {
-            return Err(Errno::EINVAL);
-        }
-        range.end.checked_sub(range.start).ok_or(Errno::EINVAL)
+        self.bytes.read_at(offset, data)
     }
 
     /// Wraps a range of the buffer for GStreamer, read-only, without a copy.
@@ -235,43 +210,8 @@ impl HostBuffer {
         range: Range<usize>,
         on_release: impl FnOnce() + Send + 'static,
     ) -> Result<gst::Memory, Errno> {
-        struct Lent {
-            _buffer: Arc<HostBuffer>,
-            on_release: Box<dyn FnOnce() + Send>,
-        }
-
-        unsafe extern "C" fn release(data: gst::glib::ffi::gpointer) {
-            // SAFETY: `data` is the box that `gst_memory_new_wrapped` was given, and this runs once.
-            let lent = unsafe { Box::from_raw(data.cast::<Lent>()) };
-            // A panic must not cross into C.
-            if catch_unwind(AssertUnwindSafe(lent.on_release)).is_err() {
-                tracing::error!("panic when a buffer was released, please report it");
-            }
-        }
-
-        let len = self.check(&range)?;
-        if len == 0 {
-            return Err(Errno::EINVAL);
-        }
-        let lent = Box::new(Lent {
-            _buffer: Arc::clone(self),
-            on_release: Box::new(on_release),
-        });
-        // SAFETY: The range is inside the mapping, which lives until `release` drops its reference. GStreamer
-        // writes to no memory that is marked read-only, and copes with content that changes.
-        let memory = unsafe {
-            let data = self.address.as_ptr().cast::<u8>().add(range.start);
-            from_glib_full(gst::ffi::gst_memory_new_wrapped(
-                gst::ffi::GST_MEMORY_FLAG_READONLY,
-                data.cast(),
-                len,
-                0,
-                len,
-                Box::into_raw(lent).cast(),
-                Some(release),
-            ))
-        };
-        Ok(memory)
+        // SAFETY: A reference to `self` keeps its mapping.
+        unsafe { self.bytes.gst_memory(range, Arc::clone(self), on_release) }
     }
 }
 
@@ -280,7 +220,7 @@ impl Drop for HostBuffer {
         if let Backing::Own(_) = self.backing {
             // SAFETY: The mapping is ours (type invariant) and nobody holds a pointer into it any more: those who
             // were lent one hold a reference to `self`.
-            let _ = unsafe { munmap(self.address, self.mapped) };
+            let _ = unsafe { munmap(self.bytes.address().cast(), self.mapped) };
         }
     }
 }
@@ -308,7 +248,7 @@ mod tests {
         let arena = Arena::new(3 * PAGE_SIZE).unwrap();
         let outside = HostBuffer::new(PAGE_SIZE).unwrap();
         assert!(!outside.is_in(&arena));
-        let make = |len| arena.scope(|| HostBuffer::new(len).unwrap());
+        let make = |len| HostBuffer::new_in(Some(&arena), len).unwrap();
         let [first, second] = [PAGE_SIZE, PAGE_SIZE + 1].map(make);
         assert_eq!((first.fd_offset(), second.fd_offset()), (0, 0x1000));
         assert!(second.is_in(&arena));
@@ -324,7 +264,6 @@ mod tests {
         assert_eq!((first.fd_offset(), first.is_in(&arena)), (0, true));
         first.read_at(0, &mut data).unwrap();
         assert_eq!(data, [0; 5]);
-        assert!(Arena::current().is_none());
     }
 
     #[test]
@@ -355,7 +294,7 @@ mod tests {
         assert_eq!(map.as_slice(), b"hello");
         assert_eq!(
             map.as_slice().as_ptr() as usize,
-            buffer.address.as_ptr() as usize + 10
+            buffer.bytes.address().as_ptr() as usize + 10
         );
         assert_eq!(Arc::strong_count(&buffer), 2);
         drop(map);

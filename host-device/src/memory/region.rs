@@ -89,11 +89,6 @@ impl Region {
         }
     }
 
-    /// The arena.
-    pub fn arena(&self) -> Option<&Arc<Arena>> {
-        self.arena.as_ref()
-    }
-
     /// Size in bytes.
     pub fn size(&self) -> u64 {
         self.size
@@ -364,7 +359,8 @@ mod tests {
         let vmm = Arc::new(Vmm::default());
         let arena = Arena::new(4 * PAGE_SIZE).unwrap();
         let region = Region::new(0x10000, Some(Arc::clone(&arena)), Arc::clone(&vmm));
-        let [first, second] = [1, 2].map(|pages| arena.scope(|| buffer(pages)));
+        let [first, second] =
+            [1, 2].map(|pages| HostBuffer::new_in(Some(&arena), pages * PAGE_SIZE - 1).unwrap());
         assert_eq!(region.map(Arc::clone(&first), true), Err(Errno::EIO));
         region.start();
         assert_eq!(region.map(Arc::clone(&first), true), Ok(0));

@@ -15,7 +15,6 @@ use tokio::runtime::Handle;
 use super::Open;
 use crate::device::{Result, Session};
 use crate::events::Events;
-use crate::memory::Arena;
 
 /// The guest's session as a command finds it.
 pub(super) type Target<'a> = &'a mut dyn Session;
@@ -42,8 +41,6 @@ struct State {
 pub(super) struct Lane {
     pub(super) events: Events,
     state: Mutex<State>,
-    /// Where the session's buffers go.
-    arena: Option<Arc<Arena>>,
 }
 
 /// How a command ended that was offered to [`Lane::try_now`].
@@ -55,15 +52,9 @@ pub(super) enum Now<T> {
 }
 
 impl Lane {
-    pub(super) fn new(
-        session: Box<dyn Session>,
-        events: Events,
-        open: Open,
-        arena: Option<Arc<Arena>>,
-    ) -> Arc<Self> {
+    pub(super) fn new(session: Box<dyn Session>, events: Events, open: Open) -> Arc<Self> {
         Arc::new(Self {
             events,
-            arena,
             state: Mutex::new(State {
                 session: Some(session),
                 running: false,
@@ -178,11 +169,7 @@ impl Lane {
             (None, Some(session)) => Ok(&mut **session as Target<'_>),
             (None, None) => Err(Errno::EINVAL),
         };
-        let work = AssertUnwindSafe(|| match &self.arena {
-            Some(arena) => arena.scope(|| command(target)),
-            None => command(target),
-        });
-        catch_unwind(work)
+        catch_unwind(AssertUnwindSafe(|| command(target)))
             .inspect_err(|_| {
                 tracing::error!("{:?}: panic in the device, please report it", self.events);
                 self.events.error(Errno::EIO);

@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use protocol::wire::NUM_QUEUES;
 use vhost::VhostUserMemoryRegionBase;
@@ -85,13 +85,6 @@ impl Frontend {
             guest,
         };
         Ok((mapped, range))
-    }
-
-    fn replace_memory(&self, memory: GuestMemoryMmap) {
-        let guard = self.link.memory.lock();
-        guard
-            .unwrap_or_else(PoisonError::into_inner)
-            .replace(memory);
     }
 
     /// Changes a ring's state, and has the ring thread look at it.
@@ -189,7 +182,8 @@ impl VhostUserBackendReqHandlerMut for Frontend {
             .collect::<Result<Vec<_>>>()?
             .into_iter()
             .unzip();
-        self.replace_memory(GuestMemoryMmap::from_regions(mapped).map_err(other)?);
+        let memory = GuestMemoryMmap::from_regions(mapped).map_err(other)?;
+        self.link.vm.replace_guest(memory);
         self.ranges = ranges;
         Ok(None)
     }

@@ -21,9 +21,10 @@ use super::event;
 use super::ring::{Memory, Ring};
 use super::shmem::Channel;
 use crate::config::Limits;
+use crate::counters::Counters;
 use crate::device::Device;
 use crate::events::Outbox;
-use crate::memory::{Arena, Region};
+use crate::memory::{Arena, Region, Vm};
 use crate::session::Sessions;
 
 /// Most descriptors of a queue.
@@ -41,6 +42,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Link {
     pub(super) device: Arc<dyn Device>,
     pub(super) memory: Memory,
+    pub(super) vm: Vm,
     pub(super) region: Arc<Region>,
     pub(super) channel: Channel,
     commands: Arc<Ring>,
@@ -73,18 +75,21 @@ impl Link {
             }
         });
         let channel = Channel::default();
-        let region = Region::new(limits.shm_size, arena(limits.shm_size), channel.clone());
+        let arena = arena(limits.shm_size);
+        let vm = Vm::new(memory.clone(), arena.clone(), Counters::new());
+        let region = Region::new(limits.shm_size, arena, channel.clone());
         let region = Arc::new(region);
         let sessions = Sessions::new(
             Arc::clone(&device),
             Arc::clone(&outbox),
-            Arc::clone(&region),
+            (Arc::clone(&region), vm.clone()),
             runtime,
             limits.max_sessions,
         );
         Ok(Arc::new(Self {
             device,
             memory,
+            vm,
             region,
             channel,
             commands,

@@ -19,6 +19,7 @@ use virtio_v4l2d::device::encoder::uapi::*;
 use virtio_v4l2d::device::encoder::{Encoder, Settings};
 use virtio_v4l2d::device::{BufferArgs, Device, Lent, Session};
 use virtio_v4l2d::events::{Events, Sent, SentEvents};
+use virtio_v4l2d::memory::Vm;
 
 /// How long an answer may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -114,7 +115,7 @@ impl Client {
     pub fn new(encoder: &Encoder) -> Self {
         let (events, sent) = Events::channel_for_tests();
         Self {
-            session: encoder.open(1, events).unwrap(),
+            session: encoder.open(1, events, Vm::without_guest()).unwrap(),
             sent,
             free_output: VecDeque::new(),
             got: VecDeque::new(),

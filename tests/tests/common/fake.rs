@@ -16,7 +16,7 @@ use protocol::wire::v4l2::{
 };
 use virtio_v4l2d::device::{BufferArgs, ControlArgs, ControlOp, Device, Lent, Result, Session};
 use virtio_v4l2d::events::Events;
-use virtio_v4l2d::memory::HostBuffer;
+use virtio_v4l2d::memory::{HostBuffer, Vm};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// One call of a session's method, in bytes.
@@ -117,7 +117,7 @@ impl Device for Fake {
         })
     }
 
-    fn open(&self, id: u32, events: Events) -> Result<Box<dyn Session>> {
+    fn open(&self, id: u32, events: Events, _: Vm) -> Result<Box<dyn Session>> {
         let mut state = self.state();
         if let Some(errno) = state.refuse_open {
             return Err(errno);

@@ -6,7 +6,6 @@
 //! runs, the call that made it possible.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use nix::errno::Errno;
 use protocol::wire::v4l2::{Buffer, Plane};
@@ -21,7 +20,7 @@ use super::stats::Stats;
 use super::subscriptions::Subscriptions;
 use super::uapi::*;
 use crate::events::Events;
-use crate::memory::HostBuffer;
+use crate::memory::{PlaneMemory, Vm};
 
 /// A raw frame to encode.
 #[derive(Debug)]
@@ -31,7 +30,7 @@ pub struct Job {
     /// The queue's epoch when it was taken.
     pub epoch: u64,
     /// Memory of each V4L2 plane, and where the frame starts in it.
-    pub planes: Vec<(Arc<HostBuffer>, u32)>,
+    pub planes: Vec<(PlaneMemory, u32)>,
     /// What the client said of it.
     pub payload: Payload,
 }
@@ -51,7 +50,7 @@ pub struct Delivery {
     /// Index of the CAPTURE buffer.
     index: u32,
     epoch: u64,
-    memory: Arc<HostBuffer>,
+    memory: PlaneMemory,
     coded: Coded,
 }
 
@@ -99,17 +98,17 @@ pub struct Core {
 }
 
 impl Core {
-    /// The state of a session that was just opened.
+    /// The state of a session of `vm` that was just opened.
     ///
     /// # Errors
     ///
     /// `ENODEV` without a codec.
-    pub fn new(codecs: Vec<Codec>) -> Result<Self, Errno> {
+    pub fn new(codecs: Vec<Codec>, vm: &Vm) -> Result<Self, Errno> {
         Ok(Self {
             controls: Controls::new(&codecs),
             formats: Formats::new(codecs)?,
-            output: Queue::new(OUTPUT),
-            capture: Queue::new(CAPTURE),
+            output: Queue::new(OUTPUT, vm),
+            capture: Queue::new(CAPTURE, vm),
             drain: Drain::Running,
             subscriptions: Subscriptions::default(),
             coded: VecDeque::new(),
@@ -137,7 +136,7 @@ impl Core {
         {
             let epoch = self.capture.epoch;
             let (index, slot) = self.capture.take()?;
-            let memory = Arc::clone(&slot.planes.first()?.memory);
+            let memory = slot.planes.first()?.memory.clone()?;
             return Some(Action::Deliver(Delivery {
                 index,
                 epoch,
@@ -161,7 +160,7 @@ impl Core {
         let epoch = self.output.epoch;
         let (index, slot) = self.output.take()?;
         let offsets = slot.payload.planes.iter().map(|(_, offset)| *offset);
-        let planes = slot.planes.iter().map(|plane| Arc::clone(&plane.memory));
+        let planes = slot.planes.iter().filter_map(|plane| plane.memory.clone());
         let job = Job {
             index,
             epoch,

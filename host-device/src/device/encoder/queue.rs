@@ -15,10 +15,10 @@ use protocol::wire::v4l2::{
 
 use super::uapi::*;
 use crate::device::{BufferArgs, Lent};
-use crate::memory::HostBuffer;
+use crate::memory::{Access, HostBuffer, PlaneMemory, Views, Vm};
 
 mod slot;
-pub use slot::{COPIED_FLAGS, Payload, Slot, State};
+pub use slot::{COPIED_FLAGS, Payload, Slot, SlotPlane, State};
 
 /// Buffers that a queue may have: `VIDEO_MAX_FRAME`.
 pub const MAX_BUFFERS: u32 = 32;
@@ -31,6 +31,8 @@ const MIN_CAPTURE: u32 = 16;
 
 /// What both queues can do.
 const CAPABILITIES: u32 = V4L2_BUF_CAP_SUPPORTS_MMAP
+    | V4L2_BUF_CAP_SUPPORTS_USERPTR
+    | V4L2_BUF_CAP_SUPPORTS_DMABUF
     | V4L2_BUF_CAP_SUPPORTS_ORPHANED_BUFS
     | V4L2_BUF_CAP_SUPPORTS_REMOVE_BUFS;
 
@@ -39,6 +41,11 @@ const CAPABILITIES: u32 = V4L2_BUF_CAP_SUPPORTS_MMAP
 pub struct Queue {
     /// `V4L2_BUF_TYPE_*`.
     pub type_: u32,
+    /// `V4L2_MEMORY_*` of its buffers, while there are any. With any but MMAP clients lend memory, of either kind.
+    memory: u32,
+    vm: Vm,
+    /// Memory that clients lent.
+    views: Views,
     /// By index; `None` where a buffer was removed or never made.
     slots: Vec<Option<Slot>>,
     /// Indices of queued buffers, oldest first.
@@ -67,10 +74,18 @@ fn type_index(queue: &Queue, type_: u32) -> Result<(), Errno> {
 }
 
 impl Queue {
-    /// The queue of type `V4L2_BUF_TYPE_*`, without buffers.
-    pub fn new(type_: u32) -> Self {
+    /// The queue of type `V4L2_BUF_TYPE_*` of a session of `vm`, without buffers.
+    pub fn new(type_: u32, vm: &Vm) -> Self {
+        let access = if type_ == OUTPUT {
+            Access::Read
+        } else {
+            Access::ReadWrite
+        };
         Self {
             type_,
+            memory: MEMORY_MMAP,
+            vm: vm.clone(),
+            views: Views::new(vm, access),
             slots: Vec::new(),
             queued: VecDeque::new(),
             streaming: false,
@@ -118,7 +133,7 @@ impl Queue {
         request.flags = 0;
         request.reserved = [0; 3];
         request.capabilities = CAPABILITIES;
-        if request.memory != MEMORY_MMAP {
+        if !known(request.memory) {
             return Err(Errno::EINVAL);
         }
         if self.streaming {
@@ -127,6 +142,8 @@ impl Queue {
         self.cancel();
         // Mappings of the guest keep the memory of these alive: orphaned buffers.
         self.slots.clear();
+        self.views.clear();
+        self.memory = request.memory;
         if request.count == 0 {
             return Ok(());
         }
@@ -157,7 +174,7 @@ impl Queue {
         create.capabilities = CAPABILITIES | V4L2_BUF_CAP_SUPPORTS_MAX_NUM_BUFFERS;
         create.max_num_buffers = MAX_BUFFERS;
         type_index(self, create.format.type_)?;
-        if create.memory != MEMORY_MMAP {
+        if !known(create.memory) || (self.count() > 0 && create.memory != self.memory) {
             return Err(Errno::EINVAL);
         }
         if create.count == 0 {
@@ -176,6 +193,7 @@ impl Queue {
         if self.count() >= MAX_BUFFERS {
             return Err(Errno::ENOBUFS);
         }
+        self.memory = create.memory;
         let count = create.count.min(MAX_BUFFERS - self.count());
         let (first, room) = self.gap(count as usize);
         let mut made = Vec::new();
@@ -245,13 +263,18 @@ impl Queue {
         {
             *slot = None;
         }
+        self.views.forget(remove.index..end);
         Ok(())
     }
 
     fn allocate(&mut self, sizes: &[u32]) -> Result<Slot, Errno> {
         let mut planes = Vec::with_capacity(sizes.len());
         for size in sizes {
-            let memory = HostBuffer::new(*size as usize)?;
+            if self.memory != MEMORY_MMAP {
+                planes.push(SlotPlane::lent(*size));
+                continue;
+            }
+            let memory = self.vm.buffer(*size as usize)?;
             let offset = self.next_offset;
             // 2^19 planes per queue and session; after that a client must open the node anew.
             let next = offset.checked_add(OFFSET_STEP).ok_or(Errno::ENOMEM)?;
@@ -259,9 +282,9 @@ impl Queue {
                 return Err(Errno::ENOMEM);
             }
             self.next_offset = next;
-            planes.push(slot::SlotPlane { memory, offset });
+            planes.push(SlotPlane::own(memory, offset));
         }
-        Ok(Slot::new(planes))
+        Ok(Slot::new(planes, self.memory))
     }
 
     /// The memory behind a `mem_offset`.
@@ -270,8 +293,11 @@ impl Queue {
             .iter()
             .flatten()
             .flat_map(|slot| &slot.planes)
-            .find(|plane| plane.offset == offset)
-            .map(|plane| Arc::clone(&plane.memory))
+            .find_map(|plane| match &plane.memory {
+                Some(PlaneMemory::Own(memory)) if plane.offset == offset => Some(memory),
+                _ => None,
+            })
+            .cloned()
     }
 
     /// VIDIOC_QUERYBUF.
@@ -287,23 +313,63 @@ impl Queue {
         Ok(())
     }
 
-    /// Checks that QBUF and PREPARE_BUF share. Returns what the buffer is to carry; `None` if it was prepared, which
-    /// has settled that.
-    fn check(&self, args: &BufferArgs<'_>, sizes: &[u32]) -> Result<Option<Payload>, Errno> {
+    /// What QBUF and PREPARE_BUF share: checks, and settles what the buffer is to carry, unless it was prepared, which
+    /// has done that.
+    fn prepare(&mut self, args: &mut BufferArgs<'_>, sizes: &[u32]) -> Result<(), Errno> {
         let buffer = &*args.buffer;
         type_index(self, buffer.type_)?;
         let slot = self.slot(buffer.index)?;
-        if buffer.memory != MEMORY_MMAP || args.lent != Lent::Nothing {
+        if !known(buffer.memory) || (buffer.memory == MEMORY_MMAP) != (self.memory == MEMORY_MMAP) {
             return Err(Errno::EINVAL);
         }
         check_planes(slot, args.planes)?;
         match slot.state {
-            State::Prepared => Ok(None),
-            State::Dequeued => slot
-                .payload(self.is_output(), buffer, args.planes, sizes)
-                .map(Some),
-            State::Queued | State::Active => Err(Errno::EINVAL),
+            State::Prepared => return Ok(()),
+            State::Dequeued => {}
+            State::Queued | State::Active => return Err(Errno::EINVAL),
         }
+        let lengths = slot.lengths(buffer.memory, args.planes)?;
+        let payload = slot.payload(self.is_output(), buffer, args.planes, (&lengths, sizes))?;
+        let lent = self.lent(buffer.index, &mut args.lent, &lengths)?;
+        let memory = buffer.memory;
+        let slot = self.slot_mut(args.buffer.index)?;
+        slot.payload = payload;
+        slot.memory = memory;
+        for ((plane, lent), length) in slot.planes.iter_mut().zip(lent).zip(lengths) {
+            plane.memory = Some(lent);
+            plane.length = length;
+        }
+        Ok(())
+    }
+
+    /// The memory of these `lengths` that a client lends for buffer `index`; nothing for an MMAP buffer.
+    fn lent(
+        &self,
+        index: u32,
+        lent: &mut Lent,
+        lengths: &[u32],
+    ) -> Result<Vec<PlaneMemory>, Errno> {
+        let Lent::Pages(lists) = lent else {
+            return match lent {
+                Lent::Nothing => Ok(Vec::new()),
+                _ => Err(Errno::EINVAL),
+            };
+        };
+        // Every buffer may take turns with another piece of memory.
+        let room = 2 * self.count() as usize * lengths.len();
+        lengths
+            .iter()
+            .enumerate()
+            .map(|(at, length)| {
+                let entries = lists.get_mut(at).map(std::mem::take).unwrap_or_default();
+                let total: u64 = entries.iter().map(|entry| u64::from(entry.len)).sum();
+                if total != u64::from(*length) {
+                    return Err(Errno::EINVAL);
+                }
+                let view = self.views.get(index, entries, room)?;
+                Ok(PlaneMemory::Lent(view))
+            })
+            .collect()
     }
 
     /// VIDIOC_PREPARE_BUF. `sizes` are the bytes that a frame takes in each plane.
@@ -311,13 +377,15 @@ impl Queue {
     /// # Errors
     ///
     /// `EINVAL`: no such buffer, wrong memory, already prepared or queued, or its payload makes no sense.
-    pub fn prepare_buf(&mut self, args: BufferArgs<'_>, sizes: &[u32]) -> Result<(), Errno> {
+    pub fn prepare_buf(&mut self, mut args: BufferArgs<'_>, sizes: &[u32]) -> Result<(), Errno> {
         if args.buffer.flags & V4L2_BUF_FLAG_REQUEST_FD != 0 {
             return Err(Errno::EINVAL);
         }
-        let payload = self.check(&args, sizes)?.ok_or(Errno::EINVAL)?;
+        if self.slot(args.buffer.index)?.state == State::Prepared {
+            return Err(Errno::EINVAL);
+        }
+        self.prepare(&mut args, sizes)?;
         let slot = self.slot_mut(args.buffer.index)?;
-        slot.payload = payload;
         slot.state = State::Prepared;
         let slot = self.slot(args.buffer.index)?;
         self.fill(slot, args.buffer, args.planes);
@@ -332,7 +400,7 @@ impl Queue {
     /// not supported.
     pub fn qbuf(
         &mut self,
-        args: BufferArgs<'_>,
+        mut args: BufferArgs<'_>,
         sizes: &[u32],
         force_key: bool,
     ) -> Result<(), Errno> {
@@ -341,12 +409,9 @@ impl Queue {
         if args.buffer.flags & V4L2_BUF_FLAG_REQUEST_FD != 0 {
             return Err(Errno::EBADR);
         }
-        let payload = self.check(&args, sizes)?;
+        self.prepare(&mut args, sizes)?;
         let (index, output) = (args.buffer.index, self.is_output());
         let slot = self.slot_mut(index)?;
-        if let Some(payload) = payload {
-            slot.payload = payload;
-        }
         if output {
             slot.payload.stamp(args.buffer);
             slot.payload.force_key = force_key;
@@ -378,7 +443,7 @@ impl Queue {
         if slot.state != State::Active {
             return None;
         }
-        slot.state = State::Dequeued;
+        slot.give_back();
         let slot = self.slot(index).ok()?;
         let mut buffer = Buffer {
             index,
@@ -415,7 +480,7 @@ impl Queue {
         self.queued.clear();
         self.epoch += 1;
         for slot in self.slots.iter_mut().flatten() {
-            slot.state = State::Dequeued;
+            slot.give_back();
             slot.payload = Payload::default();
         }
     }
@@ -433,7 +498,7 @@ impl Queue {
                     State::Queued | State::Active => V4L2_BUF_FLAG_QUEUED,
                 },
             field: slot.payload.field,
-            memory: MEMORY_MMAP,
+            memory: slot.memory,
             length: slot.planes.len() as u32,
             ..Default::default()
         };
@@ -447,13 +512,18 @@ impl Queue {
             };
             *plane = Plane {
                 bytesused,
-                length: own.memory.len() as u32,
+                length: own.length,
                 m: own.offset.into(),
                 data_offset,
                 ..Default::default()
             };
         }
     }
+}
+
+/// Whether buffers can have such memory, `V4L2_MEMORY_*`.
+fn known(memory: u32) -> bool {
+    matches!(memory, MEMORY_MMAP | MEMORY_USERPTR | MEMORY_DMABUF)
 }
 
 /// `__verify_planes_array`: room for every plane.

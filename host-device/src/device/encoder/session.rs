@@ -25,7 +25,7 @@ use super::uapi::*;
 use super::worker::{Shared, Worker};
 use crate::device::{self, BufferArgs, ControlArgs, ControlOp, Result};
 use crate::events::Events;
-use crate::memory::HostBuffer;
+use crate::memory::{HostBuffer, Vm};
 
 /// Number of sessions that are open, given back on drop.
 #[derive(Debug)]
@@ -75,12 +75,12 @@ impl Session {
         id: u32,
         chosen: Arc<[Chosen]>,
         settings: Arc<Settings>,
-        events: Events,
+        (events, vm): (Events, Vm),
         open: Open,
     ) -> Result<Self> {
         let codecs: Vec<Codec> = chosen.iter().map(|chosen| chosen.codec).collect();
         Ok(Self {
-            shared: Shared::new(Core::new(codecs)?, events, settings),
+            shared: Shared::new(Core::new(codecs, &vm)?, events, settings),
             chosen,
             worker: None,
             span: tracing::info_span!("encoder", session = id),

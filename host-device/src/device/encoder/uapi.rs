@@ -4,7 +4,8 @@
 //! have (function-like macros, and values newer than the headers that v4l2r is built with).
 
 pub use protocol::wire::v4l2::{
-    BUF_TYPE_VIDEO_CAPTURE_MPLANE as CAPTURE, BUF_TYPE_VIDEO_OUTPUT_MPLANE as OUTPUT, MEMORY_MMAP,
+    BUF_TYPE_VIDEO_CAPTURE_MPLANE as CAPTURE, BUF_TYPE_VIDEO_OUTPUT_MPLANE as OUTPUT,
+    MEMORY_DMABUF, MEMORY_MMAP, MEMORY_USERPTR,
 };
 pub use v4l2r::bindings::*;
 

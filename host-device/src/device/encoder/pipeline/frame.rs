@@ -9,7 +9,7 @@ use gstreamer as gst;
 use gstreamer_video as gst_video;
 
 use super::Setup;
-use crate::memory::HostBuffer;
+use crate::memory::PlaneMemory;
 
 /// Wraps a frame for the encoder, without a copy: `planes` are the memory of each V4L2 plane and where the frame
 /// starts in it. `held` is dropped when the encoder has let go of all of it.
@@ -19,7 +19,7 @@ use crate::memory::HostBuffer;
 /// The frame does not lie inside its memory.
 pub fn wrap<T: Send + Sync + 'static>(
     setup: &Setup,
-    planes: &[(Arc<HostBuffer>, u32)],
+    planes: &[(PlaneMemory, u32)],
     held: T,
 ) -> Result<gst::Buffer> {
     let held = Arc::new(held);
@@ -82,6 +82,7 @@ mod tests {
     use crate::device::encoder::pixel::PixelFormat;
     use crate::device::encoder::settings::Settings;
     use crate::device::encoder::uapi::fourcc;
+    use crate::memory::HostBuffer;
 
     struct Counted(Arc<AtomicUsize>);
 
@@ -116,11 +117,11 @@ mod tests {
         };
         for name in [b"NV12", b"NM12", b"YM12", b"YUYV"] {
             let setup = setup(name, crop);
-            let planes: Vec<_> = setup
+            let planes: Vec<(PlaneMemory, u32)> = setup
                 .raw
                 .sizes()
                 .iter()
-                .map(|size| (HostBuffer::new(*size as usize + 64).unwrap(), 64))
+                .map(|size| (HostBuffer::new(*size as usize + 64).unwrap().into(), 64))
                 .collect();
             let starts: Vec<usize> = planes
                 .iter()
@@ -167,7 +168,7 @@ mod tests {
         for (len, offset) in [(size - 1, 0), (size, 1), (size, u32::MAX)] {
             let memory = HostBuffer::new(len).unwrap();
             let held = Counted(Arc::clone(&released));
-            assert!(wrap(&setup, &[(memory, offset)], held).is_err());
+            assert!(wrap(&setup, &[(memory.into(), offset)], held).is_err());
         }
         assert_eq!(released.load(Ordering::SeqCst), 3);
     }

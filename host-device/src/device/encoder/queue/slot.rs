@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use protocol::wire::v4l2::{Buffer, Plane, Timecode, Timeval};
 
 use crate::device::encoder::uapi::*;
-use crate::memory::HostBuffer;
+use crate::memory::{HostBuffer, PlaneMemory};
 
 /// Whose a buffer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,10 +26,37 @@ pub enum State {
 /// A plane of a buffer.
 #[derive(Debug)]
 pub struct SlotPlane {
-    /// Its memory.
-    pub memory: Arc<HostBuffer>,
-    /// Its `mem_offset`.
+    /// Its memory. That of a client is here only while the device has the buffer.
+    pub memory: Option<PlaneMemory>,
+    /// Length of its memory in bytes, or of what was last lent.
+    pub length: u32,
+    /// Bytes that it must have.
+    pub least: u32,
+    /// Its `mem_offset`; 0 for memory of a client.
     pub offset: u32,
+}
+
+impl SlotPlane {
+    /// A plane of an MMAP buffer.
+    pub fn own(memory: Arc<HostBuffer>, offset: u32) -> Self {
+        let length = memory.len() as u32;
+        Self {
+            memory: Some(PlaneMemory::Own(memory)),
+            length,
+            least: length,
+            offset,
+        }
+    }
+
+    /// A plane for which a client is to lend at least so many bytes.
+    pub fn lent(least: u32) -> Self {
+        Self {
+            memory: None,
+            length: least,
+            least,
+            offset: 0,
+        }
+    }
 }
 
 /// What a client said of a buffer when it queued or prepared it.
@@ -91,22 +118,53 @@ pub struct Slot {
     pub planes: Vec<SlotPlane>,
     /// Whose it is.
     pub state: State,
+    /// `V4L2_MEMORY_*`, as it was last queued.
+    pub memory: u32,
     /// What it carries, unless it is the client's.
     pub payload: Payload,
 }
 
 impl Slot {
     /// A buffer that belongs to the client.
-    pub fn new(planes: Vec<SlotPlane>) -> Self {
+    pub fn new(planes: Vec<SlotPlane>, memory: u32) -> Self {
         Self {
             planes,
+            memory,
             state: State::Dequeued,
             payload: Payload::default(),
         }
     }
 
-    /// What the buffer carries when a client queues it like this. `sizes` are the bytes that a frame takes in each
-    /// plane.
+    /// The client has it again, and what it lent.
+    pub fn give_back(&mut self) {
+        self.state = State::Dequeued;
+        for plane in &mut self.planes {
+            plane
+                .memory
+                .take_if(|memory| !matches!(memory, PlaneMemory::Own(_)));
+        }
+    }
+
+    /// Lengths of the memory of each plane when a client queues these.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when it lends too little.
+    pub fn lengths(&self, memory: u32, planes: &[Plane]) -> Result<Vec<u32>, Errno> {
+        let lengths = self.planes.iter().zip(planes).map(|(own, plane)| {
+            if memory == MEMORY_MMAP {
+                Ok(own.length)
+            } else if plane.length < own.least {
+                Err(Errno::EINVAL)
+            } else {
+                Ok(plane.length)
+            }
+        });
+        lengths.collect()
+    }
+
+    /// What the buffer carries when a client queues it like this. `lengths` are those of its memory, `sizes` the bytes
+    /// that a frame takes in each plane.
     ///
     /// # Errors
     ///
@@ -116,7 +174,7 @@ impl Slot {
         output: bool,
         buffer: &Buffer,
         planes: &[Plane],
-        sizes: &[u32],
+        (lengths, sizes): (&[u32], &[u32]),
     ) -> Result<Payload, Errno> {
         if !output {
             return Ok(Payload {
@@ -128,8 +186,8 @@ impl Slot {
             return Err(Errno::EINVAL);
         }
         let mut settled = Vec::with_capacity(self.planes.len());
-        for (at, (own, plane)) in self.planes.iter().zip(planes).enumerate() {
-            let length = own.memory.len() as u64;
+        for (at, (length, plane)) in lengths.iter().zip(planes).enumerate() {
+            let length = u64::from(*length);
             let bytesused = match plane.bytesused {
                 0 => length,
                 bytes => bytes.into(),

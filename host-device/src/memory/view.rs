@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+//! Guest memory as one contiguous run, however scattered it is in the guest.
+
+use std::ffi::c_void;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use gstreamer as gst;
+use nix::errno::Errno;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+use protocol::wire::sg::SgEntry;
+use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
+
+use super::PAGE_SIZE;
+use super::budget::{Charge, Share};
+use super::bytes::Bytes;
+use crate::counters::Counters;
+
+/// Most bytes that one view may have: a raw frame of 8192x8192 takes a quarter of it.
+const MAX_LEN: usize = 1 << 30;
+
+/// What the host may do with lent memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Read only: raw frames.
+    Read,
+    /// Read and write: room for coded frames.
+    ReadWrite,
+}
+
+/// A run of whole pages of one file of the guest's memory.
+#[derive(Debug)]
+struct Run<'a> {
+    file: &'a Arc<std::fs::File>,
+    offset: u64,
+    len: usize,
+}
+
+/// Lent guest memory, mapped in one piece for as long as it lives.
+///
+/// It is a mapping of the guest's files on its own: it stays valid, and the memory stays, when the VMM takes the
+/// memory away from the guest.
+///
+/// # Invariants
+///
+/// `base` is the start of `mapped` bytes of mappings that are ours alone and live as long as `self`; `bytes` lies inside.
+#[derive(Debug)]
+pub struct View {
+    bytes: Bytes,
+    base: NonNull<c_void>,
+    mapped: usize,
+    counters: Arc<Counters>,
+    _charge: Charge,
+}
+
+// SAFETY: The mapping belongs to `self` alone, and its content is only touched as memory that others may change at
+// any time.
+unsafe impl Send for View {}
+// SAFETY: As above; no method needs exclusive access.
+unsafe impl Sync for View {}
+
+/// Bytes of `address` into its page.
+fn in_page(address: u64) -> usize {
+    (address % PAGE_SIZE as u64) as usize
+}
+
+/// The files behind `entries`, in whole pages and as few runs as can be; where in the first page they start; and how
+/// many bytes they have.
+///
+/// # Errors
+///
+/// `EINVAL` if they have a page in part, but for the start of the first and the end of the last; `EFAULT` if there
+/// is no memory where they are.
+fn runs<'a>(
+    guest: &'a GuestMemoryMmap,
+    entries: &[SgEntry],
+) -> Result<(Vec<Run<'a>>, usize, usize), Errno> {
+    let start = in_page(entries.first().ok_or(Errno::EINVAL)?.start);
+    let last = entries.len() - 1;
+    let mut runs: Vec<Run<'a>> = Vec::new();
+    let mut len = 0_usize;
+    for (at, entry) in entries.iter().enumerate() {
+        let end = entry
+            .start
+            .checked_add(entry.len.into())
+            .ok_or(Errno::EINVAL)?;
+        if entry.len == 0
+            || (at != 0 && in_page(entry.start) != 0)
+            || (at != last && in_page(end) != 0)
+        {
+            return Err(Errno::EINVAL);
+        }
+        len = len
+            .checked_add(entry.len as usize)
+            .filter(|len| *len <= MAX_LEN)
+            .ok_or(Errno::EINVAL)?;
+        // Whole pages from here on.
+        let mut page = entry.start - in_page(entry.start) as u64;
+        let end = end
+            .checked_next_multiple_of(PAGE_SIZE as u64)
+            .ok_or(Errno::EINVAL)?;
+        while page < end {
+            let run = run(guest, page, end)?;
+            page += run.len as u64;
+            match runs.last_mut() {
+                Some(before)
+                    if Arc::ptr_eq(before.file, run.file)
+                        && before.offset + before.len as u64 == run.offset =>
+                {
+                    before.len += run.len;
+                }
+                _ => runs.push(run),
+            }
+        }
+    }
+    Ok((runs, start, len))
+}
+
+/// As much of the guest's memory from `page` to `end` as is in one region.
+fn run(guest: &GuestMemoryMmap, page: u64, end: u64) -> Result<Run<'_>, Errno> {
+    let region = guest.find_region(GuestAddress(page)).ok_or(Errno::EFAULT)?;
+    let file = region.file_offset().ok_or(Errno::EFAULT)?;
+    let first = region.start_addr().0;
+    let offset = file
+        .start()
+        .checked_add(page - first)
+        .ok_or(Errno::EFAULT)?;
+    let len = end.min(first + region.len()) - page;
+    // A region of a VMM that does not care for pages.
+    if in_page(offset) != 0 || in_page(len) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    Ok(Run {
+        file: file.arc(),
+        offset,
+        len: len as usize,
+    })
+}
+
+impl View {
+    /// Maps what `entries` name, for `access`, at the cost of `share`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Vm::view`](super::Vm::view).
+    pub(super) fn new(
+        guest: &GuestMemoryMmap,
+        entries: &[SgEntry],
+        access: Access,
+        share: &Arc<Share>,
+        counters: &Arc<Counters>,
+    ) -> Result<Arc<Self>, Errno> {
+        let (runs, start, len) = runs(guest, entries)?;
+        let mapped: usize = runs.iter().map(|run| run.len).sum();
+        let size = NonZeroUsize::new(mapped).ok_or(Errno::EINVAL)?;
+        let charge = Charge::new(share, runs.len() + 1).inspect_err(|_| {
+            tracing::warn!(
+                "a buffer in {} pieces of guest memory needs more mappings than are left: raise vm.max_map_count",
+                runs.len()
+            );
+        })?;
+        Counters::add(&counters.maps, runs.len() as u64 + 1);
+        // SAFETY: A new mapping at an address of the kernel's choice touches nothing that exists.
+        let base = unsafe {
+            mmap_anonymous(
+                None,
+                size,
+                ProtFlags::PROT_NONE,
+                MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE,
+            )
+        }?;
+        // From here on dropping it unmaps all of it, whatever is mapped there by then.
+        let view = Self {
+            // SAFETY: `runs` has room for `len` bytes from `start`, which is in the first page. Nobody touches them
+            // before all runs are mapped: `view` does not leave this function before.
+            bytes: unsafe {
+                let address = base.cast::<u8>().byte_add(start);
+                Bytes::new(address, len, access == Access::ReadWrite)
+            },
+            base,
+            mapped,
+            counters: Arc::clone(counters),
+            _charge: charge,
+        };
+        let protection = match access {
+            Access::Read => ProtFlags::PROT_READ,
+            Access::ReadWrite => ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+        };
+        let mut done = 0;
+        for run in &runs {
+            let address = NonZeroUsize::new(base.as_ptr() as usize + done);
+            let offset = i64::try_from(run.offset).map_err(|_| Errno::EFAULT)?;
+            // SAFETY: It takes the place of a part of the mapping made above, which is ours and nobody uses yet.
+            unsafe {
+                mmap(
+                    address,
+                    NonZeroUsize::new(run.len).ok_or(Errno::EINVAL)?,
+                    protection,
+                    MapFlags::MAP_SHARED | MapFlags::MAP_FIXED | MapFlags::MAP_NORESERVE,
+                    run.file,
+                    offset,
+                )
+            }
+            .inspect_err(|errno| tracing::warn!("cannot map memory of the guest: {errno}"))?;
+            done += run.len;
+        }
+        Ok(Arc::new(view))
+    }
+
+    /// Length in bytes.
+    #[allow(clippy::len_without_is_empty)] // Never empty.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Copies `data` in at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when it does not fit, `EACCES` if it is only for reading.
+    pub fn write_at(&self, offset: usize, data: &[u8]) -> Result<(), Errno> {
+        self.bytes.write_at(offset, data)
+    }
+
+    /// Copies out to `data` from `offset`.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when the view is shorter.
+    pub fn read_at(&self, offset: usize, data: &mut [u8]) -> Result<(), Errno> {
+        self.bytes.read_at(offset, data)
+    }
+
+    /// Wraps a range of it for GStreamer, as [`HostBuffer::gst_memory`](super::HostBuffer::gst_memory) does.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when the range is empty or not inside.
+    pub fn gst_memory(
+        self: &Arc<Self>,
+        range: Range<usize>,
+        on_release: impl FnOnce() + Send + 'static,
+    ) -> Result<gst::Memory, Errno> {
+        // SAFETY: A reference to `self` keeps its mapping.
+        unsafe { self.bytes.gst_memory(range, Arc::clone(self), on_release) }
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        Counters::add(&self.counters.unmaps, 1);
+        // SAFETY: The mapping is ours (type invariant) and nobody holds a pointer into it any more: those who
+        // were lent one hold a reference to `self`.
+        let _ = unsafe { munmap(self.base, self.mapped) };
+    }
+}

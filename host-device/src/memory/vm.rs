@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+//! The VM that a session serves, as far as memory goes.
+
+use std::sync::{Arc, PoisonError};
+
+use nix::errno::Errno;
+use protocol::wire::sg::SgEntry;
+use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
+
+use super::arena::Arena;
+use super::budget::Share;
+use super::buffer::HostBuffer;
+use super::view::{Access, View};
+use super::views::Caches;
+use crate::counters::Counters;
+
+/// Guest memory as the VMM describes it; replaced as a whole when that changes.
+pub type GuestMemory = GuestMemoryAtomic<GuestMemoryMmap>;
+
+#[derive(Debug)]
+struct Inner {
+    guest: GuestMemory,
+    arena: Option<Arc<Arena>>,
+    caches: Caches,
+    counters: Arc<Counters>,
+}
+
+/// How a device reaches the memory of its VM; clones are handles of the same session.
+#[derive(Clone, Debug)]
+pub struct Vm {
+    inner: Arc<Inner>,
+    share: Arc<Share>,
+}
+
+impl Vm {
+    /// A VM with this memory, whose MMAP buffers go to `arena`.
+    pub fn new(guest: GuestMemory, arena: Option<Arc<Arena>>, counters: Arc<Counters>) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                guest,
+                arena,
+                caches: Caches::default(),
+                counters,
+            }),
+            share: Arc::default(),
+        }
+    }
+
+    /// A VM without memory, so that devices can be tested on their own.
+    pub fn without_guest() -> Self {
+        Self::new(
+            GuestMemory::new(GuestMemoryMmap::new()),
+            None,
+            Arc::default(),
+        )
+    }
+
+    /// A handle for one more session, with its own share of the kernel's mappings.
+    pub fn session(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            share: Arc::default(),
+        }
+    }
+
+    /// What is counted of this VM.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.inner.counters
+    }
+
+    pub(super) fn caches(&self) -> &Caches {
+        &self.inner.caches
+    }
+
+    /// The VMM has changed the guest's memory. Views of what was are forgotten; those in use live on until they are not.
+    pub fn replace_guest(&self, memory: GuestMemoryMmap) {
+        let guard = self.inner.guest.lock();
+        guard
+            .unwrap_or_else(PoisonError::into_inner)
+            .replace(memory);
+        self.inner.caches.clear();
+    }
+
+    /// A buffer of the host's that the guest can map, all zero.
+    ///
+    /// # Errors
+    ///
+    /// As [`HostBuffer::new`].
+    pub fn buffer(&self, len: usize) -> Result<Arc<HostBuffer>, Errno> {
+        HostBuffer::new_in(self.inner.arena.as_ref(), len)
+    }
+
+    /// Memory that the guest lends, as one run.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if `entries` have a page in part, but for the start of the first and the end of the last, or more than
+    /// 1 GiB; `EFAULT` if there is no memory where they are; `ENOMEM` if they are so scattered that the kernel has no
+    /// mappings left for them.
+    pub fn view(&self, entries: &[SgEntry], access: Access) -> Result<Arc<View>, Errno> {
+        let guest = self.inner.guest.memory();
+        View::new(&guest, entries, access, &self.share, &self.inner.counters)
+    }
+}
