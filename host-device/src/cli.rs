@@ -27,7 +27,8 @@ pub struct Cli {
     #[arg(long)]
     pub print_capabilities: bool,
 
-    /// The device to serve, with its settings: NAME[,KEY=VALUE...]. `encoder` has preset, threads, rank, card, sessions.
+    /// The device to serve, with its settings: NAME[,KEY=VALUE...]. `encoder` has preset, threads, rank, card, sessions,
+    /// and sink=1, which encodes nothing: for measuring.
     #[arg(long, value_name = "DEVICE", default_value = "encoder")]
     pub device: String,
 

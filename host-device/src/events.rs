@@ -6,6 +6,10 @@
 //! held back and leave in order as soon as it has. What is held back is bounded: by the buffers that the
 //! guest queued (one DQBUF for each), and by the controls that a session has, since events of one type and ID
 //! coalesce.
+//!
+//! Being delivered and being signalled are two things: a guest sees an event when it looks into its queue, and looks
+//! there when it is signalled. Whoever has several events at a time delivers them [quietly](Events::quiet), and then
+//! signals once.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,6 +21,8 @@ use protocol::wire::v4l2::{
     Buffer, Event, EventCtrl, MEMORY_MMAP, Plane, VIDEO_MAX_PLANES, is_multiplanar,
 };
 use zerocopy::{FromBytes, IntoBytes};
+
+use crate::counters::Counters;
 
 /// `V4L2_EVENT_CTRL`.
 const EVENT_CTRL: u32 = 3;
@@ -76,18 +82,28 @@ pub(crate) enum Put {
     Full,
 }
 
+/// Who takes the events of a VMM's sessions. Called without locks of the outbox held.
+pub(crate) trait Guest: Send + Sync + 'static {
+    /// Events may leave: is to call [`Outbox::drain`].
+    fn deliver(&self, outbox: &Outbox);
+
+    /// Tells the guest of what was delivered since it was last told.
+    fn signal(&self);
+}
+
 /// Events of all sessions of one VMM, oldest first.
 pub(crate) struct Outbox {
     held: Mutex<VecDeque<Held>>,
-    /// Called when events may leave, without locks held; is to call [`Outbox::drain`].
-    flush: Box<dyn Fn(&Outbox) + Send + Sync>,
+    guest: Box<dyn Guest>,
+    counters: Arc<Counters>,
 }
 
 impl Outbox {
-    pub(crate) fn new(flush: impl Fn(&Self) + Send + Sync + 'static) -> Arc<Self> {
+    pub(crate) fn new(guest: impl Guest, counters: Arc<Counters>) -> Arc<Self> {
         Arc::new(Self {
             held: Mutex::new(VecDeque::new()),
-            flush: Box::new(flush),
+            guest: Box::new(guest),
+            counters,
         })
     }
 
@@ -96,9 +112,10 @@ impl Outbox {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends what can be sent: an event came in, or there is room again.
+    /// Delivers what can be delivered, and signals: an event came in, or there is room again.
     pub(crate) fn wake(&self) {
-        (self.flush)(self);
+        self.guest.deliver(self);
+        self.guest.signal();
     }
 
     /// Offers events to `put`, oldest first, until it has no room.
@@ -149,6 +166,7 @@ pub struct Events {
     outbox: Arc<Outbox>,
     session: u32,
     liveness: Arc<Liveness>,
+    quiet: bool,
 }
 
 impl std::fmt::Debug for Events {
@@ -165,7 +183,27 @@ impl Events {
             outbox,
             session,
             liveness: Arc::new(Liveness::new()),
+            quiet: false,
         }
+    }
+
+    /// A handle that delivers without a signal. Whoever has it calls [`signal`](Self::signal) soon: before it waits
+    /// for anything, and in the end.
+    pub fn quiet(&self) -> Self {
+        Self {
+            quiet: true,
+            ..self.clone()
+        }
+    }
+
+    /// Tells the guest of events that were delivered quietly, if there are any; one signal for all.
+    pub fn signal(&self) {
+        self.outbox.guest.signal();
+    }
+
+    /// What the data path of this session's VMM did.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.outbox.counters
     }
 
     pub(crate) fn liveness(&self) -> &Liveness {
@@ -251,7 +289,11 @@ impl Events {
                 }),
             }
         }
-        self.outbox.wake();
+        if self.quiet {
+            self.outbox.guest.deliver(&self.outbox);
+        } else {
+            self.outbox.wake();
+        }
     }
 
     /// Merges `event` into one that is held back, if that keeps the order that matters.

@@ -19,6 +19,7 @@ use protocol::wire::command::{
     CLOSE, CmdClose, CmdHeader, CmdIoctl, CmdMmap, CmdMunmap, IOCTL, MMAP, MMAP_FLAG_RW, MUNMAP,
     OPEN, RespHeader, RespMmap, RespMunmap, RespOpen,
 };
+use protocol::wire::ioctl::QBUF;
 use tokio::runtime::Handle;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -31,14 +32,23 @@ use crate::memory::{Region, Vm};
 /// back without a response.
 pub trait Ticket: Send {
     /// Gives the command back with `response`, which may be empty.
-    fn answer(self: Box<Self>, response: &[u8]);
+    fn answer(self: Box<Self>, response: &[u8], notice: Notice);
+}
+
+/// Whether the guest is told of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Notice {
+    /// If it wants to know.
+    AsWanted,
+    /// Even if it does not: nobody waits for the answer to QBUF, and a refused one is to be seen at once.
+    Anyway,
 }
 
 /// Whether a command has been answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// The response is there.
-    Answered,
+    Answered(Notice),
     /// It goes to the ticket, later.
     Later,
 }
@@ -176,10 +186,12 @@ impl Sessions {
         reply.clear();
         let Ok((header, _)) = CmdHeader::read_from_prefix(bytes) else {
             set_status(reply, Err(Errno::EINVAL));
-            return Progress::Answered;
+            return Progress::Answered(Notice::AsWanted);
         };
         let result = match header.cmd {
-            OPEN => self.open(room, reply).map(|()| Progress::Answered),
+            OPEN => self
+                .open(room, reply)
+                .map(|()| Progress::Answered(Notice::AsWanted)),
             CLOSE => self.close(bytes, ticket).map(|()| Progress::Later),
             IOCTL => return self.ioctl(bytes, room, reply, ticket),
             MMAP => self.mmap(bytes, room, ticket).map(|()| Progress::Later),
@@ -189,7 +201,7 @@ impl Sessions {
         result.unwrap_or_else(|errno| {
             tracing::debug!(cmd = header.cmd, "command failed: {errno}");
             set_status(reply, Err(errno));
-            Progress::Answered
+            Progress::Answered(Notice::AsWanted)
         })
     }
 
@@ -235,7 +247,7 @@ impl Sessions {
         lane.close(
             &self.runtime,
             // There is no response, but who left room for one may wait for its status.
-            Box::new(move || ticket.answer(RespHeader::default().as_bytes())),
+            Box::new(move || ticket.answer(RespHeader::default().as_bytes(), Notice::AsWanted)),
         );
         Ok(())
     }
@@ -247,27 +259,27 @@ impl Sessions {
         reply: &mut Vec<u8>,
         ticket: impl FnOnce() -> Box<dyn Ticket>,
     ) -> Progress {
-        let refuse = |errno, reply: &mut Vec<u8>| {
+        let refuse = |code, errno, reply: &mut Vec<u8>| {
             set_status(reply, Err(errno));
-            Progress::Answered
+            Progress::Answered(notice(code, Err(errno)))
         };
         let command = match read::<CmdIoctl>(bytes) {
             Ok(command) => command,
-            Err(errno) => return refuse(errno, reply),
+            Err(errno) => return refuse(0, errno, reply),
         };
-        let session = command.session_id;
-        let ioctl = match ioctl::lookup(command.code) {
+        let (session, code) = (command.session_id, command.code);
+        let ioctl = match ioctl::lookup(code) {
             Ok(ioctl) => ioctl,
             Err(errno) => {
-                tracing::debug!(session, "ioctl {}: {errno}", command.code);
-                return refuse(errno, reply);
+                tracing::debug!(session, "ioctl {code}: {errno}");
+                return refuse(code, errno, reply);
             }
         };
         let lane = match self.lane(session) {
             Ok(lane) => lane,
             Err(errno) => {
                 tracing::debug!(session, "{}: no such session", ioctl.name);
-                return refuse(errno, reply);
+                return refuse(code, errno, reply);
             }
         };
         let input = bytes.get(size_of::<CmdIoctl>()..).unwrap_or_default();
@@ -282,32 +294,31 @@ impl Sessions {
             };
             match result {
                 Ok(()) => tracing::trace!(session, "{}", ioctl.name),
-                Err(errno) => {
-                    tracing::debug!(session, "{}: {errno}", ioctl.name);
-                }
+                Err(errno) => tracing::debug!(session, "{}: {errno}", ioctl.name),
             }
+            notice(code, result)
         };
-        if !ioctl::is_slow(ioctl) {
+        if !ioctl::is_slow(ioctl, input) {
             match lane.try_now(&self.runtime, |target| run(target, input, reply)) {
-                Now::Ran(Some(())) => return Progress::Answered,
+                Now::Ran(Some(notice)) => return Progress::Answered(notice),
                 Now::Ran(None) => {
                     reply.clear();
-                    return refuse(Errno::EIO, reply);
+                    return refuse(code, Errno::EIO, reply);
                 }
                 Now::Busy => {}
             }
         }
         let waiting = match Waiting::new(input, &self.waiting) {
             Ok(waiting) => waiting,
-            Err(errno) => return refuse(errno, reply),
+            Err(errno) => return refuse(code, errno, reply),
         };
         let ticket = ticket();
         lane.later(
             &self.runtime,
             Box::new(move |target| {
                 let mut reply = Vec::new();
-                run(target, &waiting.input, &mut reply);
-                ticket.answer(&reply);
+                let notice = run(target, &waiting.input, &mut reply);
+                ticket.answer(&reply, notice);
             }),
         );
         Progress::Later
@@ -340,11 +351,11 @@ impl Sessions {
                             len,
                             ..RespMmap::default()
                         };
-                        ticket.answer(response.as_bytes());
+                        ticket.answer(response.as_bytes(), Notice::AsWanted);
                     }
                     Err(errno) => {
                         tracing::debug!(session, "mmap {:#x}: {errno}", command.offset);
-                        ticket.answer(RespHeader::new(status(errno)).as_bytes());
+                        ticket.answer(RespHeader::new(status(errno)).as_bytes(), Notice::AsWanted);
                     }
                 }
             }),
@@ -363,7 +374,7 @@ impl Sessions {
                 tracing::debug!("munmap {:#x}: {errno}", command.driver_addr);
             }
             let hdr = RespHeader::new(result.map_or_else(status, |()| 0));
-            ticket.answer(RespMunmap { hdr }.as_bytes());
+            ticket.answer(RespMunmap { hdr }.as_bytes(), Notice::AsWanted);
         });
         Ok(())
     }
@@ -386,6 +397,15 @@ fn read<T: FromBytes + KnownLayout + Immutable>(bytes: &[u8]) -> Result<T> {
     T::read_from_prefix(bytes)
         .map(|(value, _)| value)
         .map_err(|_| Errno::EINVAL)
+}
+
+/// Whether the guest is told of the answer to the ioctl `code`.
+fn notice(code: u32, result: Result) -> Notice {
+    if code == QBUF && result.is_err() {
+        Notice::Anyway
+    } else {
+        Notice::AsWanted
+    }
 }
 
 fn status(errno: Errno) -> u32 {

@@ -31,6 +31,7 @@ pub mod queue;
 mod resolve;
 pub mod session;
 pub mod settings;
+mod signals;
 mod stats;
 mod subscriptions;
 pub mod uapi;

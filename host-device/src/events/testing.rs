@@ -11,7 +11,8 @@ use protocol::wire::event::{DQBUF, EVENT, EventDqbuf, EventError, EventEvent, Ev
 use protocol::wire::v4l2::{Buffer, Event, Plane};
 use zerocopy::FromBytes;
 
-use super::{Events, Outbox, Put};
+use super::{Events, Guest, Outbox, Put};
+use crate::counters::Counters;
 
 /// An event that a session sent.
 #[derive(Clone, Debug)]
@@ -44,15 +45,23 @@ impl SentEvents {
     }
 }
 
+/// Takes every event at once.
+struct Forward(Mutex<Sender<Sent>>);
+
+impl Guest for Forward {
+    fn deliver(&self, outbox: &Outbox) {
+        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        outbox.drain(|bytes| forward(&sender, bytes));
+    }
+
+    fn signal(&self) {}
+}
+
 impl Events {
     /// Events of a session that has no guest: they come out of the other end.
     pub fn channel_for_tests() -> (Self, SentEvents) {
         let (sender, receiver) = channel();
-        let sender = Mutex::new(sender);
-        let outbox = Outbox::new(move |outbox| {
-            let sender = sender.lock().unwrap_or_else(PoisonError::into_inner);
-            outbox.drain(|bytes| forward(&sender, bytes));
-        });
+        let outbox = Outbox::new(Forward(Mutex::new(sender)), Counters::new());
         (Self::new(outbox, 1), SentEvents(receiver))
     }
 }

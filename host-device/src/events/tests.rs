@@ -2,8 +2,47 @@
 
 use super::*;
 
+/// Counts its signals; events stay where they are.
+#[derive(Clone, Default)]
+struct Idle {
+    delivers: Arc<AtomicU32>,
+    signals: Arc<AtomicU32>,
+}
+
+impl Guest for Idle {
+    fn deliver(&self, _: &Outbox) {
+        self.delivers.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn signal(&self) {
+        self.signals.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 fn hub() -> Arc<Outbox> {
-    Outbox::new(|_| {})
+    Outbox::new(Idle::default(), Counters::new())
+}
+
+#[test]
+fn quiet_events_are_delivered_and_signalled_later() {
+    let guest = Idle::default();
+    let outbox = Outbox::new(guest.clone(), Counters::new());
+    let events = Events::new(outbox, 7);
+    let counts = || {
+        let load = |count: &AtomicU32| count.load(Ordering::SeqCst);
+        (load(&guest.delivers), load(&guest.signals))
+    };
+    let quiet = events.quiet();
+    dqbuf(&quiet, 9, 0);
+    dqbuf(&quiet, 9, 1);
+    assert_eq!(counts(), (2, 0));
+    quiet.signal();
+    assert_eq!(counts(), (2, 1));
+    dqbuf(&events, 9, 2);
+    assert_eq!(counts(), (3, 2));
+    events.close();
+    dqbuf(&quiet, 9, 3);
+    assert_eq!(counts(), (3, 2), "handles of one session");
 }
 
 fn drain(outbox: &Outbox, room: usize) -> Vec<Vec<u8>> {

@@ -5,6 +5,7 @@
 use nix::errno::Errno;
 use protocol::wire::command::RespHeader;
 use protocol::wire::ioctl::{self, Attached, Ioctl};
+use protocol::wire::v4l2::{Buffer, MEMORY_DMABUF};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::attached::{buffer, controls, edid, export};
@@ -24,16 +25,22 @@ pub(super) fn lookup(code: u32) -> Result<&'static Ioctl> {
         .ok_or(Errno::ENOTTY)
 }
 
-/// Whether a call may take long: it allocates, or starts or stops an encoder.
-pub(super) fn is_slow(ioctl: &Ioctl) -> bool {
-    matches!(
-        ioctl.code,
+/// Whether a call may take long: it allocates, starts or stops an encoder, or has to ask the VMM. `input` is the
+/// payload and what is behind it.
+pub(super) fn is_slow(ioctl: &Ioctl, input: &[u8]) -> bool {
+    match ioctl.code {
         ioctl::REQBUFS
-            | ioctl::CREATE_BUFS
-            | ioctl::REMOVE_BUFS
-            | ioctl::STREAMON
-            | ioctl::STREAMOFF
-    )
+        | ioctl::CREATE_BUFS
+        | ioctl::REMOVE_BUFS
+        | ioctl::EXPBUF
+        | ioctl::STREAMON
+        | ioctl::STREAMOFF => true,
+        // Objects may be another device's: the VMM is asked for them.
+        ioctl::QBUF | ioctl::PREPARE_BUF => {
+            Buffer::read_from_prefix(input).is_ok_and(|(buffer, _)| buffer.memory == MEMORY_DMABUF)
+        }
+        _ => false,
+    }
 }
 
 /// Runs `ioctl` on `session` with `input`, the device-readable bytes behind the command, and leaves the response

@@ -8,7 +8,8 @@ use protocol::wire::command::RespHeader;
 
 use super::chain::Writable;
 use super::ring::{Head, Ring};
-use crate::session::{Progress, Sessions, Ticket};
+use crate::counters::Counters;
+use crate::session::{Notice, Progress, Sessions, Ticket};
 
 /// Bytes that a scratch buffer keeps between commands; a longer one was an exception.
 const KEEP: usize = 64 << 10;
@@ -22,14 +23,21 @@ pub(super) struct Scratch {
 }
 
 /// Carries out all commands that wait. Runs in the ring thread.
-pub(super) fn process(sessions: &Sessions, ring: &Arc<Ring>, scratch: &mut Scratch) {
+pub(super) fn process(
+    sessions: &Sessions,
+    ring: &Arc<Ring>,
+    counters: &Counters,
+    scratch: &mut Scratch,
+) {
     loop {
+        counters.look();
         // No kicks while we look anyway.
         ring.suppress_kicks();
+        let mut notice = Notice::AsWanted;
         while let Some(head) = ring.pop(&mut scratch.readable, &mut scratch.writable) {
-            carry_out(sessions, ring, head, scratch);
+            notice = notice.max(carry_out(sessions, ring, head, scratch));
         }
-        ring.signal();
+        signal(ring, notice);
         if !ring.ask_for_kick() {
             break;
         }
@@ -39,7 +47,14 @@ pub(super) fn process(sessions: &Sessions, ring: &Arc<Ring>, scratch: &mut Scrat
     }
 }
 
-fn carry_out(sessions: &Sessions, ring: &Arc<Ring>, head: Head, scratch: &mut Scratch) {
+fn signal(ring: &Ring, notice: Notice) {
+    match notice {
+        Notice::AsWanted => ring.signal(),
+        Notice::Anyway => ring.signal_anyway(),
+    }
+}
+
+fn carry_out(sessions: &Sessions, ring: &Arc<Ring>, head: Head, scratch: &mut Scratch) -> Notice {
     let Scratch {
         readable,
         writable,
@@ -52,8 +67,12 @@ fn carry_out(sessions: &Sessions, ring: &Arc<Ring>, head: Head, scratch: &mut Sc
             writable: std::mem::take(writable),
         })))
     });
-    if progress == Progress::Answered {
-        ring.give_back(head, writable, whole_header(writable, reply));
+    match progress {
+        Progress::Answered(notice) => {
+            ring.give_back(head, writable, whole_header(writable, reply));
+            notice
+        }
+        Progress::Later => Notice::AsWanted,
     }
 }
 
@@ -77,25 +96,25 @@ struct Owned {
 struct Late(Option<Owned>);
 
 impl Late {
-    fn finish(&mut self, response: &[u8]) {
+    fn finish(&mut self, response: &[u8], notice: Notice) {
         if let Some(command) = self.0.take() {
             let response = whole_header(&command.writable, response);
             command
                 .ring
                 .give_back(command.head, &command.writable, response);
-            command.ring.signal();
+            signal(&command.ring, notice);
         }
     }
 }
 
 impl Ticket for Late {
-    fn answer(mut self: Box<Self>, response: &[u8]) {
-        self.finish(response);
+    fn answer(mut self: Box<Self>, response: &[u8], notice: Notice) {
+        self.finish(response, notice);
     }
 }
 
 impl Drop for Late {
     fn drop(&mut self) {
-        self.finish(&[]);
+        self.finish(&[], Notice::Anyway);
     }
 }

@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use vm_memory::GuestMemoryMmap;
 
 use super::command::{self, Scratch};
-use super::event;
+use super::event::EventQueue;
 use super::ring::{Memory, Ring};
 use super::shmem::Channel;
 use crate::config::Limits;
@@ -45,6 +45,7 @@ pub(super) struct Link {
     pub(super) vm: Vm,
     pub(super) region: Arc<Region>,
     pub(super) channel: Channel,
+    pub(super) counters: Arc<Counters>,
     commands: Arc<Ring>,
     events: Arc<Ring>,
     outbox: Arc<Outbox>,
@@ -63,17 +64,15 @@ impl Link {
         runtime: Handle,
     ) -> anyhow::Result<Arc<Self>> {
         let memory = Memory::new(GuestMemoryMmap::new());
-        let ring = || Ring::new(memory.clone(), QUEUE_SIZE).map(Arc::new);
+        let counters = Counters::new();
+        let ring = || Ring::new(memory.clone(), QUEUE_SIZE, Arc::clone(&counters)).map(Arc::new);
         let (commands, events) = (ring()?, ring()?);
         let undecided = Arc::new(AtomicBool::new(false));
-        let outbox = Outbox::new({
-            let (events, undecided) = (Arc::clone(&events), Arc::clone(&undecided));
-            move |outbox| {
-                if !undecided.load(Ordering::Acquire) {
-                    event::flush(outbox, &events);
-                }
-            }
-        });
+        let queue = EventQueue {
+            ring: Arc::clone(&events),
+            undecided: Arc::clone(&undecided),
+        };
+        let outbox = Outbox::new(queue, Arc::clone(&counters));
         let channel = Channel::default();
         let arena = arena(limits.shm_size);
         let vm = Vm::new(memory.clone(), arena.clone(), Counters::new());
@@ -92,6 +91,7 @@ impl Link {
             vm,
             region,
             channel,
+            counters,
             commands,
             events,
             outbox,
@@ -227,12 +227,14 @@ impl Link {
             let changed = has(WAKE);
             if changed {
                 let _ = self.wake.read();
+            } else if count > 0 {
+                Counters::add(&self.counters.kicks, 1);
             }
             if changed || has(EVENTS) {
                 self.outbox.wake();
             }
             if changed || has(COMMANDS) {
-                command::process(&self.sessions, &self.commands, scratch);
+                command::process(&self.sessions, &self.commands, &self.counters, scratch);
             }
             if changed {
                 return Ok(());

@@ -5,14 +5,16 @@
 use std::fs::File;
 use std::io::Write;
 use std::num::Wrapping;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use virtio_bindings::virtio_ring::VRING_AVAIL_F_NO_INTERRUPT;
 use virtio_queue::{Error, Queue, QueueT};
-use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
+use vm_memory::{Bytes, GuestAddress, GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
 
 use super::chain::{self, Malformed, Writable};
+use crate::counters::Counters;
 
 /// Guest memory as the VMM describes it; replaced as a whole when that changes.
 pub(super) type Memory = GuestMemoryAtomic<GuestMemoryMmap>;
@@ -50,11 +52,16 @@ pub(super) struct Ring {
     state: Mutex<State>,
     /// Signalled when a buffer goes back.
     returned: Condvar,
+    counters: Arc<Counters>,
 }
 
 impl Ring {
     /// A stopped ring of at most `max_size` descriptors.
-    pub(super) fn new(memory: Memory, max_size: u16) -> Result<Self, Error> {
+    pub(super) fn new(
+        memory: Memory,
+        max_size: u16,
+        counters: Arc<Counters>,
+    ) -> Result<Self, Error> {
         Ok(Self {
             memory,
             state: Mutex::new(State {
@@ -70,6 +77,7 @@ impl Ring {
                 call: None,
             }),
             returned: Condvar::new(),
+            counters,
         })
     }
 
@@ -196,19 +204,51 @@ impl Ring {
 
     /// Tells the guest of returned buffers that it has not been told of, if it wants to know.
     pub(super) fn signal(&self) {
+        self.tell(false);
+    }
+
+    /// Tells the guest of returned buffers that it has not been told of, even if it does not want to know.
+    pub(super) fn signal_anyway(&self) {
+        self.tell(true);
+    }
+
+    fn tell(&self, anyway: bool) {
         let mut state = self.state();
-        if !state.unsignalled || state.call.is_none() {
+        if !state.unsignalled {
             return;
         }
-        state.unsignalled = false;
-        let wanted = state.queue.needs_notification(&*self.memory.memory());
-        if wanted.unwrap_or(true)
-            && let Some(mut call) = state.call.as_ref()
-            && let Err(error) = call.write_all(&1_u64.to_ne_bytes())
-        {
-            tracing::debug!("cannot signal the guest: {error}");
+        let State {
+            queue,
+            call,
+            unsignalled,
+            ..
+        } = &mut *state;
+        let Some(mut call) = call.as_ref() else {
+            return;
+        };
+        *unsignalled = false;
+        let wanted = wants_signal(queue, &*self.memory.memory());
+        if !anyway && !wanted.unwrap_or(true) {
+            return;
+        }
+        match call.write_all(&1_u64.to_ne_bytes()) {
+            Ok(()) => Counters::add(&self.counters.interrupts, 1),
+            Err(error) => tracing::debug!("cannot signal the guest: {error}"),
         }
     }
+}
+
+/// Whether the guest wants to know of what was returned since this was last asked.
+fn wants_signal(queue: &mut Queue, memory: &GuestMemoryMmap) -> Result<bool, Error> {
+    if queue.event_idx_enabled() {
+        return queue.needs_notification(memory);
+    }
+    // The flag that `needs_notification` does not look at; what was returned must be there for who clears it.
+    fence(Ordering::SeqCst);
+    let flags = memory
+        .load::<u16>(GuestAddress(queue.avail_ring()), Ordering::Relaxed)
+        .map_err(Error::GuestMemory)?;
+    Ok(u16::from_le(flags) & VRING_AVAIL_F_NO_INTERRUPT as u16 == 0)
 }
 
 impl State {

@@ -5,6 +5,7 @@
 //! One row per codec: V4L2 format ↔ caps ↔ elements in order of preference ↔ what each element's properties are
 //! made of. A new encoder is a row.
 
+use anyhow::Context as _;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 
@@ -121,6 +122,8 @@ pub struct Chosen {
     pub codec: Codec,
     /// Makes the element.
     pub factory: gst::ElementFactory,
+    /// The element encodes nothing: for measuring what is around an encoder.
+    pub sink: bool,
 }
 
 impl Chosen {
@@ -155,6 +158,9 @@ impl Chosen {
 ///
 /// An element that was named does not exist, or no codec has one.
 pub fn choose(settings: &Settings) -> anyhow::Result<Vec<Chosen>> {
+    if settings.sink {
+        return sinks(settings);
+    }
     let mut all = Vec::new();
     for row in ROWS {
         let chosen = match settings.elements.get(&row.codec) {
@@ -174,6 +180,7 @@ pub fn choose(settings: &Settings) -> anyhow::Result<Vec<Chosen>> {
         all.extend(chosen.map(|factory| Chosen {
             codec: row.codec,
             factory,
+            sink: false,
         }));
     }
     anyhow::ensure!(
@@ -183,6 +190,23 @@ pub fn choose(settings: &Settings) -> anyhow::Result<Vec<Chosen>> {
          Install it with: apt install gstreamer1.0-plugins-ugly (or name another with --encoder h264=ELEMENT)"
     );
     Ok(all)
+}
+
+/// For every codec the element that lets everything pass: the pipeline gives out what stands in for its frames.
+fn sinks(settings: &Settings) -> anyhow::Result<Vec<Chosen>> {
+    anyhow::ensure!(
+        settings.elements.is_empty() && !settings.by_rank,
+        "sink=1 takes the place of all encoders; leave out --encoder and rank"
+    );
+    let factory = gst::ElementFactory::find("identity").context(
+        "GStreamer has no element identity; it is in the Debian package libgstreamer1.0-0",
+    )?;
+    let sink = |row: &Row| Chosen {
+        codec: row.codec,
+        factory: factory.clone(),
+        sink: true,
+    };
+    Ok(ROWS.iter().map(sink).collect())
 }
 
 fn named(row: &Row, name: &str) -> anyhow::Result<gst::ElementFactory> {

@@ -6,6 +6,7 @@
 //! runs, the call that made it possible.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use nix::errno::Errno;
 use protocol::wire::v4l2::{Buffer, Plane};
@@ -42,6 +43,8 @@ pub struct Coded {
     pub frame: Option<CodedFrame>,
     /// What the client said of the raw frame.
     pub payload: Payload,
+    /// When it came out of the encoder.
+    pub since: Instant,
 }
 
 /// A coded frame and the CAPTURE buffer that it goes into.
@@ -51,7 +54,8 @@ pub struct Delivery {
     index: u32,
     epoch: u64,
     memory: PlaneMemory,
-    coded: Coded,
+    /// What goes into it.
+    pub coded: Coded,
 }
 
 /// What is to be done next.
@@ -91,6 +95,8 @@ pub struct Core {
     pub changed: bool,
     /// The encoder thread is to end.
     pub stop: bool,
+    /// The encoder thread waits to be woken.
+    pub asleep: bool,
     /// A frame came since both queues stream.
     pub fed: bool,
     /// Counts.
@@ -116,6 +122,7 @@ impl Core {
             force_key: false,
             changed: false,
             stop: false,
+            asleep: false,
             fed: false,
             stats: Stats::default(),
         })
@@ -124,6 +131,23 @@ impl Core {
     /// Both queues stream.
     pub fn streaming(&self) -> bool {
         self.output.streaming && self.capture.streaming
+    }
+
+    /// Whether the encoder thread may find something to do, if it looks. True too often costs a wake,
+    /// false too often a hang.
+    pub fn has_work(&self) -> bool {
+        let deliver = !self.coded.is_empty() && self.capture.queued() > 0;
+        let encode = self.output.queued() > 0 && self.capture.queued() > 0;
+        self.stop
+            || self.capture.streaming
+                && (deliver
+                    || self.coded.is_empty()
+                        && (self.drain.all_taken() || encode && self.drain.may_encode()))
+    }
+
+    /// Frames that could be encoded one after the other as things are.
+    pub fn can_encode(&self) -> usize {
+        self.output.queued().min(self.capture.queued())
     }
 
     /// What is to be done next, if anything; `encoder` says that one runs. Ends a drain on the way.
@@ -215,10 +239,12 @@ impl Core {
         let Some((_, payload)) = self.inside.pop_front() else {
             return;
         };
-        self.stats.frame(frame.buffer.size());
+        let since = Instant::now();
+        self.stats.frame(frame.buffer.size(), since);
         self.coded.push_back(Coded {
             frame: Some(frame),
             payload,
+            since,
         });
     }
 
@@ -232,6 +258,7 @@ impl Core {
         self.coded.push_back(Coded {
             frame: None,
             payload,
+            since: Instant::now(),
         });
     }
 

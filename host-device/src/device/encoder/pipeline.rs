@@ -23,6 +23,7 @@ use super::params::Params;
 
 mod caps;
 mod frame;
+mod sink;
 pub use frame::wrap;
 
 /// How long an encoder may take to give out what it holds.
@@ -153,11 +154,18 @@ impl Pipeline {
         let raw_pad = gst::Pad::builder(gst::PadDirection::Src)
             .name("raw")
             .build();
-        let coded_pad = coded_pad(
-            &(setup.chosen.codec.row().caps)(&params),
-            &downstream,
-            on_coded,
-        );
+        let coded_pad = if setup.chosen.sink {
+            // The element passes frames on as they are.
+            coded_pad(&raw_caps, &downstream, move |raw| {
+                on_coded(CodedFrame {
+                    buffer: sink::unit(),
+                    ..raw
+                });
+            })
+        } else {
+            let caps = (setup.chosen.codec.row().caps)(&params);
+            coded_pad(&caps, &downstream, on_coded)
+        };
         link(&raw_pad, &first, "sink")?;
         link(&coded_pad, &element, "src")?;
 
@@ -186,6 +194,10 @@ impl Pipeline {
         }
         if this.downstream.failed.load(Ordering::Acquire) {
             bail!("{} refuses {raw_caps}", this.setup.chosen.factory.name());
+        }
+        if this.setup.chosen.sink {
+            tracing::info!("a sink takes {raw_caps}: nothing is encoded");
+            return Ok(this);
         }
         tracing::info!(
             "encoding {} with {}; the same stream on the host: {}",

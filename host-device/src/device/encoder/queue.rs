@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use nix::errno::Errno;
 use protocol::wire::v4l2::{
@@ -421,6 +422,15 @@ impl Queue {
         let slot = self.slot(index)?;
         self.fill(slot, args.buffer, args.planes);
         Ok(())
+    }
+
+    /// Notes when the kick came with which the newest of the queued buffers did.
+    pub fn came(&mut self, since: Instant) {
+        if let Some(index) = self.queued.back().copied()
+            && let Ok(slot) = self.slot_mut(index)
+        {
+            slot.payload.since = Some(since);
+        }
     }
 
     /// Takes the oldest queued buffer for the encoder.

@@ -351,6 +351,7 @@ impl device::Session for Session {
             let force_key = output && core.force_key;
             let (queue, sizes) = queue(&mut core, args.buffer.type_)?;
             queue.qbuf(args, &sizes, force_key)?;
+            queue.came(self.shared.events.counters().looked());
             if output {
                 core.force_key = false;
             }

@@ -25,6 +25,8 @@ pub struct Settings {
     pub card: String,
     /// Sessions that may be open at once.
     pub max_sessions: usize,
+    /// Take frames and encode nothing: for measuring what is around an encoder.
+    pub sink: bool,
 }
 
 impl Default for Settings {
@@ -36,6 +38,7 @@ impl Default for Settings {
             preset: None,
             card: "virtio-v4l2 encoder".to_owned(),
             max_sessions: 256,
+            sink: false,
         }
     }
 }
@@ -65,7 +68,8 @@ impl Settings {
         Ok(())
     }
 
-    /// Takes one `key=value` of `--device encoder,key=value`: `preset`, `threads`, `rank`, `card`, `sessions`.
+    /// Takes one `key=value` of `--device encoder,key=value`: `preset`, `threads`, `rank`, `card`, `sessions`,
+    /// `sink`.
     ///
     /// # Errors
     ///
@@ -101,8 +105,15 @@ impl Settings {
                 ensure!(sessions > 0, "sessions={value}: at least 1");
                 self.max_sessions = sessions as usize;
             }
+            "sink" => {
+                self.sink = match value {
+                    "0" => false,
+                    "1" => true,
+                    _ => bail!("sink={value}: 0 or 1"),
+                };
+            }
             _ => bail!(
-                "device encoder has no option {key:?}; it has preset, threads, rank, card, sessions"
+                "device encoder has no option {key:?}; it has preset, threads, rank, card, sessions, sink"
             ),
         }
         Ok(())
@@ -131,7 +142,10 @@ mod tests {
         settings.set("threads", "2").unwrap();
         settings.set("rank", "true").unwrap();
         assert_eq!((settings.threads, settings.by_rank), (Some(2), true));
+        settings.set("sink", "1").unwrap();
+        assert!(settings.sink);
         for (key, value) in [
+            ("sink", "yes"),
             ("preset", "warp"),
             ("threads", "0"),
             ("threads", "x"),

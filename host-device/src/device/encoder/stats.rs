@@ -23,9 +23,8 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// A frame was encoded to so many bytes.
-    pub fn frame(&mut self, bytes: usize) {
-        let now = Instant::now();
+    /// A frame was encoded to so many bytes, by `now`.
+    pub fn frame(&mut self, bytes: usize, now: Instant) {
         self.coded += 1;
         self.bytes += bytes as u64;
         self.span = Some((self.span.map_or(now, |(first, _)| first), now));

@@ -1,18 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
 //! The encoder thread of a session: it runs while both queues stream, one frame at a time.
+//!
+//! What it gives back to the guest it signals when it has nothing more to do, or when [`signals`] says so: with
+//! several frames waiting one signal tells of several.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, ThreadId};
 
 use nix::errno::Errno;
 
-use super::core::{Action, Core, Job};
+use super::core::{Action, Core, Delivery, Job};
 use super::params::Params;
 use super::pipeline::{Pipeline, Setup, wrap};
 use super::resolve;
 use super::settings::Settings;
+use super::signals::Signals;
+use crate::counters::Counters;
 use crate::events::Events;
 
 /// Encoders that fail one after the other before the session is given up.
@@ -22,7 +28,10 @@ const MAX_FAILURES: u32 = 3;
 #[derive(Debug)]
 pub struct Shared {
     core: Mutex<Core>,
+    /// The encoder thread waits here, and `Core::asleep` says that it does.
     wake: Condvar,
+    /// OUTPUT buffers that the encoder thread gave back without a signal.
+    returned: AtomicUsize,
     /// The way to the guest.
     pub events: Events,
     /// Options of the device.
@@ -34,12 +43,21 @@ struct Held {
     shared: Arc<Shared>,
     index: u32,
     epoch: u64,
+    /// The encoder thread.
+    thread: ThreadId,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         let mut core = self.shared.lock();
-        if let Some((buffer, planes)) = core.released(self.index, self.epoch) {
+        let Some((buffer, planes)) = core.released(self.index, self.epoch) else {
+            return;
+        };
+        if std::thread::current().id() == self.thread {
+            // It signals before it waits.
+            self.shared.returned.fetch_add(1, Ordering::Relaxed);
+            self.shared.events.quiet().dqbuf(buffer, &planes);
+        } else {
             self.shared.events.dqbuf(buffer, &planes);
         }
     }
@@ -51,6 +69,7 @@ impl Shared {
         Arc::new(Self {
             core: Mutex::new(core),
             wake: Condvar::new(),
+            returned: AtomicUsize::new(0),
             events,
             settings,
         })
@@ -64,7 +83,29 @@ impl Shared {
 
     /// Something came in that the encoder thread may act on.
     pub fn wake(&self) {
-        self.wake.notify_one();
+        let wanted = {
+            let mut core = self.lock();
+            let wanted = core.asleep && core.has_work();
+            // Once: it is a system call, and the thread looks at everything that has come until it runs.
+            core.asleep &= !wanted;
+            wanted
+        };
+        // Not under the lock, which the thread takes first.
+        if wanted {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Copies a coded frame into its CAPTURE buffer and gives that to the guest.
+    fn deliver(&self, delivery: &Delivery, events: &Events) {
+        let (bytes, whole) = delivery.copy();
+        let counters = events.counters();
+        Counters::add(&counters.frames, 1);
+        Counters::add(&counters.coded_bytes_copied, bytes as u64);
+        if let Some(frame) = &delivery.coded.frame {
+            Counters::add(&counters.coded_bytes, frame.buffer.size() as u64);
+        }
+        self.lock().delivered(delivery, bytes, whole, events);
     }
 
     /// Does what needs no encoder: coded frames that are left go out, a drain ends.
@@ -72,10 +113,7 @@ impl Shared {
         loop {
             let action = self.lock().next(false, &self.events);
             match action {
-                Some(Action::Deliver(delivery)) => {
-                    let (bytes, whole) = delivery.copy();
-                    self.lock().delivered(&delivery, bytes, whole, &self.events);
-                }
+                Some(Action::Deliver(delivery)) => self.deliver(&delivery, &self.events),
                 _ => return,
             }
         }
@@ -104,6 +142,7 @@ impl Worker {
         let params = {
             let mut core = shared.lock();
             core.stop = false;
+            core.asleep = false;
             core.changed = false;
             core.fed = false;
             shared.params(&core, None)
@@ -115,15 +154,20 @@ impl Worker {
             params,
             pipeline: Some(pipeline),
             failures: 0,
+            signals: Signals::new(&shared.events),
         };
+        let events = shared.events.clone();
         let span = tracing::Span::current();
         let encode = move || {
             let _entered = span.enter();
             // A bug must not leave the guest waiting for ever.
             if catch_unwind(AssertUnwindSafe(|| run.run())).is_err() {
                 tracing::error!("the encoder thread panicked: the session is lost");
-                run.shared.events.error(Errno::EIO);
+                events.error(Errno::EIO);
             }
+            // The encoder lets go of its frames.
+            drop(run);
+            events.signal();
         };
         let thread = std::thread::Builder::new()
             .name("encode".to_owned())
@@ -143,7 +187,7 @@ impl Drop for Worker {
     /// Ends the thread and the encoder: all raw frames are let go of.
     fn drop(&mut self) {
         self.shared.lock().stop = true;
-        self.shared.wake.notify_all();
+        self.shared.wake();
         if let Some(thread) = self.thread.take() {
             // It catches its panics.
             let _ = thread.join();
@@ -171,23 +215,34 @@ struct Run {
     /// `None` after it gave out its last frame or failed: the next frame starts a new one.
     pipeline: Option<Pipeline>,
     failures: u32,
+    signals: Signals,
+}
+
+/// What the thread is to do.
+struct Step {
+    action: Action,
+    /// New parameters, with a frame to encode.
+    params: Option<Params>,
+    /// Frames that wait, with the one to encode.
+    waiting: usize,
 }
 
 impl Run {
     fn run(&mut self) {
-        while let Some((action, params)) = self.wait() {
-            match action {
+        while let Some(step) = self.wait() {
+            match step.action {
                 Action::Deliver(delivery) => {
-                    let (bytes, whole) = delivery.copy();
-                    self.shared
-                        .lock()
-                        .delivered(&delivery, bytes, whole, &self.shared.events);
+                    self.shared.deliver(&delivery, self.signals.events());
+                    self.signals.delivered(delivery.coded.since);
                 }
                 Action::Encode(job) => {
-                    if let Some(params) = params {
+                    if let Some(params) = step.params {
                         self.change(params);
                     }
+                    self.signals.before(step.waiting);
                     self.encode(job);
+                    let returned = self.shared.returned.swap(0, Ordering::Relaxed);
+                    self.signals.encoded(returned);
                     if self.failures >= MAX_FAILURES {
                         tracing::error!("the encoder fails again and again: the session is lost");
                         self.shared.events.error(Errno::EIO);
@@ -199,25 +254,43 @@ impl Run {
         }
     }
 
-    /// Waits for something to do, with new parameters if there are any; `None` to end.
-    fn wait(&self) -> Option<(Action, Option<Params>)> {
+    /// Waits for something to do; `None` to end. The guest has been told of everything before this waits.
+    fn wait(&mut self) -> Option<Step> {
+        let mut told = false;
         let mut core = self.shared.lock();
         loop {
             if core.stop {
                 return None;
             }
+            // Before `next` takes one of them.
+            let waiting = core.can_encode();
             if let Some(action) = core.next(true, &self.shared.events) {
                 let changed =
                     matches!(action, Action::Encode(_)) && std::mem::take(&mut core.changed);
                 let params =
                     changed.then(|| self.shared.params(&core, Some(self.params.framerate)));
-                return Some((action, params));
+                return Some(Step {
+                    action,
+                    params,
+                    waiting,
+                });
             }
-            core = self
-                .shared
-                .wake
-                .wait(core)
-                .unwrap_or_else(PoisonError::into_inner);
+            if !told {
+                // Not under the lock: it is a system call.
+                drop(core);
+                self.signals.signal();
+                told = true;
+                core = self.shared.lock();
+                continue;
+            }
+            core.asleep = true;
+            while core.asleep {
+                core = self
+                    .shared
+                    .wake
+                    .wait(core)
+                    .unwrap_or_else(PoisonError::into_inner);
+            }
         }
     }
 
@@ -248,6 +321,7 @@ impl Run {
 
     /// Has the encoder give out what it holds, and ends it.
     fn flush(&mut self) {
+        self.signals.signal();
         if let Some(pipeline) = self.pipeline.take() {
             pipeline.finish(&|| self.shared.lock().stop);
         }
@@ -259,6 +333,7 @@ impl Run {
             shared: Arc::clone(&self.shared),
             index: job.index,
             epoch: job.epoch,
+            thread: std::thread::current().id(),
         };
         if self.pipeline.is_none() {
             self.pipeline = make(&self.shared, self.setup.clone(), self.params.clone());
@@ -280,6 +355,10 @@ impl Run {
         let due = gop != 0 && gop != pipeline.params().gop && pipeline.since_key() >= gop;
         let force_key = job.payload.force_key || due;
         let pushed = pipeline.push(frame, force_key, |time| {
+            if let Some(since) = job.payload.since {
+                let counters = self.shared.events.counters();
+                counters.kick_to_push.add(since.elapsed());
+            }
             self.shared.lock().entered(time, job.payload);
         });
         match pushed {

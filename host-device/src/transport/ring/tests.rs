@@ -28,7 +28,7 @@ impl Guest {
     fn new() -> Self {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY)]).unwrap();
         let memory = Memory::new(memory);
-        let ring = Ring::new(memory.clone(), SIZE).unwrap();
+        let ring = Ring::new(memory.clone(), SIZE, Counters::new()).unwrap();
         ring.configure(|ring| {
             let queue = ring.queue();
             queue.set_size(SIZE);

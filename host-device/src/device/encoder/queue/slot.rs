@@ -3,6 +3,7 @@
 //! One buffer of a queue.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use nix::errno::Errno;
 use protocol::wire::v4l2::{Buffer, Plane, Timecode, Timeval};
@@ -74,6 +75,8 @@ pub struct Payload {
     pub flags: u32,
     /// A key frame was asked for before this frame was queued.
     pub force_key: bool,
+    /// When the kick came with which the frame was queued.
+    pub since: Option<Instant>,
 }
 
 /// Flags of an OUTPUT buffer that its CAPTURE buffer gets too.
