@@ -133,6 +133,6 @@ pub fn serve_stream(
     if link.sessions() > 0 {
         tracing::warn!("{} sessions are still closing", link.sessions());
     }
-    link.counters.log();
+    link.vm.counters().log();
     Ok(())
 }

@@ -45,7 +45,6 @@ pub(super) struct Link {
     pub(super) vm: Vm,
     pub(super) region: Arc<Region>,
     pub(super) channel: Channel,
-    pub(super) counters: Arc<Counters>,
     commands: Arc<Ring>,
     events: Arc<Ring>,
     outbox: Arc<Outbox>,
@@ -75,7 +74,7 @@ impl Link {
         let outbox = Outbox::new(queue, Arc::clone(&counters));
         let channel = Channel::default();
         let arena = arena(limits.shm_size);
-        let vm = Vm::new(memory.clone(), arena.clone(), Counters::new());
+        let vm = Vm::new(memory.clone(), arena.clone(), counters);
         let region = Region::new(limits.shm_size, arena, channel.clone());
         let region = Arc::new(region);
         let sessions = Sessions::new(
@@ -91,7 +90,6 @@ impl Link {
             vm,
             region,
             channel,
-            counters,
             commands,
             events,
             outbox,
@@ -228,13 +226,14 @@ impl Link {
             if changed {
                 let _ = self.wake.read();
             } else if count > 0 {
-                Counters::add(&self.counters.kicks, 1);
+                Counters::add(&self.vm.counters().kicks, 1);
             }
             if changed || has(EVENTS) {
                 self.outbox.wake();
             }
             if changed || has(COMMANDS) {
-                command::process(&self.sessions, &self.commands, &self.counters, scratch);
+                let counters = self.vm.counters();
+                command::process(&self.sessions, &self.commands, counters, scratch);
             }
             if changed {
                 return Ok(());
