@@ -227,7 +227,7 @@ impl Ring {
             return;
         };
         *unsignalled = false;
-        let wanted = wants_signal(queue, &*self.memory.memory());
+        let wanted = wants_signal(queue, &self.memory.memory());
         if !anyway && !wanted.unwrap_or(true) {
             return;
         }

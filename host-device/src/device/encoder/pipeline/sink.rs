@@ -22,5 +22,5 @@ static UNIT: [u8; SIZE] = {
 
 /// The access unit that stands in for every coded frame, whatever the codec.
 pub fn unit() -> gst::Buffer {
-    gst::Buffer::from_slice(&UNIT)
+    gst::Buffer::from_slice(UNIT.as_slice())
 }
