@@ -10,7 +10,7 @@ use protocol::wire::ioctl;
 use protocol::wire::sg::Uuid;
 use protocol::wire::v4l2::{
     EventSubscription, ExportBuffer, FmtDesc, Format, Fract, FrmIvalEnum, FrmSizeEnum,
-    PixFormatMplane, Rect, Selection, StreamParm,
+    PixFormatMplane, Rect, RequestBuffers, Selection, StreamParm,
 };
 use virtio_v4l2d::device::encoder::uapi::*;
 use virtio_v4l2d::device::encoder::{Encoder, Settings};
@@ -474,13 +474,58 @@ fn events_are_those_of_an_encoder() {
 }
 
 #[test]
+fn only_planes_of_mmap_buffers_are_exported() {
+    let mut client = client();
+    client.formats(b"NM12", 640, 360);
+    client.buffers(2, 2);
+    let mut expbuf = |type_, index, plane, flags| {
+        let mut export = ExportBuffer {
+            type_,
+            index,
+            plane,
+            flags,
+            ..Default::default()
+        };
+        let mut uuid = Uuid::default();
+        let result = client.session.expbuf(&mut export, &mut uuid);
+        result.map(|()| uuid)
+    };
+    let first = expbuf(OUTPUT, 0, 0, 0);
+    assert_eq!(
+        expbuf(OUTPUT, 0, 0, 0o2_000_002),
+        first,
+        "O_CLOEXEC | O_RDWR"
+    );
+    assert_ne!(expbuf(OUTPUT, 0, 1, 0), first);
+    assert_ne!(expbuf(CAPTURE, 0, 0, 0), first);
+    for (type_, index, plane, flags) in [
+        (1, 0, 0, 0),
+        (OUTPUT, 2, 0, 0),
+        (OUTPUT, u32::MAX, 0, 0),
+        (OUTPUT, 0, 2, 0),
+        (OUTPUT, 0, u32::MAX, 0),
+        (OUTPUT, 0, 0, 0x80),
+    ] {
+        assert_eq!(expbuf(type_, index, plane, flags), Err(Errno::EINVAL));
+    }
+    let mut lent = RequestBuffers {
+        count: 2,
+        type_: OUTPUT,
+        memory: MEMORY_USERPTR,
+        ..Default::default()
+    };
+    client.session.reqbufs(&mut lent).unwrap();
+    let mut export = ExportBuffer {
+        type_: OUTPUT,
+        ..Default::default()
+    };
+    let refused = client.session.expbuf(&mut export, &mut Uuid::default());
+    assert_eq!(refused, Err(Errno::EINVAL));
+}
+
+#[test]
 fn what_is_not_there_is_enotty() {
     let mut client = client();
-    let mut export = ExportBuffer::default();
-    assert_eq!(
-        client.session.expbuf(&mut export, &mut Uuid::default()),
-        Err(Errno::ENOTTY)
-    );
     let g_std = ioctl::lookup(23).unwrap();
     assert_eq!(client.session.other(g_std, &mut [0; 8]), Err(Errno::ENOTTY));
     assert!(client.session.mmap(0).is_err());

@@ -6,15 +6,18 @@
 
 use nix::errno::Errno;
 use protocol::wire::ioctl;
+use protocol::wire::sg::Uuid;
 use protocol::wire::v4l2::{
     BUF_TYPE_VIDEO_CAPTURE_MPLANE, BUF_TYPE_VIDEO_OUTPUT_MPLANE, Buffer, Control, EncoderCmd,
-    EventSubscription, Format, MEMORY_MMAP, MEMORY_USERPTR, PixFormatMplane, Plane, RequestBuffers,
-    Timeval,
+    EventSubscription, ExportBuffer, Format, MEMORY_DMABUF, MEMORY_MMAP, MEMORY_USERPTR,
+    PixFormatMplane, Plane, RequestBuffers, Timeval,
 };
 use v4l2r::bindings::{
     V4L2_BUF_FLAG_LAST, V4L2_ENC_CMD_START, V4L2_ENC_CMD_STOP, V4L2_EVENT_EOS,
     v4l2_field_V4L2_FIELD_NONE,
 };
+
+use zerocopy::{FromBytes, IntoBytes};
 
 use crate::client::{Client, Mapping, WireEvent};
 use crate::pages::Pages;
@@ -28,13 +31,15 @@ pub enum Memory {
     InARow,
     /// The program's, each plane in single pages that begin so many bytes into the first.
     Scattered(usize),
+    /// That of virtio objects, which the test fills in.
+    Objects,
 }
 
 impl Memory {
     fn pages(self, client: &Client, len: usize) -> Option<Pages> {
         let memory = &client.link.memory;
         match self {
-            Self::Mmap => None,
+            Self::Mmap | Self::Objects => None,
             Self::InARow => Some(Pages::in_a_row(memory, len, 0)),
             Self::Scattered(offset) => Some(Pages::scattered(memory, len, offset)),
         }
@@ -104,6 +109,8 @@ pub struct Queue {
     pub buffers: Vec<Vec<Mapping>>,
     /// Planes of each buffer: where they are in the guest. Empty if the memory is the device's.
     pub lent: Vec<Vec<Pages>>,
+    /// Planes of each buffer: virtio objects. Empty if it has none.
+    pub objects: Vec<Vec<Uuid>>,
     /// Buffers that the program has.
     pub free: Vec<u32>,
 }
@@ -417,6 +424,36 @@ impl Stream {
         })
     }
 
+    /// EXPBUF of all planes of all raw frames.
+    ///
+    /// # Errors
+    ///
+    /// The device's errno.
+    pub fn export(&self, client: &mut Client) -> Result<Vec<Vec<Uuid>>, Errno> {
+        let export = |client: &mut Client, index, plane| {
+            let export = ExportBuffer {
+                type_: self.output.type_,
+                index,
+                plane,
+                ..ExportBuffer::default()
+            };
+            let room = Uuid::default();
+            let reply =
+                client.ioctl_raw(self.session, ioctl::EXPBUF, export.as_bytes(), &[], &room.0);
+            match reply.status() {
+                Some(0) => {
+                    let uuid = reply.written().get(8 + size_of::<ExportBuffer>()..);
+                    Ok(Uuid::read_from_bytes(uuid.unwrap_or(&[])).expect("a UUID"))
+                }
+                status => Err(Errno::from_raw(status.unwrap_or(0).cast_signed())),
+            }
+        };
+        let planes = u32::from(self.output.format.num_planes);
+        (0..self.output.buffers.len() as u32)
+            .map(|index| (0..planes).map(|at| export(client, index, at)).collect())
+            .collect()
+    }
+
     /// Unmaps and closes.
     pub fn end(self, client: &mut Client) {
         client.close(self.session);
@@ -462,6 +499,7 @@ impl Queue {
             memory: match memory {
                 Memory::Mmap => MEMORY_MMAP,
                 Memory::InARow | Memory::Scattered(_) => MEMORY_USERPTR,
+                Memory::Objects => MEMORY_DMABUF,
             },
             ..RequestBuffers::default()
         };
@@ -472,8 +510,12 @@ impl Queue {
             format,
             buffers: Vec::new(),
             lent: Vec::new(),
+            objects: Vec::new(),
             free: (0..request.count).rev().collect(),
         };
+        if memory == Memory::Objects {
+            return Ok(queue);
+        }
         for index in 0..request.count {
             let mut buffer = queue.buffer(index);
             let mut planes = vec![Plane::default(); usize::from(format.num_planes)];
@@ -525,8 +567,11 @@ impl Queue {
             .collect()
     }
 
-    /// SG lists of buffer `index`, if the memory is the program's.
+    /// SG lists or UUIDs of buffer `index`, if the memory is the program's.
     pub fn lists(&self, index: u32) -> Vec<u8> {
+        if let Some(uuids) = self.objects.get(index as usize) {
+            return uuids.as_bytes().to_vec();
+        }
         let lent = self.lent.get(index as usize);
         let planes = lent.into_iter().flatten();
         planes.flat_map(Pages::as_bytes).copied().collect()

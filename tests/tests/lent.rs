@@ -6,8 +6,12 @@ mod common;
 
 use common::encoder::works;
 use common::{Pair, alone, panics};
+use frontend::client::Mapping;
 use frontend::stream::{Coded, Memory, Settings, Stream};
 use frontend::{Client, Options};
+use nix::errno::Errno;
+use protocol::wire::ioctl;
+use protocol::wire::sg::Uuid;
 use protocol::wire::v4l2::Timeval;
 use v4l2r::bindings::V4L2_BUF_FLAG_ERROR;
 use virtio_v4l2d::config::{DeviceSpec, Limits};
@@ -90,4 +94,65 @@ fn the_stream_is_that_of_mmap() {
     }
     works(client);
     assert_eq!(panics(), 0);
+}
+
+/// MMAP buffers of one session, exported and queued in another: read where they are.
+#[test]
+fn exported_buffers_are_objects_of_other_sessions() {
+    let _alone = alone();
+    let mut pair = pair_with(64 << 20);
+    let client = pair.client.as_mut().unwrap();
+    for raw in [*b"NV12", *b"NM12"] {
+        let mmap = Settings {
+            raw,
+            ..Settings::h264(320, 240)
+        };
+        let expected = encode(client, &mmap, 8);
+        let source = Stream::start(client, &mmap).unwrap();
+        let uuids = source.export(client).unwrap();
+        assert_eq!(source.export(client).unwrap(), uuids, "the same again");
+        let mut all: Vec<_> = uuids.iter().flatten().map(|uuid| uuid.0).collect();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), uuids.iter().flatten().count(), "all differ");
+        let settings = Settings {
+            output_memory: Memory::Objects,
+            ..mmap
+        };
+        let mut stream = Stream::start(client, &settings).unwrap();
+        stream.output.buffers.clone_from(&source.output.buffers);
+        stream.output.objects.clone_from(&uuids);
+        assert!(feed(client, &mut stream, &settings, 8) == expected);
+        client.close(stream.session);
+        source.end(client);
+        // Gone with the buffer.
+        let mut stream = Stream::start(client, &settings).unwrap();
+        stream.output.objects = uuids;
+        stream.output.buffers = stream
+            .output
+            .objects
+            .iter()
+            .map(|uuids| unmapped(uuids))
+            .collect();
+        let (index, mut planes) = (0, stream.output.planes(0));
+        let (mut buffer, lists) = (stream.output.buffer(index), stream.output.lists(index));
+        let gone = client.buffer(
+            stream.session,
+            ioctl::QBUF,
+            &mut buffer,
+            &mut planes,
+            &lists,
+        );
+        assert_eq!(gone, Err(Errno::EINVAL));
+        client.close(stream.session);
+    }
+    works(client);
+}
+
+fn unmapped(uuids: &[Uuid]) -> Vec<Mapping> {
+    let mapping = Mapping {
+        addr: 0,
+        len: 1 << 20,
+    };
+    vec![mapping; uuids.len()]
 }

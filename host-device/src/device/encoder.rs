@@ -23,6 +23,7 @@ pub mod controls;
 pub mod core;
 pub mod drain;
 pub mod format;
+mod lent;
 mod level;
 pub mod params;
 pub mod pipeline;

@@ -7,8 +7,8 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gstreamer as gst;
 use nix::errno::Errno;
@@ -19,6 +19,7 @@ use nix::unistd::ftruncate;
 
 use super::arena::{Arena, Part};
 use super::bytes::Bytes;
+use super::object::Named;
 
 /// Size of a page: mappings start and end on it. 4 KiB on every machine whose guests we serve.
 pub const PAGE_SIZE: usize = 4096;
@@ -69,13 +70,15 @@ enum Backing {
 ///
 /// # Invariants
 ///
-/// `bytes` starts a shared, read-write mapping of `mapped` bytes that lives as long as `self`; the file behind it cannot
-/// shrink. With `Backing::Own` that is a mapping of its own, of just these bytes.
+/// `bytes` is a shared, read-write mapping of whole pages that lives as long as `self`; the file behind it cannot
+/// shrink. With `Backing::Own` that is a mapping of its own, of just these bytes. `len` is no more than `bytes` has.
 #[derive(Debug)]
 pub struct HostBuffer {
     bytes: Bytes,
-    mapped: usize,
     backing: Backing,
+    len: usize,
+    /// What it is called as an object, if it was exported.
+    name: Mutex<Option<Named>>,
     _charge: Charge,
 }
 
@@ -137,12 +140,13 @@ impl HostBuffer {
                 (map_shared(&fd, size)?, Backing::Own(fd))
             }
         };
-        // SAFETY: As the type's invariants say, which `backing` sees to: `len` is no more than `mapped`.
-        let bytes = unsafe { Bytes::new(address.cast(), len, true) };
+        // SAFETY: As the type's invariants say, which `backing` sees to.
+        let bytes = unsafe { Bytes::new(address.cast(), mapped, true) };
         Ok(Arc::new(Self {
             bytes,
-            mapped,
             backing,
+            len,
+            name: Mutex::default(),
             _charge: charge,
         }))
     }
@@ -150,12 +154,20 @@ impl HostBuffer {
     /// Length in bytes, as it was asked for.
     #[allow(clippy::len_without_is_empty)] // Never empty.
     pub fn len(&self) -> usize {
-        self.bytes.len()
+        self.len
     }
 
     /// Length in bytes of the file and of a mapping of it: whole pages.
     pub fn mapped_len(&self) -> usize {
-        self.mapped
+        self.bytes.len()
+    }
+
+    pub(super) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    pub(super) fn name(&self) -> MutexGuard<'_, Option<Named>> {
+        self.name.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The file that it is in.
@@ -183,7 +195,7 @@ impl HostBuffer {
     ///
     /// # Errors
     ///
-    /// `EINVAL` when it does not fit.
+    /// `EINVAL` when it does not fit into its pages.
     pub fn write_at(&self, offset: usize, data: &[u8]) -> Result<(), Errno> {
         self.bytes.write_at(offset, data)
     }
@@ -192,7 +204,7 @@ impl HostBuffer {
     ///
     /// # Errors
     ///
-    /// `EINVAL` when the buffer is shorter.
+    /// `EINVAL` when its pages end before.
     pub fn read_at(&self, offset: usize, data: &mut [u8]) -> Result<(), Errno> {
         self.bytes.read_at(offset, data)
     }
@@ -204,7 +216,7 @@ impl HostBuffer {
     ///
     /// # Errors
     ///
-    /// `EINVAL` when the range is empty or not inside the buffer.
+    /// `EINVAL` when the range is empty or not inside its pages.
     pub fn gst_memory(
         self: &Arc<Self>,
         range: Range<usize>,
@@ -220,7 +232,7 @@ impl Drop for HostBuffer {
         if let Backing::Own(_) = self.backing {
             // SAFETY: The mapping is ours (type invariant) and nobody holds a pointer into it any more: those who
             // were lent one hold a reference to `self`.
-            let _ = unsafe { munmap(self.bytes.address().cast(), self.mapped) };
+            let _ = unsafe { munmap(self.bytes.address().cast(), self.bytes.len()) };
         }
     }
 }
@@ -238,9 +250,9 @@ mod tests {
         let mut data = [0; 11];
         buffer.read_at(4989, &mut data).unwrap();
         assert_eq!(data, [0, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7]);
-        assert_eq!(buffer.write_at(4991, &[7; 10]), Err(Errno::EINVAL));
+        assert_eq!(buffer.write_at(8183, &[7; 10]), Err(Errno::EINVAL));
         assert_eq!(buffer.write_at(usize::MAX, &[7; 10]), Err(Errno::EINVAL));
-        assert_eq!(buffer.read_at(5000, &mut [0]), Err(Errno::EINVAL));
+        assert_eq!(buffer.read_at(8192, &mut [0]), Err(Errno::EINVAL));
     }
 
     #[test]
@@ -300,7 +312,10 @@ mod tests {
         drop(map);
         assert!(released.load(Ordering::SeqCst));
         assert_eq!(Arc::strong_count(&buffer), 1);
-        assert_eq!(buffer.gst_memory(0..101, || ()).unwrap_err(), Errno::EINVAL);
+        assert_eq!(
+            buffer.gst_memory(0..4097, || ()).unwrap_err(),
+            Errno::EINVAL
+        );
         assert_eq!(buffer.gst_memory(5..5, || ()).unwrap_err(), Errno::EINVAL);
     }
 }

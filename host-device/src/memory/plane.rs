@@ -9,6 +9,8 @@ use gstreamer as gst;
 use nix::errno::Errno;
 
 use super::buffer::HostBuffer;
+use super::bytes::Bytes;
+use super::import::Import;
 use super::view::View;
 
 /// Memory of one plane of a buffer; clones are the same memory.
@@ -16,17 +18,29 @@ use super::view::View;
 pub enum PlaneMemory {
     /// The device's own, which the guest maps.
     Own(Arc<HostBuffer>),
-    /// The guest's.
-    Lent(Arc<View>),
+    /// That of another MMAP buffer of the device, which a client exported and lends: all pages of it.
+    Shared(Arc<HostBuffer>),
+    /// Pages of the guest.
+    View(Arc<View>),
+    /// A dmabuf of another device.
+    Import(Arc<Import>),
 }
 
 impl PlaneMemory {
+    fn bytes(&self) -> &Bytes {
+        match self {
+            Self::Own(buffer) | Self::Shared(buffer) => buffer.bytes(),
+            Self::View(view) => view.bytes(),
+            Self::Import(import) => import.bytes(),
+        }
+    }
+
     /// Length in bytes.
     #[allow(clippy::len_without_is_empty)] // Never empty.
     pub fn len(&self) -> usize {
         match self {
             Self::Own(buffer) => buffer.len(),
-            Self::Lent(view) => view.len(),
+            _ => self.bytes().len(),
         }
     }
 
@@ -36,13 +50,22 @@ impl PlaneMemory {
     ///
     /// `EINVAL` when it does not fit, `EACCES` if the memory is lent for reading.
     pub fn write_at(&self, offset: usize, data: &[u8]) -> Result<(), Errno> {
-        match self {
-            Self::Own(buffer) => buffer.write_at(offset, data),
-            Self::Lent(view) => view.write_at(offset, data),
-        }
+        self.bytes().write_at(offset, data)
     }
 
-    /// Wraps a range for GStreamer, as [`HostBuffer::gst_memory`] does.
+    /// Copies out to `data` from `offset`.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when there is less.
+    pub fn read_at(&self, offset: usize, data: &mut [u8]) -> Result<(), Errno> {
+        self.bytes().read_at(offset, data)
+    }
+
+    /// Wraps a range for GStreamer, read-only, without a copy.
+    ///
+    /// `on_release` runs when GStreamer has let go of it, on whatever thread that happens; the memory lives at least
+    /// until then.
     ///
     /// # Errors
     ///
@@ -53,8 +76,9 @@ impl PlaneMemory {
         on_release: impl FnOnce() + Send + 'static,
     ) -> Result<gst::Memory, Errno> {
         match self {
-            Self::Own(buffer) => buffer.gst_memory(range, on_release),
-            Self::Lent(view) => view.gst_memory(range, on_release),
+            Self::Own(buffer) | Self::Shared(buffer) => buffer.gst_memory(range, on_release),
+            Self::View(view) => view.gst_memory(range, on_release),
+            Self::Import(import) => import.gst_memory(range, on_release),
         }
     }
 }

@@ -31,6 +31,15 @@ pub enum Access {
     ReadWrite,
 }
 
+impl Access {
+    pub(super) fn protection(self) -> ProtFlags {
+        match self {
+            Self::Read => ProtFlags::PROT_READ,
+            Self::ReadWrite => ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+        }
+    }
+}
+
 /// A run of whole pages of one file of the guest's memory.
 #[derive(Debug)]
 struct Run<'a> {
@@ -185,10 +194,6 @@ impl View {
             counters: Arc::clone(counters),
             _charge: charge,
         };
-        let protection = match access {
-            Access::Read => ProtFlags::PROT_READ,
-            Access::ReadWrite => ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
-        };
         let mut done = 0;
         for run in &runs {
             let address = NonZeroUsize::new(base.as_ptr() as usize + done);
@@ -198,7 +203,7 @@ impl View {
                 mmap(
                     address,
                     NonZeroUsize::new(run.len).ok_or(Errno::EINVAL)?,
-                    protection,
+                    access.protection(),
                     MapFlags::MAP_SHARED | MapFlags::MAP_FIXED | MapFlags::MAP_NORESERVE,
                     run.file,
                     offset,
@@ -216,30 +221,11 @@ impl View {
         self.bytes.len()
     }
 
-    /// Copies `data` in at `offset`.
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` when it does not fit, `EACCES` if it is only for reading.
-    pub fn write_at(&self, offset: usize, data: &[u8]) -> Result<(), Errno> {
-        self.bytes.write_at(offset, data)
+    pub(super) fn bytes(&self) -> &Bytes {
+        &self.bytes
     }
 
-    /// Copies out to `data` from `offset`.
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` when the view is shorter.
-    pub fn read_at(&self, offset: usize, data: &mut [u8]) -> Result<(), Errno> {
-        self.bytes.read_at(offset, data)
-    }
-
-    /// Wraps a range of it for GStreamer, as [`HostBuffer::gst_memory`](super::HostBuffer::gst_memory) does.
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` when the range is empty or not inside.
-    pub fn gst_memory(
+    pub(super) fn gst_memory(
         self: &Arc<Self>,
         range: Range<usize>,
         on_release: impl FnOnce() + Send + 'static,

@@ -5,14 +5,15 @@
 use std::sync::{Arc, PoisonError};
 
 use nix::errno::Errno;
-use protocol::wire::sg::SgEntry;
+use protocol::wire::sg::{SgEntry, Uuid};
 use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
 
 use super::arena::Arena;
 use super::budget::Share;
 use super::buffer::HostBuffer;
+use super::lending::Caches;
+use super::object::{Lookup, Object, Objects};
 use super::view::{Access, View};
-use super::views::Caches;
 use crate::counters::Counters;
 
 /// Guest memory as the VMM describes it; replaced as a whole when that changes.
@@ -23,6 +24,7 @@ struct Inner {
     guest: GuestMemory,
     arena: Option<Arc<Arena>>,
     caches: Caches,
+    objects: Arc<Objects>,
     counters: Arc<Counters>,
 }
 
@@ -34,13 +36,19 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// A VM with this memory, whose MMAP buffers go to `arena`.
-    pub fn new(guest: GuestMemory, arena: Option<Arc<Arena>>, counters: Arc<Counters>) -> Self {
+    /// A VM with this memory, whose MMAP buffers go to `arena`, and whose other devices' objects `lookup` knows.
+    pub fn new(
+        guest: GuestMemory,
+        arena: Option<Arc<Arena>>,
+        lookup: impl Lookup + 'static,
+        counters: Arc<Counters>,
+    ) -> Self {
         Self {
             inner: Arc::new(Inner {
                 guest,
                 arena,
                 caches: Caches::default(),
+                objects: Objects::new(lookup),
                 counters,
             }),
             share: Arc::default(),
@@ -52,6 +60,7 @@ impl Vm {
         Self::new(
             GuestMemory::new(GuestMemoryMmap::new()),
             None,
+            (),
             Arc::default(),
         )
     }
@@ -79,7 +88,7 @@ impl Vm {
         guard
             .unwrap_or_else(PoisonError::into_inner)
             .replace(memory);
-        self.inner.caches.clear();
+        self.inner.caches.forget_pages();
     }
 
     /// A buffer of the host's that the guest can map, all zero.
@@ -89,6 +98,23 @@ impl Vm {
     /// As [`HostBuffer::new`].
     pub fn buffer(&self, len: usize) -> Result<Arc<HostBuffer>, Errno> {
         HostBuffer::new_in(self.inner.arena.as_ref(), len)
+    }
+
+    /// The UUID by which `buffer` is found in the VM: always the same for the same buffer.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if the system has no random numbers.
+    pub fn export(&self, buffer: &Arc<HostBuffer>) -> Result<Uuid, Errno> {
+        self.inner.objects.name(buffer)
+    }
+
+    pub(super) fn object(&self, uuid: Uuid) -> Result<Object, Errno> {
+        self.inner.objects.find(uuid)
+    }
+
+    pub(super) fn share(&self) -> &Arc<Share> {
+        &self.share
     }
 
     /// Memory that the guest lends, as one run.

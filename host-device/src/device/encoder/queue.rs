@@ -11,12 +11,12 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 use protocol::wire::v4l2::{
-    Buffer, CreateBuffers, Plane, RemoveBuffers, RequestBuffers, VIDEO_MAX_PLANES,
+    Buffer, CreateBuffers, ExportBuffer, Plane, RemoveBuffers, RequestBuffers, VIDEO_MAX_PLANES,
 };
 
 use super::uapi::*;
-use crate::device::{BufferArgs, Lent};
-use crate::memory::{Access, HostBuffer, PlaneMemory, Views, Vm};
+use crate::device::BufferArgs;
+use crate::memory::{HostBuffer, PlaneMemory, Vm};
 
 mod slot;
 pub use slot::{COPIED_FLAGS, Payload, Slot, SlotPlane, State};
@@ -45,8 +45,6 @@ pub struct Queue {
     /// `V4L2_MEMORY_*` of its buffers, while there are any. With any but MMAP clients lend memory, of either kind.
     memory: u32,
     vm: Vm,
-    /// Memory that clients lent.
-    views: Views,
     /// By index; `None` where a buffer was removed or never made.
     slots: Vec<Option<Slot>>,
     /// Indices of queued buffers, oldest first.
@@ -77,16 +75,10 @@ fn type_index(queue: &Queue, type_: u32) -> Result<(), Errno> {
 impl Queue {
     /// The queue of type `V4L2_BUF_TYPE_*` of a session of `vm`, without buffers.
     pub fn new(type_: u32, vm: &Vm) -> Self {
-        let access = if type_ == OUTPUT {
-            Access::Read
-        } else {
-            Access::ReadWrite
-        };
         Self {
             type_,
             memory: MEMORY_MMAP,
             vm: vm.clone(),
-            views: Views::new(vm, access),
             slots: Vec::new(),
             queued: VecDeque::new(),
             streaming: false,
@@ -143,7 +135,6 @@ impl Queue {
         self.cancel();
         // Mappings of the guest keep the memory of these alive: orphaned buffers.
         self.slots.clear();
-        self.views.clear();
         self.memory = request.memory;
         if request.count == 0 {
             return Ok(());
@@ -264,7 +255,6 @@ impl Queue {
         {
             *slot = None;
         }
-        self.views.forget(remove.index..end);
         Ok(())
     }
 
@@ -301,6 +291,21 @@ impl Queue {
             .cloned()
     }
 
+    /// VIDIOC_EXPBUF: the memory of a plane.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: no such buffer or plane, no MMAP buffer, or unknown flags.
+    pub fn export(&self, export: &ExportBuffer) -> Result<Arc<HostBuffer>, Errno> {
+        const FLAGS: u32 = (nix::libc::O_CLOEXEC | nix::libc::O_ACCMODE).cast_unsigned();
+        type_index(self, export.type_)?;
+        let plane = self.slot(export.index)?.planes.get(export.plane as usize);
+        match plane.and_then(|plane| plane.memory.as_ref()) {
+            Some(PlaneMemory::Own(memory)) if export.flags & !FLAGS == 0 => Ok(Arc::clone(memory)),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
     /// VIDIOC_QUERYBUF.
     ///
     /// # Errors
@@ -314,28 +319,50 @@ impl Queue {
         Ok(())
     }
 
-    /// What QBUF and PREPARE_BUF share: checks, and settles what the buffer is to carry, unless it was prepared, which
-    /// has done that.
-    fn prepare(&mut self, args: &mut BufferArgs<'_>, sizes: &[u32]) -> Result<(), Errno> {
+    /// Checks that QBUF and PREPARE_BUF share. Returns the lengths of the memory that the client is to lend with this
+    /// call: none for an MMAP buffer, and none if it was prepared, which has settled all that.
+    ///
+    /// # Errors
+    ///
+    /// As [`prepare_buf`](Self::prepare_buf).
+    pub fn wants(&self, args: &BufferArgs<'_>, sizes: &[u32]) -> Result<Vec<u32>, Errno> {
         let buffer = &*args.buffer;
         type_index(self, buffer.type_)?;
         let slot = self.slot(buffer.index)?;
-        if !known(buffer.memory) || (buffer.memory == MEMORY_MMAP) != (self.memory == MEMORY_MMAP) {
+        let own = self.memory == MEMORY_MMAP;
+        if !known(buffer.memory) || own != (buffer.memory == MEMORY_MMAP) {
             return Err(Errno::EINVAL);
         }
         check_planes(slot, args.planes)?;
         match slot.state {
-            State::Prepared => return Ok(()),
+            State::Prepared => return Ok(Vec::new()),
             State::Dequeued => {}
             State::Queued | State::Active => return Err(Errno::EINVAL),
         }
         let lengths = slot.lengths(buffer.memory, args.planes)?;
-        let payload = slot.payload(self.is_output(), buffer, args.planes, (&lengths, sizes))?;
-        let lent = self.lent(buffer.index, &mut args.lent, &lengths)?;
-        let memory = buffer.memory;
-        let slot = self.slot_mut(args.buffer.index)?;
-        slot.payload = payload;
-        slot.memory = memory;
+        slot.payload(self.is_output(), buffer, args.planes, (&lengths, sizes))?;
+        Ok(if own { Vec::new() } else { lengths })
+    }
+
+    /// Settles what a buffer is to carry, in its own memory or in what is `lent`, unless it was prepared.
+    fn prepare(
+        &mut self,
+        args: &BufferArgs<'_>,
+        lent: Vec<PlaneMemory>,
+        sizes: &[u32],
+    ) -> Result<(), Errno> {
+        let wanted = self.wants(args, sizes)?;
+        if wanted.len() != lent.len() {
+            return Err(Errno::EINVAL);
+        }
+        let (buffer, output) = (&*args.buffer, self.is_output());
+        let slot = self.slot_mut(buffer.index)?;
+        if slot.state == State::Prepared {
+            return Ok(());
+        }
+        let lengths = slot.lengths(buffer.memory, args.planes)?;
+        slot.payload = slot.payload(output, buffer, args.planes, (&lengths, sizes))?;
+        slot.memory = buffer.memory;
         for ((plane, lent), length) in slot.planes.iter_mut().zip(lent).zip(lengths) {
             plane.memory = Some(lent);
             plane.length = length;
@@ -343,49 +370,25 @@ impl Queue {
         Ok(())
     }
 
-    /// The memory of these `lengths` that a client lends for buffer `index`; nothing for an MMAP buffer.
-    fn lent(
-        &self,
-        index: u32,
-        lent: &mut Lent,
-        lengths: &[u32],
-    ) -> Result<Vec<PlaneMemory>, Errno> {
-        let Lent::Pages(lists) = lent else {
-            return match lent {
-                Lent::Nothing => Ok(Vec::new()),
-                _ => Err(Errno::EINVAL),
-            };
-        };
-        // Every buffer may take turns with another piece of memory.
-        let room = 2 * self.count() as usize * lengths.len();
-        lengths
-            .iter()
-            .enumerate()
-            .map(|(at, length)| {
-                let entries = lists.get_mut(at).map(std::mem::take).unwrap_or_default();
-                let total: u64 = entries.iter().map(|entry| u64::from(entry.len)).sum();
-                if total != u64::from(*length) {
-                    return Err(Errno::EINVAL);
-                }
-                let view = self.views.get(index, entries, room)?;
-                Ok(PlaneMemory::Lent(view))
-            })
-            .collect()
-    }
-
-    /// VIDIOC_PREPARE_BUF. `sizes` are the bytes that a frame takes in each plane.
+    /// VIDIOC_PREPARE_BUF. `lent` is what [`wants`](Self::wants) asked for, `sizes` are the bytes that a frame takes in each
+    /// plane.
     ///
     /// # Errors
     ///
     /// `EINVAL`: no such buffer, wrong memory, already prepared or queued, or its payload makes no sense.
-    pub fn prepare_buf(&mut self, mut args: BufferArgs<'_>, sizes: &[u32]) -> Result<(), Errno> {
+    pub fn prepare_buf(
+        &mut self,
+        args: BufferArgs<'_>,
+        lent: Vec<PlaneMemory>,
+        sizes: &[u32],
+    ) -> Result<(), Errno> {
         if args.buffer.flags & V4L2_BUF_FLAG_REQUEST_FD != 0 {
             return Err(Errno::EINVAL);
         }
         if self.slot(args.buffer.index)?.state == State::Prepared {
             return Err(Errno::EINVAL);
         }
-        self.prepare(&mut args, sizes)?;
+        self.prepare(&args, lent, sizes)?;
         let slot = self.slot_mut(args.buffer.index)?;
         slot.state = State::Prepared;
         let slot = self.slot(args.buffer.index)?;
@@ -401,7 +404,8 @@ impl Queue {
     /// not supported.
     pub fn qbuf(
         &mut self,
-        mut args: BufferArgs<'_>,
+        args: BufferArgs<'_>,
+        lent: Vec<PlaneMemory>,
         sizes: &[u32],
         force_key: bool,
     ) -> Result<(), Errno> {
@@ -410,7 +414,7 @@ impl Queue {
         if args.buffer.flags & V4L2_BUF_FLAG_REQUEST_FD != 0 {
             return Err(Errno::EBADR);
         }
-        self.prepare(&mut args, sizes)?;
+        self.prepare(&args, lent, sizes)?;
         let (index, output) = (args.buffer.index, self.is_output());
         let slot = self.slot_mut(index)?;
         if output {

@@ -17,15 +17,16 @@ use super::controls::Info;
 use super::core::Core;
 use super::drain::Command;
 use super::format::{self, Formats};
+use super::lent::LentMemory;
 use super::pipeline::Setup;
 use super::pixel::{self, PixelFormat};
 use super::queue::Queue;
 use super::settings::Settings;
 use super::uapi::*;
 use super::worker::{Shared, Worker};
-use crate::device::{self, BufferArgs, ControlArgs, ControlOp, Result};
+use crate::device::{self, BufferArgs, ControlArgs, ControlOp, Lent, Result};
 use crate::events::Events;
-use crate::memory::{HostBuffer, Vm};
+use crate::memory::{HostBuffer, PlaneMemory, Vm};
 
 /// Number of sessions that are open, given back on drop.
 #[derive(Debug)]
@@ -58,6 +59,8 @@ impl Drop for Open {
 #[derive(Debug)]
 pub struct Session {
     shared: Arc<Shared>,
+    vm: Vm,
+    lent: LentMemory,
     chosen: Arc<[Chosen]>,
     /// Runs while both queues stream.
     worker: Option<Worker>,
@@ -81,6 +84,8 @@ impl Session {
         let codecs: Vec<Codec> = chosen.iter().map(|chosen| chosen.codec).collect();
         Ok(Self {
             shared: Shared::new(Core::new(codecs, &vm)?, events, settings),
+            lent: LentMemory::new(&vm),
+            vm,
             chosen,
             worker: None,
             span: tracing::info_span!("encoder", session = id),
@@ -109,6 +114,22 @@ impl Session {
         let _entered = self.span.clone().entered();
         self.worker = Some(Worker::start(&self.shared, setup)?);
         Ok(())
+    }
+
+    /// The memory that a client lends with a buffer. Found and mapped without the state's lock: that may take long.
+    fn lend(&self, args: &mut BufferArgs<'_>) -> Result<Vec<PlaneMemory>> {
+        let (lengths, count) = {
+            let mut core = self.shared.lock();
+            let (queue, sizes) = queue(&mut core, args.buffer.type_)?;
+            (queue.wants(args, &sizes)?, queue.count())
+        };
+        let lent = std::mem::replace(&mut args.lent, Lent::Nothing);
+        self.lent.get(
+            (args.buffer.type_, count),
+            args.buffer.index,
+            lent,
+            &lengths,
+        )
     }
 
     /// After a call gave the encoder something to do.
@@ -318,6 +339,8 @@ impl device::Session for Session {
         let answer = queue.reqbufs(request, &sizes);
         if answer.is_ok() {
             self.shared.events.purge(request.type_);
+            drop(core);
+            self.lent.of(request.type_).clear();
         }
         answer
     }
@@ -329,8 +352,12 @@ impl device::Session for Session {
     }
 
     fn remove_bufs(&mut self, remove: &mut RemoveBuffers) -> Result {
-        let mut core = self.shared.lock();
-        queue(&mut core, remove.type_)?.0.remove_bufs(remove)
+        queue(&mut self.shared.lock(), remove.type_)?
+            .0
+            .remove_bufs(remove)?;
+        let end = remove.index.saturating_add(remove.count);
+        self.lent.of(remove.type_).forget(remove.index..end);
+        Ok(())
     }
 
     fn querybuf(&mut self, args: BufferArgs<'_>) -> Result {
@@ -338,19 +365,21 @@ impl device::Session for Session {
         queue(&mut core, args.buffer.type_)?.0.querybuf(args)
     }
 
-    fn prepare_buf(&mut self, args: BufferArgs<'_>) -> Result {
+    fn prepare_buf(&mut self, mut args: BufferArgs<'_>) -> Result {
+        let lent = self.lend(&mut args)?;
         let mut core = self.shared.lock();
         let (queue, sizes) = queue(&mut core, args.buffer.type_)?;
-        queue.prepare_buf(args, &sizes)
+        queue.prepare_buf(args, lent, &sizes)
     }
 
-    fn qbuf(&mut self, args: BufferArgs<'_>) -> Result {
+    fn qbuf(&mut self, mut args: BufferArgs<'_>) -> Result {
+        let lent = self.lend(&mut args)?;
         {
             let mut core = self.shared.lock();
             let output = args.buffer.type_ == OUTPUT;
             let force_key = output && core.force_key;
             let (queue, sizes) = queue(&mut core, args.buffer.type_)?;
-            queue.qbuf(args, &sizes, force_key)?;
+            queue.qbuf(args, lent, &sizes, force_key)?;
             queue.came(self.shared.events.counters().looked());
             if output {
                 core.force_key = false;
@@ -360,9 +389,12 @@ impl device::Session for Session {
         Ok(())
     }
 
-    fn expbuf(&mut self, _: &mut ExportBuffer, _: &mut Uuid) -> Result {
-        // Not EINVAL, which makes GStreamer choose DMABUF and fail.
-        Err(Errno::ENOTTY)
+    fn expbuf(&mut self, export: &mut ExportBuffer, uuid: &mut Uuid) -> Result {
+        let memory = queue(&mut self.shared.lock(), export.type_)?
+            .0
+            .export(export)?;
+        *uuid = self.vm.export(&memory)?;
+        Ok(())
     }
 
     fn streamon(&mut self, buf_type: u32) -> Result {

@@ -32,6 +32,7 @@ pub fn wrap<T: Send + Sync + 'static>(
     for ((memory, offset), size) in planes.iter().zip(&sizes) {
         let start = *offset as usize;
         let end = start.checked_add(*size as usize).context("overflow")?;
+        anyhow::ensure!(end <= memory.len(), "the frame reaches over its memory");
         let held = Arc::clone(&held);
         writable.append_memory(memory.gst_memory(start..end, move || drop(held))?);
         starts.push(total);

@@ -3,6 +3,7 @@
 use protocol::wire::v4l2::Timeval;
 
 use super::*;
+use crate::device::Lent;
 
 const SIZES: &[u32] = &[6000, 3000];
 
@@ -140,7 +141,7 @@ fn removed_buffers_leave_room_for_new_ones() {
     assert_eq!(remove(&mut q, 5, 2), Err(Errno::EINVAL));
     assert_eq!(remove(&mut q, u32::MAX, 2), Err(Errno::EINVAL));
     let (mut buffer, mut planes) = args(3);
-    q.qbuf(lend(&mut buffer, &mut planes), SIZES, false)
+    q.qbuf(lend(&mut buffer, &mut planes), Vec::new(), SIZES, false)
         .unwrap();
     assert_eq!(remove(&mut q, 2, 2), Err(Errno::EBUSY));
     assert_eq!(remove(&mut q, 1, 2), Ok(()));
@@ -190,7 +191,7 @@ fn payloads_are_checked_as_videobuf2_does() {
             plane.bytesused = used[at];
             plane.data_offset = offset[at];
         }
-        let result = q.qbuf(lend(&mut buffer, &mut planes), SIZES, false);
+        let result = q.qbuf(lend(&mut buffer, &mut planes), Vec::new(), SIZES, false);
         if result.is_ok() {
             assert_eq!(buffer.field, FIELD_NONE, "ANY becomes NONE");
             q.cancel();
@@ -209,7 +210,7 @@ fn payloads_are_checked_as_videobuf2_does() {
     let (mut buffer, mut planes) = args(0);
     buffer.field = 4;
     assert_eq!(
-        q.qbuf(lend(&mut buffer, &mut planes), SIZES, false),
+        q.qbuf(lend(&mut buffer, &mut planes), Vec::new(), SIZES, false),
         Err(Errno::EINVAL)
     );
 }
@@ -222,13 +223,13 @@ fn states_follow_each_other() {
     assert_eq!(flags(&q), 0);
     let (mut buffer, mut planes) = args(0);
     buffer.flags = V4L2_BUF_FLAG_TIMECODE | V4L2_BUF_FLAG_KEYFRAME;
-    q.prepare_buf(lend(&mut buffer, &mut planes), SIZES)
+    q.prepare_buf(lend(&mut buffer, &mut planes), Vec::new(), SIZES)
         .unwrap();
     assert_eq!(flags(&q), V4L2_BUF_FLAG_PREPARED);
     assert_eq!(query(&q, 0).unwrap().timestamp, zero);
     let (mut buffer, mut planes) = args(0);
     assert_eq!(
-        q.prepare_buf(lend(&mut buffer, &mut planes), SIZES),
+        q.prepare_buf(lend(&mut buffer, &mut planes), Vec::new(), SIZES),
         Err(Errno::EINVAL)
     );
     // Prepared: bytesused is settled, time is not.
@@ -240,7 +241,7 @@ fn states_follow_each_other() {
         p.data_offset = 0xdead_beef;
         p
     });
-    q.qbuf(lend(&mut buffer, &mut planes), SIZES, false)
+    q.qbuf(lend(&mut buffer, &mut planes), Vec::new(), SIZES, false)
         .unwrap();
     assert_eq!(
         planes.map(|p| (p.bytesused, p.data_offset)),
@@ -255,9 +256,9 @@ fn states_follow_each_other() {
         let (mut buffer, mut planes) = args(0);
         let args = lend(&mut buffer, &mut planes);
         let result = if again {
-            q.qbuf(args, SIZES, false)
+            q.qbuf(args, Vec::new(), SIZES, false)
         } else {
-            q.prepare_buf(args, SIZES)
+            q.prepare_buf(args, Vec::new(), SIZES)
         };
         assert_eq!(result, Err(Errno::EINVAL));
     }
@@ -283,7 +284,7 @@ fn wrong_buffers_are_refused() {
         let (mut buffer, _) = args(0);
         edit(&mut buffer);
         let mut planes = vec![Plane::default(); planes];
-        q.qbuf(lend(&mut buffer, &mut planes), SIZES, false)
+        q.qbuf(lend(&mut buffer, &mut planes), Vec::new(), SIZES, false)
     };
     assert_eq!(put(&|b| b.index = 32, 2), Err(Errno::EINVAL));
     assert_eq!(put(&|b| b.index = u32::MAX, 2), Err(Errno::EINVAL));

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+//! dmabufs of other devices.
+
+use std::ffi::c_void;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use gstreamer as gst;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::mman::{MapFlags, mmap, munmap};
+use nix::sys::statfs::fstatfs;
+use nix::unistd::{Whence, lseek};
+
+use super::budget::Charge;
+use super::bytes::Bytes;
+use super::view::Access;
+use super::vm::Vm;
+use crate::counters::Counters;
+
+/// `DMA_BUF_MAGIC`: the file system that dmabufs are files of.
+const DMA_BUF_MAGIC: u64 = 0x444d_4142;
+
+/// A dmabuf of another device, mapped for as long as it lives.
+///
+/// # Invariants
+///
+/// `base` is the start of `bytes.len()` bytes of a mapping that is ours alone and lives as long as `self`; the file behind
+/// it cannot shrink.
+#[derive(Debug)]
+pub struct Import {
+    bytes: Bytes,
+    base: NonNull<c_void>,
+    fd: OwnedFd,
+    counters: Arc<Counters>,
+    _charge: Charge,
+}
+
+// SAFETY: The mapping belongs to `self` alone, and its content is only touched as memory that others may change at
+// any time.
+unsafe impl Send for Import {}
+// SAFETY: As above; no method needs exclusive access.
+unsafe impl Sync for Import {}
+
+/// Whether the file behind `fd` keeps its size: a dmabuf, or a memfd that is sealed.
+fn keeps_its_size(fd: &OwnedFd) -> bool {
+    let is_dmabuf =
+        fstatfs(fd).is_ok_and(|file| file.filesystem_type().0.cast_unsigned() == DMA_BUF_MAGIC);
+    let sealed = || {
+        fcntl(fd, FcntlArg::F_GET_SEALS).is_ok_and(|seals| {
+            SealFlag::from_bits_truncate(seals).contains(SealFlag::F_SEAL_SHRINK)
+        })
+    };
+    is_dmabuf || sealed()
+}
+
+impl Import {
+    /// Maps all of `fd`. `EINVAL` if it is no dmabuf, or one that the CPU cannot read; `ENOMEM` if there is no room.
+    pub(super) fn new(fd: OwnedFd, access: Access, vm: &Vm) -> Result<Arc<Self>, Errno> {
+        if !keeps_its_size(&fd) {
+            tracing::warn!("the VMM gave a file for an object that is no dmabuf");
+            return Err(Errno::EINVAL);
+        }
+        let size = lseek(&fd, 0, Whence::SeekEnd)
+            .ok()
+            .and_then(|size| NonZeroUsize::new(usize::try_from(size).ok()?))
+            .ok_or(Errno::EINVAL)?;
+        let charge = Charge::new(vm.share(), 1)?;
+        let counters = Arc::clone(vm.counters());
+        Counters::add(&counters.maps, 1);
+        // SAFETY: A new mapping at an address of the kernel's choice touches nothing that exists.
+        let base = unsafe {
+            mmap(
+                None,
+                size,
+                access.protection(),
+                MapFlags::MAP_SHARED,
+                &fd,
+                0,
+            )
+        }
+        .map_err(|errno| {
+            tracing::warn!("a dmabuf of another device cannot be mapped: {errno}");
+            Errno::EINVAL
+        })?;
+        Ok(Arc::new(Self {
+            // SAFETY: As the type's invariants say: it is unmapped when `self` is dropped.
+            bytes: unsafe { Bytes::new(base.cast(), size.get(), access == Access::ReadWrite) },
+            base,
+            fd,
+            counters,
+            _charge: charge,
+        }))
+    }
+
+    /// The dmabuf.
+    pub fn fd(&self) -> impl AsFd + '_ {
+        self.fd.as_fd()
+    }
+
+    pub(super) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    pub(super) fn gst_memory(
+        self: &Arc<Self>,
+        range: Range<usize>,
+        on_release: impl FnOnce() + Send + 'static,
+    ) -> Result<gst::Memory, Errno> {
+        // SAFETY: A reference to `self` keeps its mapping.
+        unsafe { self.bytes.gst_memory(range, Arc::clone(self), on_release) }
+    }
+}
+
+impl Drop for Import {
+    fn drop(&mut self) {
+        Counters::add(&self.counters.unmaps, 1);
+        // SAFETY: The mapping is ours (type invariant) and nobody holds a pointer into it any more: those who
+        // were lent one hold a reference to `self`.
+        let _ = unsafe { munmap(self.base, self.bytes.len()) };
+    }
+}
