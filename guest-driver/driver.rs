@@ -37,7 +37,9 @@ mod device;
 mod event;
 mod ioctl;
 mod memory;
+mod queueing;
 mod session;
+mod stats;
 mod watchdog;
 
 use device::MediaDevice;
@@ -58,7 +60,7 @@ pub(crate) struct VirtioV4l2;
 /// A device that is bound.
 #[pin_data]
 pub(crate) struct Data {
-    device: Arc<MediaDevice>,
+    device: Flushed,
     #[pin]
     node: Mutex<Option<media::Registration<SessionNode>>>,
     #[pin]
@@ -68,12 +70,22 @@ pub(crate) struct Data {
 impl Data {
     /// Takes the device away from everybody, and gives back to it what it has lent.
     fn end(&self) {
-        let alive = self.device.remove();
+        let alive = self.device.0.remove();
         let registration = self.node.lock().take();
         drop(registration);
         let watchdog = self.watchdog.lock().take();
         drop(watchdog);
-        self.device.end_mappings(alive);
+        self.device.0.end_mappings(alive);
+    }
+}
+
+/// The device, of which nothing runs any more when this has been dropped: it has been reset by then, and the driver's
+/// code may be gone after it.
+struct Flushed(Arc<MediaDevice>);
+
+impl Drop for Flushed {
+    fn drop(&mut self) {
+        self.0.end_discards();
     }
 }
 
@@ -100,9 +112,9 @@ impl virtio::Driver for VirtioV4l2 {
         dev_info!(dev, "{} is video{}\n", device.card(), registration.number());
         let watchdog = Watchdog::start(&device)?;
         Ok(try_pin_init!(Data {
-            device,
+            device: Flushed(device),
             node <- new_mutex!(Some(registration)),
-            watchdog <- new_mutex!(watchdog),
+            watchdog <- new_mutex!(Some(watchdog)),
         }))
     }
 

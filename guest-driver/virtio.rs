@@ -28,11 +28,13 @@ use kernel::sync::Arc;
 use kernel::types::Opaque;
 use kernel::{device, driver};
 
+pub(crate) mod later;
 pub(crate) mod queue;
 pub(crate) mod request;
 pub(crate) mod sync;
 
-pub(crate) use queue::{Attach, Virtqueue};
+pub(crate) use later::Later;
+pub(crate) use queue::{Attach, Submitted, Tell, Virtqueue};
 pub(crate) use request::{Completed, Request};
 
 /// An adapter for the registration of virtio drivers.

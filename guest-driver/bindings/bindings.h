@@ -10,6 +10,7 @@
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
+#include <linux/workqueue.h>
 
 #include <media/v4l2-dev.h>
 #include <media/v4l2-device.h>

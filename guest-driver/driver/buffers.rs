@@ -2,31 +2,27 @@
 
 //! What the driver knows of a session's buffers.
 //!
-//! The host has the buffers and checks what is done with them; the driver follows so far as it must to answer DQBUF
-//! and poll. A buffer goes round:
+//! It knows all that videobuf2 would: QBUF is checked here and posted, so that nobody waits for the device, and
+//! QUERYBUF is answered here. A buffer goes round:
 //!
 //! ```text
-//!           QBUF                DQBUF event            DQBUF ioctl
-//! Dequeued ------> Queued ------------------> Done ------------------> Dequeued
-//!    ^               |                         |
-//!    +---------------+-------------------------+   STREAMOFF, REQBUFS, QBUF refused
+//!           QBUF                DQBUF event, QBUF refused            DQBUF ioctl
+//! Dequeued ------> Queued --------------------------------> Done ------------------> Dequeued
+//!    ^               |                                       |
+//!    +---------------+---------------------------------------+   STREAMOFF, REQBUFS
 //! ```
 //!
-//! A buffer becomes `Queued` before the command is sent, as the host may give it back before it answers.
+//! A buffer becomes `Queued` before the command is sent, as the host may give it back before it answers. A QBUF that
+//! the device refuses comes back as a buffer with an error.
 
-use crate::wire::v4l2::{is_multiplanar, Buffer, Plane, VIDEO_MAX_PLANES};
+use super::command::{CommandRequest, Posting};
+use crate::wire::v4l2::{Buffer, Plane, VIDEO_MAX_PLANES};
 use kernel::prelude::*;
 
-/// `V4L2_BUF_FLAG_QUEUED`.
-const FLAG_QUEUED: u32 = 0x0000_0002;
-/// `V4L2_BUF_FLAG_DONE`.
-const FLAG_DONE: u32 = 0x0000_0004;
-/// `V4L2_BUF_FLAG_ERROR`.
-const FLAG_ERROR: u32 = 0x0000_0040;
-/// `V4L2_BUF_FLAG_PREPARED`.
-const FLAG_PREPARED: u32 = 0x0000_0400;
-/// `V4L2_BUF_FLAG_LAST`.
-pub(super) const FLAG_LAST: u32 = 0x0010_0000;
+mod slot;
+
+use slot::State;
+pub(super) use slot::{flag, Rules, Slot};
 
 /// Number of buffer types, the unused 0 included (`enum v4l2_buf_type`).
 const TYPES: usize = 15;
@@ -39,199 +35,266 @@ pub(super) const fn is_output(buf_type: u32) -> bool {
     matches!(buf_type, 2 | 3 | 5 | 7 | 8 | 10 | 12 | 14)
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Dequeued,
-    Queued,
-    Done,
-}
-
-/// A buffer.
-#[derive(Clone, Copy)]
-struct Slot {
-    state: State,
-    /// The next in the list of those that are done.
-    next: Option<u32>,
-    /// As the device returned it; means something when it is `Done`.
-    buffer: Buffer,
-    planes: [Plane; VIDEO_MAX_PLANES],
-}
-
-impl Slot {
-    /// A program reads as much as `bytesused` says: a buffer with more than its length is an error.
-    fn check(&mut self) {
-        let too_much = if is_multiplanar(self.buffer.type_) {
-            let planes = self.planes.iter_mut().take(self.buffer.length as usize);
-            planes.fold(false, |found, plane| {
-                let too_much = plane.bytesused > plane.length;
-                if too_much {
-                    plane.bytesused = 0;
-                }
-                found | too_much
-            })
-        } else {
-            let too_much = self.buffer.bytesused > self.buffer.length;
-            if too_much {
-                self.buffer.bytesused = 0;
-            }
-            too_much
-        };
-        if too_much {
-            self.buffer.flags |= FLAG_ERROR;
-        }
-    }
-
-    fn new() -> Self {
-        Self {
-            state: State::Dequeued,
-            next: None,
-            buffer: Buffer::default(),
-            planes: [Plane::default(); VIDEO_MAX_PLANES],
-        }
-    }
-}
+/// The buffers of a queue. Those that were removed leave gaps.
+pub(super) type Slots = KVVec<Option<Slot>>;
 
 /// The buffers of one type.
 #[derive(Default)]
 pub(super) struct Queue {
-    slots: KVVec<Slot>,
+    slots: Slots,
+    pub(super) rules: Rules,
     /// First and last of those that are done, in the order in which the device returned them.
     done: Option<(u32, u32)>,
     /// How many are not `Dequeued`.
     outstanding: usize,
+    /// How many were posted and have not come back.
+    posted: usize,
+    /// How many of them the device was not told of in round `round`.
+    untold: usize,
+    round: u64,
     streaming: bool,
     /// The client has dequeued the last buffer of the stream.
     last_dequeued: bool,
 }
 
 /// What DQBUF gives.
-pub(super) struct Dequeued {
-    pub(super) buffer: Buffer,
-    pub(super) planes: [Plane; VIDEO_MAX_PLANES],
-}
-
-/// Why there is nothing to dequeue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Nothing {
-    /// There may be later.
+    /// There may be a buffer later.
     Yet,
     /// An error: not streaming, or after the last buffer.
     Ever(Error),
 }
 
-/// Slots for buffers that are about to come into being.
-pub(super) struct Room(KVVec<Slot>);
-
-impl Room {
-    /// Room for `count` buffers in all.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`; `EIO` for an absurd number.
-    pub(super) fn new(count: u32) -> Result<Self> {
-        if count > MAX_BUFFERS {
-            return Err(EIO);
-        }
-        Ok(Self(KVVec::with_capacity(count as usize, GFP_KERNEL)?))
-    }
+/// What came of the answer to a QBUF.
+pub(super) struct Answered {
+    /// The request, if it is of no use here any more.
+    pub(super) left: Option<CommandRequest>,
+    /// The buffer can be dequeued now.
+    pub(super) done: bool,
 }
 
 impl Queue {
-    /// All buffers are new, `room` is for all of them. Returns memory to be freed without the lock.
-    fn reset(&mut self, room: Room, count: u32) -> Room {
-        let mut slots = room.0;
-        for _ in 0..count {
-            if slots.push_within_capacity(Slot::new()).is_err() {
-                break;
-            }
-        }
-        self.give_up();
-        Room(core::mem::replace(&mut self.slots, slots))
+    fn slot(&mut self, index: u32) -> Result<&mut Slot> {
+        let slot = self.slots.get_mut(index as usize).and_then(Option::as_mut);
+        slot.ok_or(EINVAL)
     }
 
-    /// There are buffers up to `count`; `room` is for all of them. Returns memory to be freed without the lock.
-    fn grow(&mut self, room: Room, count: u32) -> Room {
-        let mut slots = room.0;
-        for slot in self.slots.iter() {
-            if slots.push_within_capacity(*slot).is_err() {
-                // Others made more meanwhile, which the session's gate rules out.
-                return Room(slots);
-            }
+    /// How many places for buffers there are.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Takes other buffers instead of those that there are; `slots` comes back with the old ones.
+    pub(super) fn replace(&mut self, slots: &mut Slots, rules: Rules) {
+        self.give_up();
+        self.rules = rules;
+        core::mem::swap(&mut self.slots, slots);
+    }
+
+    /// Adds the buffers of `new` from index `first` on; `slots` is empty, has room for all, and comes back with
+    /// what is to be freed.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if there are such buffers already.
+    pub(super) fn extend(&mut self, first: usize, new: &mut Slots, slots: &mut Slots) -> Result {
+        let end = first + new.len();
+        let mut taken = self.slots.iter().take(end).skip(first);
+        if taken.any(|slot| slot.is_some()) {
+            return Err(EIO);
         }
-        while slots.len() < count as usize {
-            if slots.push_within_capacity(Slot::new()).is_err() {
+        for at in 0..self.slots.len().max(end) {
+            let old = self.slots.get_mut(at).and_then(Option::take);
+            let slot = match at.checked_sub(first).and_then(|at| new.get_mut(at)) {
+                Some(new) => new.take(),
+                None => old,
+            };
+            if slots.push_within_capacity(slot).is_err() {
                 break;
             }
         }
-        Room(core::mem::replace(&mut self.slots, slots))
+        core::mem::swap(&mut self.slots, slots);
+        Ok(())
+    }
+
+    /// Takes out buffers that are the client's; `slots` has room for all of them.
+    pub(super) fn remove(&mut self, first: usize, count: usize, slots: &mut Slots) {
+        for slot in self.slots.iter_mut().skip(first).take(count) {
+            let _ = slots.push_within_capacity(slot.take());
+        }
+    }
+
+    /// Whether buffers may be removed.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: there are no such buffers; `EBUSY`: one is not the client's.
+    pub(super) fn check_remove(&mut self, first: u32, count: u32) -> Result {
+        let end = first.checked_add(count).ok_or(EINVAL)?;
+        if end as usize > self.slots.len() {
+            return Err(EINVAL);
+        }
+        for index in first..end {
+            if self.slot(index)?.state != State::Dequeued {
+                return Err(EBUSY);
+            }
+        }
+        Ok(())
     }
 
     /// No buffer is with the device, nor waits to be dequeued.
     fn give_up(&mut self) {
-        for slot in self.slots.iter_mut() {
+        for slot in self.slots.iter_mut().flatten() {
             slot.state = State::Dequeued;
+            slot.prepared = false;
         }
         self.done = None;
         self.outstanding = 0;
+        self.posted = 0;
+        self.untold = 0;
         self.streaming = false;
         self.last_dequeued = false;
     }
 
-    /// QBUF is about to be sent.
+    /// Whether QBUF or PREPARE_BUF is right: see [`Slot::check`]. Returns the buffer.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if there is no such buffer, or it is not the client's to queue.
-    fn queue(&mut self, index: u32) -> Result {
-        let slot = self.slots.get_mut(index as usize).ok_or(EINVAL)?;
-        if slot.state != State::Dequeued {
-            return Err(EINVAL);
+    /// As [`Slot::check`]; `EINVAL` if there is no such buffer.
+    pub(super) fn check(
+        &mut self,
+        buffer: &Buffer,
+        planes: &[Plane],
+        prepare: bool,
+    ) -> Result<&mut Slot> {
+        let rules = self.rules;
+        let slot = self.slot(buffer.index)?;
+        slot.check(&rules, buffer, planes, prepare)?;
+        Ok(slot)
+    }
+
+    /// The argument of QBUF or PREPARE_BUF of a buffer that [`Self::check`] has let pass, as the device is to have
+    /// it.
+    pub(super) fn settle(
+        &mut self,
+        buffer: &Buffer,
+        planes: &[Plane],
+        prepare: bool,
+    ) -> Result<(Buffer, &[Plane])> {
+        let rules = self.rules;
+        let slot = self.slot(buffer.index)?;
+        slot.settle(&rules, buffer, planes);
+        if !prepare {
+            slot.stamp(&rules, buffer);
         }
+        Ok(slot.on_wire(&rules))
+    }
+
+    /// PREPARE_BUF has succeeded.
+    pub(super) fn prepared(&mut self, index: u32) {
+        if let Ok(slot) = self.slot(index) {
+            slot.prepared = true;
+        }
+    }
+
+    /// QBUF number `posting` is about to be posted. Gives its request, if it is here.
+    pub(super) fn take_request(&mut self, index: u32) -> Result<Option<CommandRequest>> {
+        Ok(self.slot(index)?.request.take())
+    }
+
+    /// QBUF has been posted, in `round`.
+    pub(super) fn queue(&mut self, index: u32, posting: u64, round: u64) {
+        let Ok(slot) = self.slot(index) else { return };
         slot.state = State::Queued;
+        slot.posting = posting;
         self.outstanding += 1;
-        Ok(())
+        self.posted += 1;
+        self.see_round(round);
+        self.untold += 1;
     }
 
-    /// The device refused the QBUF.
-    fn unqueue(&mut self, index: u32) {
-        if let Some(slot) = self.slots.get_mut(index as usize) {
-            if slot.state == State::Queued {
-                slot.state = State::Dequeued;
-                self.outstanding -= 1;
-            }
+    fn see_round(&mut self, round: u64) {
+        if self.round != round {
+            self.round = round;
+            self.untold = 0;
         }
     }
 
-    /// The device returns a buffer.
+    /// Whether the device should be told of what was posted: it has as much to do with buffers that it knows of as
+    /// it does not know of, or less. Before the queue streams there is no hurry.
+    pub(super) fn rings(&mut self, round: u64) -> bool {
+        self.see_round(round);
+        self.streaming && self.untold > 0 && 2 * self.untold >= self.posted
+    }
+
+    /// The device has answered a QBUF.
+    fn answered(&mut self, posting: &Posting, refused: bool, request: CommandRequest) -> Answered {
+        let mut answered = Answered {
+            left: None,
+            done: false,
+        };
+        let Ok(slot) = self.slot(posting.index) else {
+            answered.left = Some(request);
+            return answered;
+        };
+        // Another buffer by now, or the same one queued again.
+        if slot.posting != posting.number {
+            answered.left = Some(request);
+            return answered;
+        }
+        slot.request = Some(request);
+        if refused && slot.state == State::Queued {
+            slot.fail();
+            self.done(posting.index);
+            answered.done = true;
+        }
+        answered
+    }
+
+    /// The device returns a buffer. Returns whether it should be told of others.
     ///
     /// # Errors
     ///
     /// `EINVAL` if it does not have it.
-    fn returned(&mut self, buffer: &Buffer, planes: &[Plane; VIDEO_MAX_PLANES]) -> Result {
-        let index = buffer.index;
-        let slot = self.slots.get_mut(index as usize).ok_or(EINVAL)?;
+    fn returned(
+        &mut self,
+        buffer: &Buffer,
+        planes: &[Plane; VIDEO_MAX_PLANES],
+        round: u64,
+    ) -> Result<bool> {
+        let slot = self.slot(buffer.index)?;
         if slot.state != State::Queued {
             return Err(EINVAL);
         }
-        slot.state = State::Done;
-        slot.next = None;
-        slot.buffer = *buffer;
-        slot.planes = *planes;
-        slot.check();
-        match self.done {
-            None => self.done = Some((index, index)),
-            Some((first, last)) => {
-                if let Some(slot) = self.slots.get_mut(last as usize) {
-                    slot.next = Some(index);
-                }
-                self.done = Some((first, index));
-            }
-        }
-        Ok(())
+        slot.take_back(buffer, planes);
+        self.done(buffer.index);
+        Ok(self.rings(round))
     }
 
-    /// The next buffer for the client, which brings room for `planes` planes.
-    fn dequeue(&mut self, planes: usize) -> Result<Dequeued, Nothing> {
+    /// A buffer that was queued can be dequeued.
+    fn done(&mut self, index: u32) {
+        self.posted -= 1;
+        self.untold = self.untold.min(self.posted);
+        if let Ok(slot) = self.slot(index) {
+            slot.state = State::Done;
+            slot.next = None;
+        }
+        let first = self.done.map_or(index, |(first, last)| {
+            if let Ok(slot) = self.slot(last) {
+                slot.next = Some(index);
+            }
+            first
+        });
+        self.done = Some((first, index));
+    }
+
+    /// Fills in the next buffer for the client.
+    pub(super) fn dequeue(
+        &mut self,
+        buffer: &mut Buffer,
+        planes: &mut [Plane],
+    ) -> Result<(), Nothing> {
         if !self.streaming {
             return Err(Nothing::Ever(EINVAL));
         }
@@ -239,49 +302,37 @@ impl Queue {
             return Err(Nothing::Ever(EPIPE));
         }
         let (first, last) = self.done.ok_or(Nothing::Yet)?;
-        let slot = self
-            .slots
-            .get_mut(first as usize)
-            .ok_or(Nothing::Ever(EIO))?;
-        if is_multiplanar(slot.buffer.type_) && planes < slot.buffer.length as usize {
-            return Err(Nothing::Ever(EINVAL));
-        }
+        let rules = self.rules;
+        let slot = self.slot(first).map_err(|_| Nothing::Ever(EIO))?;
+        slot.check_planes(planes).map_err(Nothing::Ever)?;
+        slot.fill(&rules, buffer, planes);
+        buffer.flags &= !flag::DONE;
         slot.state = State::Dequeued;
+        slot.prepared = false;
+        let next = slot.next;
         self.outstanding -= 1;
         self.done = if first == last {
             None
         } else {
-            slot.next.map(|next| (next, last))
+            next.map(|next| (next, last))
         };
-        let mut dequeued = Dequeued {
-            buffer: slot.buffer,
-            planes: slot.planes,
-        };
-        dequeued.buffer.flags &= !(FLAG_QUEUED | FLAG_DONE | FLAG_PREPARED);
-        if !is_output(dequeued.buffer.type_) && dequeued.buffer.flags & FLAG_LAST != 0 {
+        if !rules.output && buffer.flags & flag::LAST != 0 {
             self.last_dequeued = true;
         }
-        Ok(dequeued)
+        Ok(())
     }
 
-    /// What QUERYBUF is to say of a buffer that the device has returned but the client has not dequeued.
-    fn overlay(&self, buffer: &mut Buffer, planes: &mut [Plane]) {
-        let Some(slot) = self.slots.get(buffer.index as usize) else {
-            return;
-        };
-        if slot.state != State::Done {
-            return;
-        }
-        buffer.bytesused = slot.buffer.bytesused;
-        buffer.field = slot.buffer.field;
-        buffer.timestamp = slot.buffer.timestamp;
-        buffer.timecode = slot.buffer.timecode;
-        buffer.sequence = slot.buffer.sequence;
-        buffer.flags = slot.buffer.flags & !(FLAG_QUEUED | FLAG_PREPARED) | FLAG_DONE;
-        for (to, from) in planes.iter_mut().zip(&slot.planes) {
-            to.bytesused = from.bytesused;
-            to.data_offset = from.data_offset;
-        }
+    /// What QUERYBUF says, and QBUF when it is done.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: no such buffer, or no room for its planes.
+    pub(super) fn fill(&mut self, buffer: &mut Buffer, planes: &mut [Plane]) -> Result {
+        let rules = self.rules;
+        let slot = self.slot(buffer.index)?;
+        slot.check_planes(planes)?;
+        slot.fill(&rules, buffer, planes);
+        Ok(())
     }
 }
 
@@ -315,38 +366,26 @@ impl Streams {
     /// # Errors
     ///
     /// `EINVAL` if there is no such type.
-    fn get(&mut self, buf_type: u32) -> Result<&mut Queue> {
+    pub(super) fn get(&mut self, buf_type: u32) -> Result<&mut Queue> {
         match buf_type {
             0 => Err(EINVAL),
             _ => self.queues.get_mut(buf_type as usize).ok_or(EINVAL),
         }
     }
 
-    /// REQBUFS has made `count` buffers. Returns memory to be freed without the lock.
-    pub(super) fn reset(&mut self, buf_type: u32, room: Room, count: u32) -> Result<Room> {
-        Ok(self.get(buf_type)?.reset(room, count))
-    }
-
-    /// CREATE_BUFS has made buffers up to `count`. Returns memory to be freed without the lock.
-    pub(super) fn grow(&mut self, buf_type: u32, room: Room, count: u32) -> Result<Room> {
-        Ok(self.get(buf_type)?.grow(room, count))
-    }
-
-    /// How many buffers there are.
-    pub(super) fn count(&mut self, buf_type: u32) -> u32 {
-        self.get(buf_type)
-            .map_or(0, |queue| queue.slots.len() as u32)
-    }
-
-    /// See [`Queue::queue`].
-    pub(super) fn queue(&mut self, buf_type: u32, index: u32) -> Result {
-        self.get(buf_type)?.queue(index)
-    }
-
-    /// See [`Queue::unqueue`].
-    pub(super) fn unqueue(&mut self, buf_type: u32, index: u32) {
-        if let Ok(queue) = self.get(buf_type) {
-            queue.unqueue(index);
+    /// The device has answered a QBUF.
+    pub(super) fn answered(
+        &mut self,
+        posting: &Posting,
+        refused: bool,
+        request: CommandRequest,
+    ) -> Answered {
+        match self.get(posting.buf_type) {
+            Ok(queue) => queue.answered(posting, refused, request),
+            Err(_) => Answered {
+                left: Some(request),
+                done: false,
+            },
         }
     }
 
@@ -355,23 +394,9 @@ impl Streams {
         &mut self,
         buffer: &Buffer,
         planes: &[Plane; VIDEO_MAX_PLANES],
-    ) -> Result {
-        if is_multiplanar(buffer.type_) && buffer.length as usize > VIDEO_MAX_PLANES {
-            return Err(EINVAL);
-        }
-        self.get(buffer.type_)?.returned(buffer, planes)
-    }
-
-    /// See [`Queue::dequeue`].
-    pub(super) fn dequeue(&mut self, buf_type: u32, planes: usize) -> Result<Dequeued, Nothing> {
-        self.get(buf_type).map_err(Nothing::Ever)?.dequeue(planes)
-    }
-
-    /// See [`Queue::overlay`].
-    pub(super) fn overlay(&mut self, buffer: &mut Buffer, planes: &mut [Plane]) {
-        if let Ok(queue) = self.get(buffer.type_) {
-            queue.overlay(buffer, planes);
-        }
+        round: u64,
+    ) -> Result<bool> {
+        self.get(buffer.type_)?.returned(buffer, planes, round)
     }
 
     /// STREAMON has succeeded.

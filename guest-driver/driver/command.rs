@@ -2,19 +2,23 @@
 
 //! Commands and their answers.
 //!
-//! A command is either *called*: somebody waits for the answer, or *posted*: nobody does. Either way the memory of
-//! command and answer belongs to the request on the queue. Who waits may give up, by a signal or after the time
+//! A command is either *called*: somebody waits for the answer, or *posted*: nobody does. Posted answers raise no
+//! interrupt; they are looked at when there is one for another reason, when something is sent, and now and then.
+//! Either way the memory of command and answer belongs to the request on the queue. Who waits may give up, by a signal or after the time
 //! limit; then the answer, should it ever come, is looked at once more only to [undo](Undo) what the command did.
 
 use super::device::MediaDevice;
+use super::session::SessionHandle;
 use crate::virtio::sync::{new_irq_lock, Completion, IrqLock, Waited};
-use crate::virtio::{Completed, Request};
+use crate::virtio::{Completed, Request, Submitted, Tell};
 use crate::wire::command::{
     CmdClose, CmdIoctl, CmdMmap, CmdMunmap, CmdOpen, RespHeader, RespIoctl, RespMmap, RespMunmap,
     RespOpen,
 };
 use crate::wire::ioctl;
+use crate::wire::v4l2::{Buffer, Plane};
 use kernel::prelude::*;
+use kernel::sync::atomic::Relaxed;
 use kernel::sync::Arc;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -45,10 +49,24 @@ pub(super) enum Pending {
     Called(Ticket, Lent),
     /// Nobody does.
     Posted,
+    /// It is a QBUF.
+    Queued(Posting),
+    /// It is the CLOSE of a session, which lives until then, with the memory that the device may still use.
+    Closing(#[allow(dead_code)] SessionHandle),
     /// It shows that the device lives.
     Ping,
     /// The answer is here, and this is what the command had lent.
     Returned(Lent),
+}
+
+/// Which buffer a posted QBUF was for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Posting {
+    pub(super) session_id: u32,
+    pub(super) buf_type: u32,
+    pub(super) index: u32,
+    /// No other QBUF of the device has it.
+    pub(super) number: u64,
 }
 
 /// Memory that the command refers to by address, so that the device may use it until it answers.
@@ -117,13 +135,13 @@ impl Undo {
             Undo::Close(mut request) => {
                 if let Ok(open) = parse::<RespOpen>(reply) {
                     set_session(&mut request, open.session_id);
-                    device.post(request);
+                    device.post_undone(request);
                 }
             }
             Undo::Munmap(mut request) => {
                 if let Ok(mmap) = parse::<RespMmap>(reply) {
                     set_mapping(&mut request, mmap.driver_addr);
-                    device.post(request);
+                    device.post_undone(request);
                 }
             }
         }
@@ -187,12 +205,31 @@ pub(super) fn ping_request() -> Result<CommandRequest> {
     let reply = size_of::<RespIoctl>() + ioctl::lookup(ioctl::QUERYCAP).map_or(0, |it| it.size);
     let mut request = posted(&command, reply)?;
     *request.context_mut() = Pending::Ping;
+    request.set_awaited();
     Ok(request)
 }
 
 /// Names the session of a [`ping_request`].
 pub(super) fn set_ping(request: &mut CommandRequest, session_id: u32) {
     overwrite(request, &CmdIoctl::new(session_id, ioctl::QUERYCAP));
+}
+
+/// A QBUF of a buffer whose argument and planes take `size` bytes; [`set_buffer`] fills it in.
+pub(super) fn qbuf_request(session_id: u32, size: usize) -> Result<CommandRequest> {
+    let mut bytes = KVVec::with_capacity(size_of::<CmdIoctl>() + size, GFP_KERNEL)?;
+    let command = CmdIoctl::new(session_id, ioctl::QBUF);
+    bytes.extend_from_slice(command.as_bytes(), GFP_KERNEL)?;
+    bytes.extend_with(size, 0, GFP_KERNEL)?;
+    Request::new(bytes, size_of::<RespIoctl>() + size, Pending::Posted)
+}
+
+/// Sets the argument of a QBUF.
+pub(super) fn set_buffer(request: &mut CommandRequest, buffer: &Buffer, planes: &[Plane]) {
+    let parts = [buffer.as_bytes(), planes.as_bytes()];
+    let to = request.readable_mut().iter_mut().skip(size_of::<CmdIoctl>());
+    for (to, from) in to.zip(parts.into_iter().flatten()) {
+        *to = *from;
+    }
 }
 
 fn posted<C: IntoBytes + Immutable>(command: &C, reply: usize) -> Result<CommandRequest> {
@@ -246,8 +283,12 @@ impl MediaDevice {
             }),
             GFP_KERNEL,
         )?;
-        let request = Request::new(bytes, reply, Pending::Called(Ticket(call.clone()), lent))?;
-        self.commands().submit(request)?;
+        let mut request = Request::new(bytes, reply, Pending::Called(Ticket(call.clone()), lent))?;
+        request.set_awaited();
+        self.stats().calls.fetch_add(1, Relaxed);
+        if self.commands().submit(request, Tell::Now)?.drain {
+            self.reap();
+        }
 
         let waited = call.done.wait(self.timeout());
         if waited != Waited::Completed {
@@ -279,7 +320,42 @@ impl MediaDevice {
     /// Sends a command whose answer nobody waits for. May be called in interrupts.
     pub(super) fn post(&self, request: CommandRequest) {
         // If the device is gone there is nothing left to be told to it.
-        let _ = self.commands().submit(request);
+        if self.commands().submit(request, Tell::Now).is_ok_and(|it| it.drain) {
+            self.reap();
+        }
+    }
+
+    /// As [`Self::post`], while an answer is looked at: others are looked at after it.
+    fn post_undone(&self, request: CommandRequest) {
+        let _ = self.commands().submit(request, Tell::Now);
+    }
+
+    /// Sends the CLOSE of a session that nobody uses any more, and lets go of the session when the device has: until
+    /// then it may use memory that the session has lent to it.
+    pub(super) fn close(&self, mut close: CommandRequest, session: SessionHandle) {
+        *close.context_mut() = Pending::Closing(session);
+        close.set_awaited();
+        match self.commands().try_submit(close, Tell::Now) {
+            Ok(submitted) if submitted.drain => self.reap(),
+            Ok(_) => {}
+            Err((close, _)) => self.commands().keep(close),
+        }
+    }
+
+    /// Sends a QBUF, of which the device is to be told later. May be called under a session's lock.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::call`].
+    pub(super) fn post_buffer(
+        &self,
+        mut request: CommandRequest,
+        posting: Posting,
+    ) -> Result<Submitted, (CommandRequest, Error)> {
+        *request.context_mut() = Pending::Queued(posting);
+        let submitted = self.commands().try_submit(request, Tell::Later)?;
+        self.stats().posted.fetch_add(1, Relaxed);
+        Ok(submitted)
     }
 
     /// The device has answered a command.
@@ -291,6 +367,17 @@ impl MediaDevice {
                     *completed.context_mut() = Pending::Returned(lent);
                 }
                 ticket.finish(self, completed);
+            }
+            Pending::Queued(posting) => {
+                let refused = completed.reply().and_then(status).is_err();
+                let request = completed.into_request();
+                if let Some(left) = self.buffer_answered(&posting, refused, request) {
+                    self.discard(left);
+                }
+            }
+            pending @ Pending::Closing(_) => {
+                *completed.context_mut() = pending;
+                self.discard(completed.into_request());
             }
             Pending::Ping => {
                 *completed.context_mut() = Pending::Ping;

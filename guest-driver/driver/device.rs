@@ -2,14 +2,17 @@
 
 //! The device: its queues, its sessions, and whether it is alive.
 
-use super::command::Pending;
+use super::command::{CommandRequest, Pending, Posting};
 use super::event;
 use super::memory::Mappings;
 use super::session::{SessionHandle, SessionNode};
+use super::stats::Stats;
 use super::watchdog::{Pulse, Verdict};
 use crate::media::Handle;
 use crate::virtio::sync::{new_irq_lock, IrqLock};
-use crate::virtio::{self, Attach, Request, ShmRegion, Virtqueue, STATUS_NEEDS_RESET};
+use crate::virtio::{
+    self, Attach, Later, Request, ShmRegion, Tell, Virtqueue, STATUS_NEEDS_RESET,
+};
 use crate::wire;
 use crate::wire::config::Config;
 use kernel::c_str;
@@ -59,6 +62,11 @@ pub(crate) struct MediaDevice {
     config: Config,
     bus_info: [u8; 32],
     shm: Option<ShmRegion>,
+    stats: Stats,
+    /// Number of the last QBUF.
+    postings: Atomic<u64>,
+    /// Requests that own memory, on their way out.
+    later: Arc<Later<Pending>>,
     dev: ARef<virtio::Device>,
 }
 
@@ -69,6 +77,7 @@ impl MediaDevice {
         let bus_info = dev.bus_info();
         let config = *config;
         let pulse = Pulse::new()?;
+        let later = Later::new()?;
         Arc::pin_init(
             pin_init!(Self {
                 commands <- Virtqueue::new(),
@@ -80,6 +89,9 @@ impl MediaDevice {
                 config,
                 bus_info,
                 shm,
+                stats: Stats::new(),
+                postings: Atomic::new(0),
+                later,
                 dev: dev.into(),
             }),
             GFP_KERNEL,
@@ -90,7 +102,7 @@ impl MediaDevice {
     pub(super) fn fill_event_queue(&self) -> Result {
         for _ in 0..self.events.size().min(MAX_EVENT_BUFFERS) {
             let request = Request::new(KVVec::new(), wire::event::MAX_EVENT_SIZE, ())?;
-            self.events.submit(request)?;
+            self.events.submit(request, Tell::Now)?;
         }
         Ok(())
     }
@@ -115,6 +127,25 @@ impl MediaDevice {
     /// Shared memory region 0, if the device has it.
     pub(super) fn shm(&self) -> Option<ShmRegion> {
         self.shm
+    }
+
+    pub(super) fn dev(&self) -> &virtio::Device {
+        &self.dev
+    }
+
+    /// Counters.
+    pub(super) fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// A number for a QBUF that is posted.
+    pub(super) fn next_posting(&self) -> u64 {
+        self.postings.fetch_add(1, Relaxed) + 1
+    }
+
+    /// The event queue.
+    pub(super) fn events(&self) -> &Virtqueue<()> {
+        &self.events
     }
 
     /// The command queue.
@@ -167,6 +198,12 @@ impl MediaDevice {
 
     /// A period of the watchdog is over. Called in interrupts.
     pub(super) fn look_after(&self) {
+        // Nobody should have to wait for this; but who does is not to wait for ever.
+        self.reap();
+        self.commands.kick();
+        if self.timeout() == 0 {
+            return;
+        }
         let session = self.sessions.lock().keys().next().copied();
         // Without sessions nobody waits.
         let Some(session) = session else { return };
@@ -202,6 +239,7 @@ impl MediaDevice {
         }
         let mut left = if alive { 500 } else { 0 };
         while left > 0 && !self.commands.is_idle() {
+            self.reap();
             fsleep(Delta::from_millis(2));
             left -= 1;
         }
@@ -254,22 +292,70 @@ impl MediaDevice {
         }
     }
 
-    /// Delivers the events that are there.
+    /// Delivers the events that are there, and tells the device of what it has not been told of if it may run out of
+    /// buffers now.
     pub(super) fn deliver_events(&self) {
+        let mut rings = false;
         self.events.recycle(|bytes| {
             let result = bytes.and_then(|bytes| {
                 event::deliver(bytes, |id, action| {
                     match self.sessions.lock().get(&id) {
                         Some(session) => action(session),
                         // The session may have been closed while the event was on its way.
-                        None => Ok(()),
+                        None => Ok(false),
                     }
                 })
             });
-            if result.is_err() {
-                self.complain(c_str!("it sent an event that makes no sense"));
+            match result {
+                Ok(ring) => rings |= ring,
+                Err(_) => self.complain(c_str!("it sent an event that makes no sense")),
             }
         });
+        if rings {
+            self.commands.kick();
+        }
+    }
+
+    /// A program is about to wait: the device is to know all that it may be waiting for.
+    pub(super) fn settle(&self) {
+        self.reap();
+        self.commands.kick();
+    }
+
+    /// Looks at the answers that are there.
+    pub(super) fn reap(&self) {
+        self.commands.drain(|completed| {
+            self.pulse.hear();
+            if self.change_health(health::SILENT, health::ALIVE) {
+                dev_info!(self.dev, "the device answers again\n");
+            }
+            // What the device sent before the answer is to be seen before the answer.
+            self.deliver_events();
+            self.answered(completed);
+        });
+    }
+
+    /// The device has answered a QBUF. Returns the request if there is no use for it.
+    pub(super) fn buffer_answered(
+        &self,
+        posting: &Posting,
+        refused: bool,
+        request: CommandRequest,
+    ) -> Option<CommandRequest> {
+        match self.sessions.lock().get(&posting.session_id) {
+            Some(session) => session.buffer_answered(posting, refused, request),
+            None => Some(request),
+        }
+    }
+
+    /// Drops a request that owns memory, or was large: not in an interrupt.
+    pub(super) fn discard(&self, request: CommandRequest) {
+        Later::discard(&self.later, request);
+    }
+
+    /// Waits until all that was discarded is dropped. May sleep.
+    pub(super) fn end_discards(&self) {
+        self.later.flush();
     }
 }
 
@@ -285,19 +371,12 @@ impl virtio::Handler for MediaDevice {
     }
 
     fn notified(&self, index: usize) {
+        self.stats.interrupted(index);
         self.pulse.hear();
         if index == usize::from(wire::EVENT_QUEUE) {
             self.deliver_events();
-            return;
         }
-        self.commands.drain(|completed| {
-            if self.change_health(health::SILENT, health::ALIVE) {
-                dev_info!(self.dev, "the device answers again\n");
-            }
-            // What the device sent before the answer is to be seen before the answer.
-            self.deliver_events();
-            self.answered(completed);
-        });
+        self.reap();
     }
 
     fn config_changed(&self, dev: &virtio::Device<Bound>) {

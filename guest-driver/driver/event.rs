@@ -8,7 +8,8 @@ use crate::wire::event::{EventDqbuf, EventError, EventEvent, EventHeader, DQBUF,
 use kernel::prelude::*;
 use zerocopy::{FromBytes, IntoBytes};
 
-/// Decodes an event and delivers it to its session, which `find` looks up.
+/// Decodes an event and delivers it to its session, which `find` looks up. Returns whether the device should be told
+/// of what it has not been told of.
 ///
 /// Called in interrupts. The bytes are a copy that the device no longer writes to, but come as they are from it.
 ///
@@ -17,8 +18,8 @@ use zerocopy::{FromBytes, IntoBytes};
 /// `EINVAL` if it is no event, or none that the session can have.
 pub(super) fn deliver(
     bytes: &[u8],
-    find: impl Fn(u32, &dyn Fn(&SessionHandle) -> Result) -> Result,
-) -> Result {
+    find: impl Fn(u32, &dyn Fn(&SessionHandle) -> Result<bool>) -> Result<bool>,
+) -> Result<bool> {
     let header = read::<EventHeader>(bytes)?;
     match header.event {
         DQBUF => {
@@ -33,14 +34,14 @@ pub(super) fn deliver(
                 let bytes: &[u8; EVENT_SIZE] =
                     event.event.as_bytes().try_into().map_err(|_| EINVAL)?;
                 session.event(bytes);
-                Ok(())
+                Ok(false)
             })
         }
         ERROR => {
             let event = read::<EventError>(bytes)?;
             find(header.session_id, &|session| {
                 session.lose(event.errno);
-                Ok(())
+                Ok(false)
             })
         }
         _ => Err(EINVAL),

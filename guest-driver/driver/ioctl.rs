@@ -2,17 +2,16 @@
 
 //! Ioctls: which are forwarded as they are, and what the driver does about the others.
 
-use super::buffers::Room;
 use super::command::{status, Lent, Pending, Undo};
 use super::controls;
+use super::queueing;
 use super::session::{Session, SessionNode};
 use crate::media::ioctl::{number, NUMBERS};
 use crate::media::{Handle, Request};
 use crate::wire::command::{CmdIoctl, RespIoctl};
 use crate::wire::ioctl::{lookup, Attached, Ioctl, TABLE};
 use crate::wire::v4l2::{
-    is_multiplanar, Buffer, CreateBuffers, Edid, ExtControls, FmtDesc, Format, Plane,
-    RequestBuffers, MEMORY_MMAP, VIDEO_MAX_PLANES,
+    is_multiplanar, Buffer, Edid, ExtControls, FmtDesc, Format, VIDEO_MAX_PLANES,
 };
 use core::mem::offset_of;
 use kernel::c_str;
@@ -31,9 +30,6 @@ const _: () = {
     }
 };
 
-/// `V4L2_BUF_CAP_SUPPORTS_USERPTR | V4L2_BUF_CAP_SUPPORTS_DMABUF`: the driver cannot lend memory to the device yet.
-const LENDING: u32 = 0x0000_0002 | 0x0000_0004;
-
 /// `V4L2_ENC_CMD_START`, `V4L2_DEC_CMD_START`.
 const CMD_START: u32 = 0;
 
@@ -46,14 +42,16 @@ pub(super) fn run(handle: &Handle<SessionNode>, mut request: Request<'_>) -> Res
     let session: &Session = handle;
     match request.number {
         number::QUERYCAP => return querycap(session, &mut request),
-        number::DQBUF => return dqbuf(session, &mut request),
+        number::DQBUF => return queueing::dqbuf(session, &mut request),
         _ => session.check()?,
     }
     match request.number {
-        number::REQBUFS => reqbufs(session, &mut request),
-        number::CREATE_BUFS => create_bufs(session, &mut request),
-        number::QUERYBUF => querybuf(session, &mut request),
-        number::QBUF => qbuf(session, &mut request),
+        number::REQBUFS => queueing::reqbufs(session, &mut request),
+        number::CREATE_BUFS => queueing::create_bufs(session, &mut request),
+        number::REMOVE_BUFS => queueing::remove_bufs(session, &mut request),
+        number::QUERYBUF => queueing::querybuf(session, &mut request),
+        number::PREPARE_BUF => queueing::prepare_buf(session, &mut request),
+        number::QBUF => queueing::qbuf(handle, &mut request),
         number::STREAMON => streamon(session, &mut request),
         number::STREAMOFF => streamoff(handle, &mut request),
         number::ENCODER_CMD | number::DECODER_CMD => codec_cmd(session, &mut request),
@@ -66,10 +64,6 @@ pub(super) fn run(handle: &Handle<SessionNode>, mut request: Request<'_>) -> Res
         number::G_FMT | number::S_FMT | number::TRY_FMT => {
             forward(session, &mut request)?;
             clamp_planes(request.payload)
-        }
-        number::PREPARE_BUF | number::REMOVE_BUFS => {
-            let _passing = session.gate().pass()?;
-            forward(session, &mut request)
         }
         _ => forward(session, &mut request),
     }
@@ -162,7 +156,7 @@ pub(super) fn exchange(
 }
 
 /// The argument as a structure of the wire.
-fn payload<'a, T>(request: &'a mut Request<'_>) -> Result<&'a mut T>
+pub(super) fn payload<'a, T>(request: &'a mut Request<'_>) -> Result<&'a mut T>
 where
     T: FromBytes + IntoBytes + zerocopy::KnownLayout,
 {
@@ -219,56 +213,6 @@ fn clamp_planes(payload: &mut [u8]) -> Result {
     Ok(())
 }
 
-fn reqbufs(session: &Session, request: &mut Request<'_>) -> Result {
-    let wanted = payload::<RequestBuffers>(request)?;
-    if wanted.memory != MEMORY_MMAP {
-        return Err(EINVAL);
-    }
-    let buf_type = wanted.type_;
-    let _passing = session.gate().pass()?;
-    forward(session, request)?;
-    let made = payload::<RequestBuffers>(request)?;
-    made.capabilities &= !LENDING;
-    made.type_ = buf_type;
-    let room = Room::new(made.count)?;
-    let mut state = session.state().lock();
-    let old = state.streams.reset(buf_type, room, made.count);
-    drop(state);
-    drop(old);
-    session.notify();
-    Ok(())
-}
-
-fn create_bufs(session: &Session, request: &mut Request<'_>) -> Result {
-    let wanted = payload::<CreateBuffers>(request)?;
-    if wanted.memory != MEMORY_MMAP {
-        return Err(EINVAL);
-    }
-    let buf_type = wanted.format.type_;
-    let _passing = session.gate().pass()?;
-    forward(session, request)?;
-    let made = payload::<CreateBuffers>(request)?;
-    made.capabilities &= !LENDING;
-    made.format.type_ = buf_type;
-    if made.count == 0 {
-        return Ok(());
-    }
-    let end = made.index.checked_add(made.count).ok_or(EIO)?;
-    let count = session.state().lock().streams.count(buf_type).max(end);
-    let room = Room::new(count)?;
-    let mut state = session.state().lock();
-    let old = state.streams.grow(buf_type, room, count);
-    drop(state);
-    drop(old);
-    Ok(())
-}
-
-/// The argument of a buffer ioctl and its planes.
-fn buffer<'a>(request: &'a mut Request<'_>) -> Result<(&'a mut Buffer, &'a mut [Plane])> {
-    let buffer = Buffer::mut_from_bytes(request.payload).map_err(|_| EINVAL)?;
-    Ok((buffer, elements_mut(request.array)?))
-}
-
 /// An array as structures of the wire. (An empty one has no address, so also none that is aligned.)
 pub(super) fn elements_mut<T>(array: &mut [u8]) -> Result<&mut [T]>
 where
@@ -278,46 +222,6 @@ where
         return Ok(&mut []);
     }
     <[T]>::mut_from_bytes(array).map_err(|_| EINVAL)
-}
-
-/// Sends a buffer ioctl, and keeps the device from answering for another buffer or with more planes.
-fn forward_buffer(session: &Session, request: &mut Request<'_>) -> Result {
-    let (asked, _) = buffer(request)?;
-    let (index, buf_type) = (asked.index, asked.type_);
-    let result = forward(session, request);
-    let (answered, planes) = buffer(request)?;
-    answered.index = index;
-    answered.type_ = buf_type;
-    if is_multiplanar(buf_type) {
-        answered.length = answered.length.min(planes.len() as u32);
-    }
-    result
-}
-
-fn querybuf(session: &Session, request: &mut Request<'_>) -> Result {
-    forward_buffer(session, request)?;
-    let (buffer, planes) = buffer(request)?;
-    session.state().lock().streams.overlay(buffer, planes);
-    Ok(())
-}
-
-fn qbuf(session: &Session, request: &mut Request<'_>) -> Result {
-    let (wanted, planes) = buffer(request)?;
-    let (buf_type, index) = (wanted.type_, wanted.index);
-    if wanted.memory != MEMORY_MMAP || (is_multiplanar(buf_type) && planes.is_empty()) {
-        return Err(EINVAL);
-    }
-    let _passing = session.gate().pass()?;
-    session.state().lock().streams.queue(buf_type, index)?;
-    forward_buffer(session, request).inspect_err(|_| {
-        session.state().lock().streams.unqueue(buf_type, index);
-    })
-}
-
-fn dqbuf(session: &Session, request: &mut Request<'_>) -> Result {
-    let nonblocking = request.nonblocking;
-    let (buffer, planes) = buffer(request)?;
-    session.dqbuf(buffer, planes, nonblocking)
 }
 
 fn streamon(session: &Session, request: &mut Request<'_>) -> Result {

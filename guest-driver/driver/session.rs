@@ -2,17 +2,18 @@
 
 //! Sessions: one for each open file.
 
-use super::buffers::{Nothing, Streams};
-use super::command::{close_request, set_session, CommandRequest, Undo};
+use super::buffers::{flag, is_output, Nothing, Streams};
+use super::command::{close_request, set_session, CommandRequest, Posting, Undo};
 use super::device::MediaDevice;
 use super::{cap, ioctl, memory};
 use crate::media::event::EVENT_SIZE;
 use crate::media::{self, poll, Handle, Request, Vma};
-use crate::virtio::sync::{new_irq_lock, IrqLock};
+use crate::virtio::sync::{new_irq_lock, IrqLock, IrqSpinLock};
 use crate::wire::command::CmdOpen;
 use crate::wire::v4l2::{Buffer, Plane, VIDEO_MAX_PLANES};
 use kernel::c_str;
 use kernel::prelude::*;
+use kernel::sync::lock::Guard;
 use kernel::sync::{new_condvar, new_mutex, Arc, CondVar, Mutex};
 
 /// The node's side of the driver.
@@ -43,6 +44,8 @@ pub(super) struct State {
     pub(super) streams: Streams,
     /// The device has ended the session.
     lost: bool,
+    /// How many wait for [`Session::changed`].
+    pub(super) sleepers: usize,
 }
 
 /// Lets one task at a time through, and may be waited for with signals.
@@ -109,7 +112,7 @@ impl Session {
             id,
             gate <- Gate::new(),
             state <- new_irq_lock!(
-                State { streams: Streams::new(), lost: false },
+                State { streams: Streams::new(), lost: false, sleepers: 0 },
                 "virtio_v4l2_session"
             ),
             changed <- new_condvar!(),
@@ -175,61 +178,138 @@ impl Session {
         nonblocking: bool,
     ) -> Result {
         let mut state = self.state.lock();
-        let dequeued = loop {
+        let mut settled = false;
+        loop {
             self.device.check()?;
             if state.lost {
                 return Err(EIO);
             }
-            match state.streams.dequeue(buffer.type_, planes.len()) {
-                Ok(dequeued) => break dequeued,
+            let queue = state.streams.get(buffer.type_)?;
+            match queue.dequeue(buffer, planes) {
+                Ok(()) => break,
                 Err(Nothing::Ever(error)) => return Err(error),
+                Err(Nothing::Yet) if !settled => {
+                    drop(state);
+                    self.device.settle();
+                    settled = true;
+                    state = self.state.lock();
+                    continue;
+                }
                 Err(Nothing::Yet) if nonblocking => return Err(EAGAIN),
                 Err(Nothing::Yet) => {}
             }
-            if self.changed.wait_interruptible(&mut state) {
-                return Err(ERESTARTSYS);
-            }
-        };
+            self.sleep(&mut state)?;
+        }
         drop(state);
-        if dequeued.buffer.flags & super::buffers::FLAG_LAST != 0 {
+        if buffer.flags & flag::LAST != 0 {
             // Others who wait are to learn that nothing comes any more.
             self.notify();
         }
-        let (pointer, request_fd) = (buffer.m, 0);
-        *buffer = dequeued.buffer;
-        buffer.reserved2 = 0;
-        buffer.request_fd = request_fd;
-        if crate::wire::v4l2::is_multiplanar(buffer.type_) {
-            buffer.m = pointer;
-            for (to, from) in planes.iter_mut().zip(dequeued.planes) {
-                *to = from;
-            }
+        Ok(())
+    }
+
+    /// Waits until something changes. The device has been [settled](MediaDevice::settle): who queues a buffer
+    /// meanwhile sees that somebody sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ERESTARTSYS`: there is a signal.
+    fn sleep(&self, state: &mut Guard<'_, State, IrqSpinLock>) -> Result {
+        state.sleepers += 1;
+        let signal = self.changed.wait_interruptible(state);
+        state.sleepers -= 1;
+        if signal {
+            return Err(ERESTARTSYS);
         }
         Ok(())
     }
 }
 
+impl Session {
+    /// What of `requested` is the case, but for events.
+    fn ready(&self, requested: u32) -> u32 {
+        if self.check().is_err() {
+            return poll::ERR;
+        }
+        if requested & (poll::IN | poll::OUT) == 0 {
+            return 0;
+        }
+        let state = self.state.lock();
+        let capture = state.streams.readiness(false);
+        let output = state.streams.readiness(true);
+        drop(state);
+
+        let mut mask = 0;
+        if self.device.config().device_caps & cap::ANY_M2M != 0 {
+            // As v4l2_m2m_poll(): an error only if neither queue has anything to wait for.
+            if !output.busy && !capture.busy && !capture.last {
+                return poll::ERR;
+            }
+        } else {
+            // As vb2_poll(), which a node of one direction has.
+            if requested & poll::IN != 0 && requested & poll::OUT == 0 && !capture.streaming {
+                return poll::ERR;
+            }
+            if requested & poll::OUT != 0 && requested & poll::IN == 0 && !output.streaming {
+                return poll::ERR;
+            }
+        }
+        if capture.done || capture.last {
+            mask |= poll::IN;
+        }
+        if output.done {
+            mask |= poll::OUT;
+        }
+        mask
+    }
+}
+
 impl Handle<SessionNode> {
-    /// The device returns a buffer. Called in interrupts.
+    /// The device returns a buffer. Returns whether the device should be told of others. Called in interrupts.
     ///
     /// # Errors
     ///
     /// `EINVAL` if the session has no such buffer with the device.
-    pub(super) fn dequeue(&self, buffer: &Buffer, planes: &[Plane; VIDEO_MAX_PLANES]) -> Result {
+    pub(super) fn dequeue(
+        &self,
+        buffer: &Buffer,
+        planes: &[Plane; VIDEO_MAX_PLANES],
+    ) -> Result<bool> {
+        let round = self.device().commands().round();
         let mut state = self.state().lock();
         if state.lost {
-            // A QBUF was abandoned half-way: what the device returns may be unknown here.
-            return Ok(());
+            // A command was abandoned half-way: what the device returns may be unknown here.
+            return Ok(false);
         }
-        state.streams.returned(buffer, planes)?;
+        let rings = state.streams.returned(buffer, planes, round)?;
         drop(state);
+        self.wake_for_buffer(buffer.type_);
+        Ok(rings)
+    }
+
+    /// The device has answered a QBUF. Returns the request if there is no use for it. May be called in interrupts.
+    pub(super) fn buffer_answered(
+        &self,
+        posting: &Posting,
+        refused: bool,
+        request: CommandRequest,
+    ) -> Option<CommandRequest> {
+        let mut state = self.state().lock();
+        let answered = state.streams.answered(posting, refused, request);
+        drop(state);
+        if answered.done {
+            self.wake_for_buffer(posting.buf_type);
+        }
+        answered.left
+    }
+
+    fn wake_for_buffer(&self, buf_type: u32) {
         self.notify();
-        self.wake(if super::buffers::is_output(buffer.type_) {
+        self.wake(if is_output(buf_type) {
             poll::OUT
         } else {
             poll::IN
         });
-        Ok(())
     }
 
     /// The device has ended the session. Called in interrupts.
@@ -277,11 +357,12 @@ impl media::Driver for SessionNode {
         })
     }
 
-    fn release(handle: &Handle<Self>) {
-        handle.device.remove_session(handle.id, handle);
+    fn release(handle: SessionHandle) {
+        handle.device.remove_session(handle.id, &handle);
         let close = handle.close.lock().take();
         if let Some(close) = close {
-            handle.device.post(close);
+            let device = handle.device.clone();
+            device.close(close, handle);
         }
     }
 
@@ -289,54 +370,32 @@ impl media::Driver for SessionNode {
         ioctl::run(handle, request)
     }
 
+    fn log_status(handle: &Handle<Self>) {
+        handle.device.log_stats();
+    }
+
     fn wait_for_event(handle: &Handle<Self>) -> Result {
+        if !handle.has_events() {
+            handle.device.settle();
+        }
         let mut state = handle.state.lock();
         while !handle.has_events() {
             handle.device.check()?;
             if state.lost {
                 return Err(EIO);
             }
-            if handle.changed.wait_interruptible(&mut state) {
-                return Err(ERESTARTSYS);
-            }
+            handle.sleep(&mut state)?;
         }
         Ok(())
     }
 
     fn poll(handle: &Handle<Self>, requested: u32) -> u32 {
-        if handle.check().is_err() {
-            return poll::ERR;
+        let ready = handle.ready(requested);
+        if ready & requested == 0 {
+            // Whatever the device does not know of may be what the program is going to wait for.
+            handle.device.settle();
         }
-        if requested & (poll::IN | poll::OUT) == 0 {
-            return 0;
-        }
-        let state = handle.state.lock();
-        let capture = state.streams.readiness(false);
-        let output = state.streams.readiness(true);
-        drop(state);
-
-        let mut mask = 0;
-        if handle.device.config().device_caps & cap::ANY_M2M != 0 {
-            // As v4l2_m2m_poll(): an error only if neither queue has anything to wait for.
-            if !output.busy && !capture.busy && !capture.last {
-                return poll::ERR;
-            }
-        } else {
-            // As vb2_poll(), which a node of one direction has.
-            if requested & poll::IN != 0 && requested & poll::OUT == 0 && !capture.streaming {
-                return poll::ERR;
-            }
-            if requested & poll::OUT != 0 && requested & poll::IN == 0 && !output.streaming {
-                return poll::ERR;
-            }
-        }
-        if capture.done || capture.last {
-            mask |= poll::IN;
-        }
-        if output.done {
-            mask |= poll::OUT;
-        }
-        mask
+        ready
     }
 
     fn mmap(handle: &Handle<Self>, vma: &mut Vma<'_>) -> Result {

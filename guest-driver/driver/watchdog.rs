@@ -5,6 +5,8 @@
 //! A command that is not answered in time is noticed by whoever sent it. But a program that waits for a buffer or
 //! polls has sent its commands long ago, and a VMM need not tell when its backend is gone. So while there are
 //! sessions and the device says nothing for a whole period, it is sent an ioctl that it must refuse.
+//!
+//! In each period it also looks at answers that nobody waits for, and tells the device of all that it should know.
 
 use super::command::{ping_request, set_ping, CommandRequest};
 use super::device::MediaDevice;
@@ -17,6 +19,9 @@ use kernel::time::hrtimer::{
     HrTimerRestart, RelativeMode,
 };
 use kernel::time::{Delta, Monotonic};
+
+/// The period if commands may take for ever, in milliseconds.
+const UNLIMITED: i64 = 1000;
 
 /// The timer of a device.
 #[pin_data]
@@ -37,13 +42,13 @@ impl_has_hr_timer! {
 pub(super) type Running = ArcHrTimerHandle<Watchdog>;
 
 impl Watchdog {
-    /// Starts to watch the device, unless commands may take for ever.
-    pub(super) fn start(device: &Arc<MediaDevice>) -> Result<Option<Running>> {
-        let timeout = device.timeout();
-        if timeout == 0 {
-            return Ok(None);
-        }
-        let period = Delta::from_millis(i64::from(timeout));
+    /// Starts to watch the device.
+    pub(super) fn start(device: &Arc<MediaDevice>) -> Result<Running> {
+        let period = match device.timeout() {
+            0 => UNLIMITED,
+            timeout => i64::from(timeout),
+        };
+        let period = Delta::from_millis(period);
         let device = device.clone();
         let watchdog = Arc::pin_init(
             pin_init!(Self {
@@ -53,7 +58,7 @@ impl Watchdog {
             }),
             GFP_KERNEL,
         )?;
-        Ok(Some(watchdog.start(period)))
+        Ok(watchdog.start(period))
     }
 }
 

@@ -151,6 +151,11 @@ void virtio_v4l2_wake_up(wait_queue_head_t *wait, __poll_t events)
 	wake_up_interruptible_poll(wait, events);
 }
 
+bool virtio_v4l2_has_sleeper(wait_queue_head_t *wait)
+{
+	return wq_has_sleeper(wait);
+}
+
 __poll_t virtio_v4l2_poll_requested(const struct poll_table_struct *table)
 {
 	return poll_requested_events(table);

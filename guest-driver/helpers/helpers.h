@@ -38,6 +38,7 @@ void virtio_v4l2_bus_info(struct virtio_device *vdev, char *info, size_t len);
 
 void virtio_v4l2_poll_wait(struct file *file, wait_queue_head_t *wait, struct poll_table_struct *table);
 void virtio_v4l2_wake_up(wait_queue_head_t *wait, __poll_t events);
+bool virtio_v4l2_has_sleeper(wait_queue_head_t *wait);
 __poll_t virtio_v4l2_poll_requested(const struct poll_table_struct *table);
 int virtio_v4l2_remap(struct vm_area_struct *vma, phys_addr_t addr, unsigned long size);
 void virtio_v4l2_vma_no_write(struct vm_area_struct *vma);

@@ -43,10 +43,13 @@ pub(crate) trait Driver: Sized + 'static {
     fn opened(handle: &Arc<Handle<Self>>) -> Result;
 
     /// A file is closed. Whoever else has the handle should let go of it.
-    fn release(handle: &Handle<Self>);
+    fn release(handle: Arc<Handle<Self>>);
 
     /// An ioctl.
     fn ioctl(handle: &Handle<Self>, request: Request<'_>) -> Result;
+
+    /// Writes how the device is to the kernel log.
+    fn log_status(handle: &Handle<Self>);
 
     /// Waits until the file [has an event](Handle::has_events).
     ///
@@ -134,6 +137,13 @@ impl<T: Driver> Handle<T> {
     pub(crate) fn wake(&self, events: u32) {
         // SAFETY: By the type invariant the wait queue is initialised.
         unsafe { bindings::virtio_v4l2_wake_up(&raw mut (*self.fh()).wait, events) };
+    }
+
+    /// Whether somebody polls the file, or may do so: what was written before this call is seen by whoever starts to
+    /// poll after it.
+    pub(crate) fn is_polled(&self) -> bool {
+        // SAFETY: By the type invariant the wait queue is initialised.
+        unsafe { bindings::virtio_v4l2_has_sleeper(&raw mut (*self.fh()).wait) }
     }
 }
 
@@ -228,7 +238,7 @@ impl<T: Driver> Callbacks<T> {
             unsafe { bindings::v4l2_fh_add(handle.fh(), file) };
             if let Err(error) = T::opened(&handle) {
                 Self::forget(&handle, file);
-                T::release(&handle);
+                T::release(handle);
                 return Err(error);
             }
             // `release` takes it back.
@@ -277,7 +287,7 @@ impl<T: Driver> Callbacks<T> {
         // SAFETY: `open` gave up this reference.
         let handle = unsafe { Arc::from_raw(handle) };
         Self::forget(&handle, file);
-        T::release(&handle);
+        T::release(handle);
         0
     }
 

@@ -201,6 +201,17 @@ impl<T: Driver> IoctlTable<T> {
         }
     }
 
+    /// LOG_STATUS.
+    ///
+    /// # Safety
+    ///
+    /// As called by the core.
+    unsafe extern "C" fn log_status(file: *mut bindings::file, _private: *mut c_void) -> c_int {
+        // SAFETY: The core calls with an open file of the node.
+        T::log_status(unsafe { Handle::<T>::from_file(file) });
+        0
+    }
+
     /// CROPCAP, of which the core wants only this from the driver.
     ///
     /// # Safety
@@ -240,6 +251,7 @@ macro_rules! table {
                 $($field_const: Some(Self::call_const::<_, { number::$number_const }>),)*
                 $($field_value: Some(Self::call_value::<_, { number::$number_value }>),)*
                 $($field_fh: Some(Self::call_fh::<{ number::$number_fh }>),)*
+                vidioc_log_status: Some(Self::log_status),
                 vidioc_g_pixelaspect: Some(Self::pixel_aspect),
                 ..pin_init::zeroed()
             };

@@ -7,6 +7,7 @@ use super::sync::{new_irq_lock, IrqLock};
 use crate::bindings;
 use core::ptr::{self, NonNull};
 use kernel::prelude::*;
+use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel::sync::rcu;
 
 /// A virtqueue whose requests have a context of type `C`.
@@ -17,12 +18,19 @@ use kernel::sync::rcu;
 ///
 /// A queue that is full keeps further requests in line and passes them on as room appears.
 ///
+/// The device notifies only while somebody [awaits](Request::set_awaited) a request or there is a line; what else it
+/// has returned is found by whoever drains the queue next. ([`recycle`](Self::recycle) always wants to be notified.)
+///
 /// All methods may be called in interrupts, except [`detach`](Attach::detach). The queue's lock is a leaf, except
 /// that [`recycle`](Self::recycle) calls its closure under it.
 #[pin_data]
 pub(crate) struct Virtqueue<C> {
     #[pin]
     inner: IrqLock<Inner<C>>,
+    /// How often the device was told of new requests, or did not want to be: the round.
+    rounds: Atomic<u64>,
+    /// How often it was really told.
+    kicks: Atomic<u64>,
 }
 
 struct Inner<C> {
@@ -30,6 +38,28 @@ struct Inner<C> {
     waiting: Fifo<C>,
     /// How many the device has.
     in_flight: usize,
+    /// How many of those, and of the ones in line, somebody awaits.
+    awaited: usize,
+    /// There are requests in the ring of which the device has not been told.
+    untold: bool,
+}
+
+/// When the device is to be told of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tell {
+    /// At once.
+    Now,
+    /// With a later request, or by [`Virtqueue::kick`].
+    Later,
+}
+
+/// What came of a [`Virtqueue::submit`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Submitted {
+    /// The round in which the device had not been told of the request.
+    pub(crate) round: u64,
+    /// The device has returned something without a notification, so the queue must be drained now.
+    pub(crate) drain: bool,
 }
 
 /// The C side of a queue.
@@ -88,17 +118,32 @@ impl Ring {
     }
 }
 
+/// Whether what went wrong will be right later: no room, or no memory to map a request just now.
+fn is_passing(error: Error) -> bool {
+    error == ENOSPC || error == ENOMEM
+}
+
 impl<C> Inner<C> {
+    /// Passes on a request that can ever be in the ring: a chain may not be longer than the queue, with indirect
+    /// descriptors neither.
+    fn check(
+        &self,
+        mut request: KBox<Request<C>>,
+    ) -> Result<KBox<Request<C>>, (KBox<Request<C>>, Error)> {
+        let [(_, readable), (_, writable)] = request.lists();
+        if self.ring.is_some_and(|ring| readable + writable > ring.size()) {
+            return Err((request, E2BIG));
+        }
+        Ok(request)
+    }
+
     /// Gives `request` to the device. Fails with the request when there is no room, or no device.
-    fn add(&mut self, mut request: KBox<Request<C>>) -> Result<(), (KBox<Request<C>>, Error)> {
+    fn add(&mut self, request: KBox<Request<C>>) -> Result<(), (KBox<Request<C>>, Error)> {
         let Some(ring) = self.ring else {
             return Err((request, ENODEV));
         };
+        let mut request = self.check(request)?;
         let [(readable, readable_len), (writable, writable_len)] = request.lists();
-        if readable_len + writable_len > ring.size() {
-            // A chain may not be longer than the queue, with indirect descriptors neither.
-            return Err((request, E2BIG));
-        }
         let mut lists = [ptr::null_mut(); 2];
         let mut filled = 0;
         for (list, len) in [(readable, readable_len), (writable, writable_len)] {
@@ -127,20 +172,33 @@ impl<C> Inner<C> {
             return Err((request, Error::from_errno(ret)));
         }
         self.in_flight += 1;
+        self.untold = true;
         Ok(())
     }
 
-    /// Passes requests from the line to the device while there is room. Returns whether any went.
-    fn refill(&mut self) -> bool {
-        let mut any = false;
+    /// Whether the device is to notify when it has returned something.
+    fn wants_notification(&self) -> bool {
+        self.awaited > 0 || !self.waiting.is_empty()
+    }
+
+    /// Passes requests from the line to the device while there is room.
+    ///
+    /// # Errors
+    ///
+    /// Why none will go any more.
+    fn refill(&mut self) -> Result {
         while let Some(request) = self.waiting.pop_front() {
-            if let Err((request, _)) = self.add(request) {
+            if let Err((request, error)) = self.add(request) {
                 self.waiting.push_front(request);
-                break;
+                return if is_passing(error) { Ok(()) } else { Err(error) };
             }
-            any = true;
         }
-        any
+        Ok(())
+    }
+
+    /// Nobody awaits that request any more.
+    fn forget(&mut self, request: &Request<C>) {
+        self.awaited -= usize::from(request.is_awaited());
     }
 
     /// A request that the device is done with.
@@ -156,6 +214,7 @@ impl<C> Inner<C> {
         self.in_flight -= 1;
         // SAFETY: By the type invariant of `Ring`.
         let request = unsafe { KBox::from_raw(token.cast::<Request<C>>()) };
+        self.forget(&request);
         Some(Completed::new(request, written as usize))
     }
 }
@@ -164,7 +223,12 @@ impl<C: Send> Virtqueue<C> {
     /// A queue without a device.
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            inner <- new_irq_lock!(Inner { ring: None, waiting: Fifo::new(), in_flight: 0 }, "virtqueue"),
+            inner <- new_irq_lock!(
+                Inner { ring: None, waiting: Fifo::new(), in_flight: 0, awaited: 0, untold: false },
+                "virtqueue"
+            ),
+            rounds: Atomic::new(0),
+            kicks: Atomic::new(0),
         })
     }
 
@@ -175,65 +239,129 @@ impl<C: Send> Virtqueue<C> {
     /// - `ENODEV`: the device is gone.
     /// - `EIO`: the device has broken the queue.
     /// - `E2BIG`: the request needs more descriptors than the queue has.
-    pub(crate) fn submit(&self, request: KBox<Request<C>>) -> Result {
+    pub(crate) fn submit(&self, request: KBox<Request<C>>, tell: Tell) -> Result<Submitted> {
+        self.try_submit(request, tell).map_err(|(request, error)| {
+            drop(request);
+            error
+        })
+    }
+
+    /// As [`Self::submit`], and gives the request back with the error.
+    pub(crate) fn try_submit(
+        &self,
+        request: KBox<Request<C>>,
+        tell: Tell,
+    ) -> Result<Submitted, (KBox<Request<C>>, Error)> {
         let rcu = rcu::read_lock();
         let mut inner = self.inner.lock();
-        let mut added = inner.refill();
+        if let Err(error) = inner.refill() {
+            return Err((request, error));
+        }
+        let awaited = request.is_awaited();
         let result = if inner.waiting.is_empty() {
             inner.add(request)
         } else {
-            Err((request, ENOSPC))
+            inner.check(request).and_then(|request| Err((request, ENOSPC)))
         };
         match result {
-            Ok(()) => added = true,
-            // No room, or no memory to map it just now: it goes with a later one, or when one comes back.
-            Err((request, error)) if error == ENOSPC || error == ENOMEM => {
-                inner.waiting.push_back(request);
-            }
-            Err((request, error)) => {
-                drop(inner);
-                drop(request);
-                return Err(error);
-            }
+            Ok(()) => {}
+            // It goes with a later one, or when one comes back.
+            Err((request, error)) if is_passing(error) => inner.waiting.push_back(request),
+            Err(refused) => return Err(refused),
         }
-        let kick = inner.ring.filter(|ring| added && ring.kick_prepare());
+        inner.awaited += usize::from(awaited);
+        let drain = inner.wants_notification()
+            && inner.ring.is_some_and(|ring| !ring.enable_notification());
+        let round = self.rounds.load(Relaxed);
+        // A line moves only if the device works.
+        let now = tell == Tell::Now || !inner.waiting.is_empty();
+        let kick = if now { self.next_round(&mut inner) } else { None };
         drop(inner);
-        if let Some(ring) = kick {
-            ring.notify(&rcu);
+        self.notify(kick, &rcu);
+        Ok(Submitted { round, drain })
+    }
+
+    /// Keeps a request that cannot be submitted until the device is gone.
+    pub(crate) fn keep(&self, request: KBox<Request<C>>) {
+        let mut inner = self.inner.lock();
+        if inner.ring.is_some() {
+            inner.awaited += usize::from(request.is_awaited());
+            inner.waiting.push_back(request);
+            return;
         }
-        Ok(())
+        drop(inner);
+        drop(request);
+    }
+
+    /// Tells the device of the requests that it was to be told of later.
+    pub(crate) fn kick(&self) {
+        let rcu = rcu::read_lock();
+        let mut inner = self.inner.lock();
+        let kick = self.next_round(&mut inner);
+        drop(inner);
+        self.notify(kick, &rcu);
+    }
+
+    /// The round: all that was submitted in an earlier one is known to the device.
+    pub(crate) fn round(&self) -> u64 {
+        self.rounds.load(Relaxed)
+    }
+
+    /// How often the device was told.
+    pub(crate) fn kicks(&self) -> u64 {
+        self.kicks.load(Relaxed)
+    }
+
+    /// Starts a new round if there is anything to tell. Returns the ring if the device wants to hear it.
+    fn next_round(&self, inner: &mut Inner<C>) -> Option<Ring> {
+        if !core::mem::replace(&mut inner.untold, false) {
+            return None;
+        }
+        self.rounds.fetch_add(1, Relaxed);
+        inner.ring.filter(|ring| ring.kick_prepare())
+    }
+
+    /// Wants no lock, but the RCU guard from before `ring` was read.
+    fn notify(&self, ring: Option<Ring>, rcu: &rcu::Guard) {
+        if let Some(ring) = ring {
+            self.kicks.fetch_add(1, Relaxed);
+            ring.notify(rcu);
+        }
     }
 
     /// Takes back the first request in line that `wanted` picks. What the device has is not found.
     pub(crate) fn withdraw(&self, wanted: impl Fn(&C) -> bool) -> Option<KBox<Request<C>>> {
-        self.inner.lock().waiting.remove(wanted)
+        let mut inner = self.inner.lock();
+        let request = inner.waiting.remove(wanted)?;
+        inner.forget(&request);
+        Some(request)
     }
 
     /// Passes the requests that the device is done with to `each`, in order, which owns them from then on.
     ///
-    /// Without the queue's lock: `each` may submit. When there are no more the device's notification is enabled.
+    /// Without the queue's lock: `each` may submit. When there are no more the device's notification is enabled if
+    /// it is wanted.
     pub(crate) fn drain(&self, mut each: impl FnMut(Completed<C>)) {
         let rcu = rcu::read_lock();
         let mut inner = self.inner.lock();
-        let mut added = false;
+        let mut refilled = false;
         loop {
             let Some(ring) = inner.ring else { return };
             ring.disable_notification();
             while let Some(completed) = inner.take() {
-                added |= inner.refill();
+                refilled |= !inner.waiting.is_empty();
+                let _ = inner.refill();
                 drop(inner);
                 each(completed);
                 inner = self.inner.lock();
             }
-            if inner.ring.is_none_or(Ring::enable_notification) {
+            if !inner.wants_notification() || inner.ring.is_none_or(Ring::enable_notification) {
                 break;
             }
         }
-        let kick = inner.ring.filter(|ring| added && ring.kick_prepare());
+        let kick = if refilled { self.next_round(&mut inner) } else { None };
         drop(inner);
-        if let Some(ring) = kick {
-            ring.notify(&rcu);
-        }
+        self.notify(kick, &rcu);
     }
 
     /// Passes all that the device has written to `each`, in order, and gives the buffers back to the device.
@@ -244,7 +372,6 @@ impl<C: Send> Virtqueue<C> {
         let rcu = rcu::read_lock();
         let mut inner = self.inner.lock();
         let Some(ring) = inner.ring else { return };
-        let mut any = false;
         loop {
             ring.disable_notification();
             while let Some(completed) = inner.take() {
@@ -252,18 +379,15 @@ impl<C: Send> Virtqueue<C> {
                 if let Err((request, _)) = inner.add(completed.into_request()) {
                     inner.waiting.push_back(request);
                 }
-                any = true;
             }
             if ring.enable_notification() {
                 break;
             }
         }
-        any |= inner.refill();
-        let kick = any && ring.kick_prepare();
+        let _ = inner.refill();
+        let kick = self.next_round(&mut inner);
         drop(inner);
-        if kick {
-            ring.notify(&rcu);
-        }
+        self.notify(kick, &rcu);
     }
 
     /// Whether the device has returned everything that was submitted.
@@ -305,6 +429,8 @@ impl<C: Send> Attach for Virtqueue<C> {
     unsafe fn detach(&self) {
         let (ring, waiting) = {
             let mut inner = self.inner.lock();
+            inner.awaited = 0;
+            inner.untold = false;
             (
                 inner.ring.take(),
                 core::mem::replace(&mut inner.waiting, Fifo::new()),

@@ -25,6 +25,8 @@ pub(crate) struct Request<C> {
     readable_entries: usize,
     writable_entries: usize,
     context: C,
+    /// Somebody wants to know at once when it comes back.
+    awaited: bool,
     /// The next request in a [`Fifo`].
     next: Option<KBox<Request<C>>>,
 }
@@ -85,6 +87,7 @@ impl<C> Request<C> {
                 readable_entries,
                 writable_entries,
                 context,
+                awaited: false,
                 next: None,
             },
             GFP_KERNEL,
@@ -94,6 +97,15 @@ impl<C> Request<C> {
     /// What the owner wants to know again.
     pub(crate) fn context_mut(&mut self) -> &mut C {
         &mut self.context
+    }
+
+    /// The device is to notify when it returns the request; otherwise that is noticed sooner or later.
+    pub(crate) fn set_awaited(&mut self) {
+        self.awaited = true;
+    }
+
+    pub(super) fn is_awaited(&self) -> bool {
+        self.awaited
     }
 
     /// The bytes for the device.

@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A buffer, by the rules of videobuf2: what a client may say of it, and what it is told.
+
+use crate::driver::command::CommandRequest;
+use crate::wire::v4l2::{is_multiplanar, Buffer, Plane, VIDEO_MAX_PLANES};
+use kernel::prelude::*;
+
+/// `V4L2_BUF_FLAG_*`.
+pub(in crate::driver) mod flag {
+    pub(in crate::driver) const QUEUED: u32 = 0x0000_0002;
+    pub(in crate::driver) const DONE: u32 = 0x0000_0004;
+    pub(in crate::driver) const ERROR: u32 = 0x0000_0040;
+    pub(in crate::driver) const TIMECODE: u32 = 0x0000_0100;
+    pub(in crate::driver) const HOLD_CAPTURE: u32 = 0x0000_0200;
+    pub(in crate::driver) const PREPARED: u32 = 0x0000_0400;
+    pub(in crate::driver) const CACHE_HINTS: u32 = 0x0000_0800 | 0x0000_1000;
+    pub(in crate::driver) const TIMESTAMP_MASK: u32 = 0x0000_e000;
+    pub(in crate::driver) const TIMESTAMP_COPY: u32 = 0x0000_4000;
+    pub(in crate::driver) const TIMESTAMP_SOURCE: u32 = 0x0007_0000;
+    pub(in crate::driver) const LAST: u32 = 0x0010_0000;
+    pub(in crate::driver) const REQUEST_FD: u32 = 0x0080_0000;
+    /// Not the client's to say: state, mapping, requests, and the kind of timestamp.
+    pub(in crate::driver) const OURS: u32 =
+        0x0001 | QUEUED | DONE | ERROR | 0x0080 | PREPARED | REQUEST_FD | TIMESTAMP_MASK;
+    /// What a frame is; said of OUTPUT buffers by the client, of CAPTURE buffers by the device.
+    pub(in crate::driver) const FRAME: u32 = 0x0008 | 0x0010 | 0x0020 | TIMECODE | HOLD_CAPTURE;
+}
+
+/// "Invalid request descriptor", which the `kernel` crate has no name for.
+const EBADR: i32 = 53;
+
+/// `V4L2_FIELD_ANY`.
+const FIELD_ANY: u32 = 0;
+/// `V4L2_FIELD_ALTERNATE`.
+const FIELD_ALTERNATE: u32 = 7;
+
+/// `V4L2_BUF_CAP_SUPPORTS_M2M_HOLD_CAPTURE_BUF`.
+const CAP_HOLD_CAPTURE: u32 = 0x0020;
+/// `V4L2_BUF_CAP_SUPPORTS_MMAP_CACHE_HINTS`.
+const CAP_CACHE_HINTS: u32 = 0x0040;
+
+/// What holds for all buffers of a queue.
+#[derive(Clone, Copy, Default)]
+pub(in crate::driver) struct Rules {
+    /// They carry data to the device.
+    pub(in crate::driver) output: bool,
+    /// Their memory, as the client knows it.
+    pub(in crate::driver) memory: u32,
+    /// Their memory, as the device knows it.
+    pub(in crate::driver) wire_memory: u32,
+    /// What `V4L2_FIELD_ANY` means for OUTPUT: the format's field.
+    pub(in crate::driver) field: u32,
+    /// `V4L2_BUF_CAP_*`.
+    pub(in crate::driver) capabilities: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Dequeued,
+    Queued,
+    Done,
+}
+
+/// A buffer.
+pub(in crate::driver) struct Slot {
+    pub(super) state: State,
+    /// Its payload was settled by PREPARE_BUF.
+    pub(super) prepared: bool,
+    /// What it carries is of no use. Means something when it is `Done`.
+    pub(super) failed: bool,
+    /// The next in the list of those that are done.
+    pub(super) next: Option<u32>,
+    /// Number of the QBUF that was posted last.
+    pub(super) posting: u64,
+    /// The QBUF, for the next time; not here while the device has it.
+    pub(super) request: Option<CommandRequest>,
+    /// As QUERYBUF answers, but for the flags of state and the planes.
+    buffer: Buffer,
+    /// Of a single-planar buffer one, as videobuf2 has it.
+    planes: [Plane; VIDEO_MAX_PLANES],
+    count: usize,
+}
+
+/// Size of a plane of a buffer of `buf_type`, on the wire; a single-planar buffer has none apart from it.
+const fn planes_on_wire(buf_type: u32, count: usize) -> usize {
+    if is_multiplanar(buf_type) {
+        count
+    } else {
+        0
+    }
+}
+
+impl Slot {
+    /// A new buffer, as QUERYBUF of the device describes it.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if it has no planes, or more than there may be.
+    pub(in crate::driver) fn new(buffer: &Buffer, planes: &[Plane]) -> Result<Self> {
+        let mut slot = Self {
+            state: State::Dequeued,
+            prepared: false,
+            failed: false,
+            next: None,
+            posting: 0,
+            request: None,
+            buffer: *buffer,
+            planes: [Plane::default(); VIDEO_MAX_PLANES],
+            count: 1,
+        };
+        slot.buffer.flags &= flag::TIMESTAMP_MASK | flag::TIMESTAMP_SOURCE;
+        if is_multiplanar(buffer.type_) {
+            slot.count = buffer.length as usize;
+            if slot.count == 0 || slot.count > planes.len() {
+                return Err(EIO);
+            }
+            for (to, from) in slot.planes.iter_mut().zip(planes).take(slot.count) {
+                to.length = from.length;
+                to.m = from.m;
+            }
+        } else {
+            slot.planes[0].length = buffer.length;
+            slot.planes[0].m = buffer.m;
+        }
+        Ok(slot)
+    }
+
+    /// Length of the QBUF on the wire, without what follows it.
+    pub(in crate::driver) fn wire_size(&self) -> usize {
+        let planes = planes_on_wire(self.buffer.type_, self.count);
+        size_of::<Buffer>() + planes * size_of::<Plane>()
+    }
+
+    fn copies_timestamps(&self) -> bool {
+        self.buffer.flags & flag::TIMESTAMP_MASK == flag::TIMESTAMP_COPY
+    }
+
+    /// What the client says of a plane.
+    fn said(&self, at: usize, buffer: &Buffer, planes: &[Plane]) -> Plane {
+        if is_multiplanar(self.buffer.type_) {
+            return planes.get(at).copied().unwrap_or_default();
+        }
+        Plane {
+            bytesused: buffer.bytesused,
+            length: buffer.length,
+            m: buffer.m,
+            ..Plane::default()
+        }
+    }
+
+    /// Whether the client has brought an array for the planes.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: it has not, or too short a one.
+    pub(super) fn check_planes(&self, planes: &[Plane]) -> Result {
+        if is_multiplanar(self.buffer.type_)
+            && !(self.count..=VIDEO_MAX_PLANES).contains(&planes.len())
+        {
+            return Err(EINVAL);
+        }
+        Ok(())
+    }
+
+    /// Whether the client may queue (or prepare) the buffer like this.
+    ///
+    /// # Errors
+    ///
+    /// - `EINVAL`: it is not the client's to queue, or a length or field makes no sense.
+    /// - `EBADR`: with a request, which there are none of.
+    pub(super) fn check(
+        &self,
+        rules: &Rules,
+        buffer: &Buffer,
+        planes: &[Plane],
+        prepare: bool,
+    ) -> Result {
+        if buffer.memory != rules.memory {
+            return Err(EINVAL);
+        }
+        self.check_planes(planes)?;
+        if prepare && buffer.flags & flag::REQUEST_FD != 0 {
+            return Err(EINVAL);
+        }
+        if rules.output && !self.prepared {
+            for at in 0..self.count {
+                self.check_payload(at, &self.said(at, buffer, planes))?;
+            }
+            if buffer.field == FIELD_ALTERNATE {
+                return Err(EINVAL);
+            }
+        }
+        if !prepare && buffer.flags & flag::REQUEST_FD != 0 {
+            return Err(Error::from_errno(-EBADR));
+        }
+        if self.state != State::Dequeued || (prepare && self.prepared) {
+            return Err(EINVAL);
+        }
+        Ok(())
+    }
+
+    fn check_payload(&self, at: usize, plane: &Plane) -> Result {
+        let length = self.planes.get(at).map_or(0, |own| own.length);
+        let bytesused = match plane.bytesused {
+            0 => length,
+            bytes => bytes,
+        };
+        if bytesused > length || (plane.data_offset > 0 && plane.data_offset >= bytesused) {
+            return Err(EINVAL);
+        }
+        Ok(())
+    }
+
+    /// Takes over what the client says of a buffer that [`Self::check`] has let pass.
+    pub(super) fn settle(&mut self, rules: &Rules, buffer: &Buffer, planes: &[Plane]) {
+        if self.prepared {
+            return;
+        }
+        for at in 0..self.count {
+            let said = self.said(at, buffer, planes);
+            let Some(plane) = self.planes.get_mut(at) else {
+                break;
+            };
+            (plane.bytesused, plane.data_offset) = match (rules.output, said.bytesused) {
+                (true, 0) => (plane.length, said.data_offset),
+                (true, bytes) => (bytes, said.data_offset),
+                (false, _) => (0, 0),
+            };
+        }
+        let mut flags = buffer.flags & !flag::OURS;
+        if rules.capabilities & CAP_CACHE_HINTS == 0 {
+            flags &= !flag::CACHE_HINTS;
+        }
+        if rules.output {
+            flags &= !flag::TIMECODE;
+            if rules.capabilities & CAP_HOLD_CAPTURE == 0 {
+                flags &= !flag::HOLD_CAPTURE;
+            }
+            self.buffer.field = match buffer.field {
+                FIELD_ANY => rules.field,
+                field => field,
+            };
+        } else {
+            flags &= !(flag::FRAME | flag::LAST);
+        }
+        if !rules.output || !self.copies_timestamps() {
+            flags &= !flag::TIMESTAMP_SOURCE;
+        }
+        self.set_flags(flags);
+        self.buffer.sequence = 0;
+        self.buffer.timestamp = Default::default();
+    }
+
+    /// Takes over what QBUF says of time, even of a prepared buffer.
+    pub(super) fn stamp(&mut self, rules: &Rules, buffer: &Buffer) {
+        if !rules.output {
+            return;
+        }
+        if self.copies_timestamps() {
+            self.buffer.timestamp = buffer.timestamp;
+        }
+        if buffer.flags & flag::TIMECODE != 0 {
+            self.buffer.flags |= flag::TIMECODE;
+            self.buffer.timecode = buffer.timecode;
+        }
+    }
+
+    /// Replaces the flags that are not of the driver's making. Who does not copy timestamps takes them all from one
+    /// source.
+    fn set_flags(&mut self, flags: u32) {
+        let mut kept = flag::TIMESTAMP_MASK;
+        if !self.copies_timestamps() {
+            kept |= flag::TIMESTAMP_SOURCE;
+        }
+        self.buffer.flags = self.buffer.flags & kept | flags & !flag::OURS & !kept;
+    }
+
+    /// Takes over what the device says of a buffer that it returns. A program reads as much as `bytesused` says: more
+    /// than the length is an error.
+    pub(super) fn take_back(&mut self, buffer: &Buffer, planes: &[Plane; VIDEO_MAX_PLANES]) {
+        self.failed = buffer.flags & flag::ERROR != 0;
+        for at in 0..self.count {
+            let said = self.said(at, buffer, planes);
+            let Some(plane) = self.planes.get_mut(at) else {
+                break;
+            };
+            if said.bytesused > plane.length {
+                self.failed = true;
+                (plane.bytesused, plane.data_offset) = (0, 0);
+            } else {
+                (plane.bytesused, plane.data_offset) = (said.bytesused, said.data_offset);
+            }
+        }
+        self.set_flags(buffer.flags);
+        self.buffer.field = buffer.field;
+        self.buffer.timestamp = buffer.timestamp;
+        self.buffer.timecode = buffer.timecode;
+        self.buffer.sequence = buffer.sequence;
+    }
+
+    /// The buffer never reached the device.
+    pub(super) fn fail(&mut self) {
+        self.failed = true;
+        for plane in &mut self.planes {
+            (plane.bytesused, plane.data_offset) = (0, 0);
+        }
+    }
+
+    /// Fills in what the client is told. `planes` are as many as [`Self::check_planes`] wants.
+    pub(super) fn fill(&self, rules: &Rules, buffer: &mut Buffer, planes: &mut [Plane]) {
+        let pointer = buffer.m;
+        *buffer = Buffer {
+            memory: rules.memory,
+            bytesused: 0,
+            reserved2: 0,
+            request_fd: 0,
+            ..self.buffer
+        };
+        buffer.flags |= match self.state {
+            State::Dequeued if self.prepared => flag::PREPARED,
+            State::Dequeued => 0,
+            State::Queued => flag::QUEUED,
+            State::Done if self.failed => flag::DONE | flag::ERROR,
+            State::Done => flag::DONE,
+        };
+        if is_multiplanar(self.buffer.type_) {
+            buffer.m = pointer;
+            buffer.length = self.count as u32;
+            for (to, from) in planes.iter_mut().zip(&self.planes).take(self.count) {
+                *to = *from;
+            }
+        } else {
+            buffer.bytesused = self.planes[0].bytesused;
+            buffer.length = self.planes[0].length;
+            buffer.m = self.planes[0].m;
+        }
+    }
+
+    /// The argument of QBUF as the device is to have it; the planes follow if it is multi-planar.
+    pub(super) fn on_wire(&self, rules: &Rules) -> (Buffer, &[Plane]) {
+        let mut buffer = Buffer::default();
+        self.fill(rules, &mut buffer, &mut []);
+        buffer.memory = rules.wire_memory;
+        buffer.flags = self.buffer.flags & !flag::TIMESTAMP_MASK;
+        let planes = planes_on_wire(self.buffer.type_, self.count);
+        (buffer, self.planes.get(..planes).unwrap_or_default())
+    }
+}

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The ioctls of buffers.
+
+use super::buffers::{is_output, Rules, Slot, Slots, MAX_BUFFERS};
+use super::command::{qbuf_request, set_buffer, Posting};
+use super::ioctl::{elements_mut, forward, payload};
+use super::session::{Session, SessionNode};
+use crate::media::ioctl::number;
+use crate::media::{Handle, Request};
+use crate::wire::v4l2::{
+    is_multiplanar, Buffer, CreateBuffers, Format, Plane, RemoveBuffers, RequestBuffers,
+    MEMORY_MMAP, VIDEO_MAX_PLANES,
+};
+use kernel::prelude::*;
+use zerocopy::IntoBytes;
+
+/// `V4L2_BUF_CAP_SUPPORTS_USERPTR | V4L2_BUF_CAP_SUPPORTS_DMABUF`: the driver cannot lend memory to the device yet.
+const LENDING: u32 = 0x0000_0002 | 0x0000_0004;
+
+/// `V4L2_FIELD_NONE`.
+const FIELD_NONE: u32 = 1;
+
+/// The argument of a buffer ioctl and its planes.
+fn buffer<'a>(request: &'a mut Request<'_>) -> Result<(&'a mut Buffer, &'a mut [Plane])> {
+    let buffer = Buffer::mut_from_bytes(request.payload).map_err(|_| EINVAL)?;
+    Ok((buffer, elements_mut(request.array)?))
+}
+
+/// REQBUFS.
+///
+/// # Errors
+///
+/// `EINVAL`: no memory that there is; as any ioctl.
+pub(super) fn reqbufs(session: &Session, request: &mut Request<'_>) -> Result {
+    let wanted = payload::<RequestBuffers>(request)?;
+    if wanted.memory != MEMORY_MMAP {
+        return Err(EINVAL);
+    }
+    let (buf_type, memory) = (wanted.type_, wanted.memory);
+    let _passing = session.gate().pass()?;
+    forward(session, request)?;
+    let made = payload::<RequestBuffers>(request)?;
+    made.capabilities &= !LENDING;
+    made.type_ = buf_type;
+    made.memory = memory;
+    let count = made.count;
+    let rules = rules(session, buf_type, memory, made.capabilities, count);
+    let learnt = learn(session, &rules, buf_type, 0, count);
+    let mut slots = Slots::new();
+    let result = learnt.map(|learnt| slots = learnt);
+    let mut state = session.state().lock();
+    state.streams.get(buf_type)?.replace(&mut slots, rules);
+    drop(state);
+    drop(slots);
+    session.notify();
+    result
+}
+
+/// CREATE_BUFS.
+///
+/// # Errors
+///
+/// `EINVAL`: no memory that there is; as any ioctl.
+pub(super) fn create_bufs(session: &Session, request: &mut Request<'_>) -> Result {
+    let wanted = payload::<CreateBuffers>(request)?;
+    if wanted.memory != MEMORY_MMAP {
+        return Err(EINVAL);
+    }
+    let (buf_type, memory) = (wanted.format.type_, wanted.memory);
+    let _passing = session.gate().pass()?;
+    forward(session, request)?;
+    let made = payload::<CreateBuffers>(request)?;
+    made.capabilities &= !LENDING;
+    made.format.type_ = buf_type;
+    made.memory = memory;
+    let (first, count) = (made.index, made.count);
+    if count == 0 {
+        return Ok(());
+    }
+    let rules = rules(session, buf_type, memory, made.capabilities, count);
+    let mut new = learn(session, &rules, buf_type, first, count)?;
+    let mut state = session.state().lock();
+    let places = state.streams.get(buf_type)?.len();
+    drop(state);
+    let room = places.max(first as usize + count as usize);
+    let mut slots = Slots::with_capacity(room, GFP_KERNEL)?;
+    let mut state = session.state().lock();
+    let queue = state.streams.get(buf_type)?;
+    queue.rules = rules;
+    let result = queue.extend(first as usize, &mut new, &mut slots);
+    drop(state);
+    result
+}
+
+/// REMOVE_BUFS.
+///
+/// # Errors
+///
+/// `EINVAL`: there are no such buffers; `EBUSY`: one of them is not the client's; as any ioctl.
+pub(super) fn remove_bufs(session: &Session, request: &mut Request<'_>) -> Result {
+    let RemoveBuffers {
+        index,
+        count,
+        type_,
+        ..
+    } = *payload::<RemoveBuffers>(request)?;
+    let _passing = session.gate().pass()?;
+    let mut state = session.state().lock();
+    let queue = state.streams.get(type_)?;
+    if count > 0 {
+        queue.check_remove(index, count)?;
+    }
+    drop(state);
+    let mut removed = Slots::with_capacity(count as usize, GFP_KERNEL)?;
+    forward(session, request)?;
+    let mut state = session.state().lock();
+    let queue = state.streams.get(type_)?;
+    queue.remove(index as usize, count as usize, &mut removed);
+    drop(state);
+    Ok(())
+}
+
+/// What holds for the buffers of a queue from now on.
+fn rules(session: &Session, buf_type: u32, memory: u32, capabilities: u32, count: u32) -> Rules {
+    let output = is_output(buf_type);
+    let field = if output && count > 0 {
+        field(session, buf_type)
+    } else {
+        FIELD_NONE
+    };
+    Rules {
+        output,
+        memory,
+        wire_memory: memory,
+        field,
+        capabilities,
+    }
+}
+
+/// The field of the format. (What has no field has no frames with one.)
+fn field(session: &Session, buf_type: u32) -> u32 {
+    const VIDEO_OUTPUT: u32 = 2;
+    const VIDEO_OUTPUT_MPLANE: u32 = 10;
+    if buf_type != VIDEO_OUTPUT && buf_type != VIDEO_OUTPUT_MPLANE {
+        return FIELD_NONE;
+    }
+    let mut format = Format {
+        type_: buf_type,
+        ..Default::default()
+    };
+    let asked = forward(
+        session,
+        &mut Request {
+            number: number::G_FMT,
+            payload: format.as_mut_bytes(),
+            array: &mut [],
+            nonblocking: false,
+        },
+    );
+    match asked {
+        Ok(()) if is_multiplanar(buf_type) => format.pix_mp().field,
+        Ok(()) => format.pix().field,
+        Err(_) => FIELD_NONE,
+    }
+}
+
+/// Asks for all that is to be known of new buffers.
+///
+/// # Errors
+///
+/// `EIO` for an absurd number of buffers or planes; as QUERYBUF.
+fn learn(session: &Session, rules: &Rules, buf_type: u32, first: u32, count: u32) -> Result<Slots> {
+    let end = first.checked_add(count).ok_or(EIO)?;
+    if end > MAX_BUFFERS {
+        return Err(EIO);
+    }
+    let mut slots = Slots::with_capacity(count as usize, GFP_KERNEL)?;
+    for index in first..end {
+        let mut planes = [Plane::default(); VIDEO_MAX_PLANES];
+        let mut buffer = Buffer {
+            index,
+            type_: buf_type,
+            memory: rules.wire_memory,
+            ..Default::default()
+        };
+        let array = if is_multiplanar(buf_type) {
+            buffer.length = VIDEO_MAX_PLANES as u32;
+            planes.as_mut_bytes()
+        } else {
+            &mut []
+        };
+        forward(
+            session,
+            &mut Request {
+                number: number::QUERYBUF,
+                payload: buffer.as_mut_bytes(),
+                array,
+                nonblocking: false,
+            },
+        )?;
+        (buffer.index, buffer.type_) = (index, buf_type);
+        slots.push(Some(Slot::new(&buffer, &planes)?), GFP_KERNEL)?;
+    }
+    Ok(slots)
+}
+
+/// QUERYBUF.
+///
+/// # Errors
+///
+/// `EINVAL`: no such buffer, or no room for its planes.
+pub(super) fn querybuf(session: &Session, request: &mut Request<'_>) -> Result {
+    let (buffer, planes) = buffer(request)?;
+    let mut state = session.state().lock();
+    state.streams.get(buffer.type_)?.fill(buffer, planes)
+}
+
+/// PREPARE_BUF, which is called.
+///
+/// # Errors
+///
+/// As videobuf2's; as any ioctl.
+pub(super) fn prepare_buf(session: &Session, request: &mut Request<'_>) -> Result {
+    let (buffer, planes) = buffer(request)?;
+    let _passing = session.gate().pass()?;
+    let (buf_type, index) = (buffer.type_, buffer.index);
+    let mut state = session.state().lock();
+    let queue = state.streams.get(buf_type)?;
+    queue.check(buffer, planes, true)?;
+    let (mut wire, settled) = queue.settle(buffer, planes, true)?;
+    let mut array = [Plane::default(); VIDEO_MAX_PLANES];
+    let array = array.get_mut(..settled.len()).ok_or(EINVAL)?;
+    array.copy_from_slice(settled);
+    drop(state);
+    forward(
+        session,
+        &mut Request {
+            number: number::PREPARE_BUF,
+            payload: wire.as_mut_bytes(),
+            array: array.as_mut_bytes(),
+            nonblocking: false,
+        },
+    )?;
+    let mut state = session.state().lock();
+    let queue = state.streams.get(buf_type)?;
+    queue.prepared(index);
+    queue.fill(buffer, planes)
+}
+
+/// QBUF, which is posted.
+///
+/// # Errors
+///
+/// As videobuf2's. What only the device knows comes back as a buffer with an error.
+pub(super) fn qbuf(handle: &Handle<SessionNode>, request: &mut Request<'_>) -> Result {
+    let session: &Session = handle;
+    let device = session.device();
+    let (buffer, planes) = buffer(request)?;
+    let (buf_type, index) = (buffer.type_, buffer.index);
+    let _passing = session.gate().pass()?;
+    device.reap();
+
+    let mut state = session.state().lock();
+    let queue = state.streams.get(buf_type)?;
+    let size = queue.check(buffer, planes, false)?.wire_size();
+    let kept = queue.take_request(index)?;
+    drop(state);
+    let mut command = match kept {
+        Some(command) => command,
+        None => qbuf_request(session.id(), size)?,
+    };
+
+    let posting = Posting {
+        session_id: session.id(),
+        buf_type,
+        index,
+        number: device.next_posting(),
+    };
+    let mut state = session.state().lock();
+    let sleepers = state.sleepers > 0;
+    let queue = state.streams.get(buf_type)?;
+    let (wire, settled) = queue.settle(buffer, planes, false)?;
+    set_buffer(&mut command, &wire, settled);
+    let submitted = match device.post_buffer(command, posting) {
+        Ok(submitted) => submitted,
+        Err((command, error)) => {
+            drop(state);
+            drop(command);
+            return Err(error);
+        }
+    };
+    queue.queue(index, posting.number, submitted.round);
+    queue.fill(buffer, planes)?;
+    let rings = queue.rings(submitted.round);
+    drop(state);
+    if submitted.drain {
+        device.reap();
+    }
+    if rings || sleepers || handle.is_polled() {
+        device.commands().kick();
+    }
+    Ok(())
+}
+
+/// DQBUF.
+///
+/// # Errors
+///
+/// As [`Session::dqbuf`].
+pub(super) fn dqbuf(session: &Session, request: &mut Request<'_>) -> Result {
+    let nonblocking = request.nonblocking;
+    let (buffer, planes) = buffer(request)?;
+    session.dqbuf(buffer, planes, nonblocking)
+}
