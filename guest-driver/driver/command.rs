@@ -226,7 +226,10 @@ pub(super) fn qbuf_request(session_id: u32, size: usize) -> Result<CommandReques
 /// Sets the argument of a QBUF.
 pub(super) fn set_buffer(request: &mut CommandRequest, buffer: &Buffer, planes: &[Plane]) {
     let parts = [buffer.as_bytes(), planes.as_bytes()];
-    let to = request.readable_mut().iter_mut().skip(size_of::<CmdIoctl>());
+    let to = request
+        .readable_mut()
+        .iter_mut()
+        .skip(size_of::<CmdIoctl>());
     for (to, from) in to.zip(parts.into_iter().flatten()) {
         *to = *from;
     }
@@ -320,7 +323,11 @@ impl MediaDevice {
     /// Sends a command whose answer nobody waits for. May be called in interrupts.
     pub(super) fn post(&self, request: CommandRequest) {
         // If the device is gone there is nothing left to be told to it.
-        if self.commands().submit(request, Tell::Now).is_ok_and(|it| it.drain) {
+        if self
+            .commands()
+            .submit(request, Tell::Now)
+            .is_ok_and(|it| it.drain)
+        {
             self.reap();
         }
     }

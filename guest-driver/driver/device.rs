@@ -10,9 +10,7 @@ use super::stats::Stats;
 use super::watchdog::{Pulse, Verdict};
 use crate::media::Handle;
 use crate::virtio::sync::{new_irq_lock, IrqLock};
-use crate::virtio::{
-    self, Attach, Later, Request, ShmRegion, Tell, Virtqueue, STATUS_NEEDS_RESET,
-};
+use crate::virtio::{self, Attach, Later, Request, ShmRegion, Tell, Virtqueue, STATUS_NEEDS_RESET};
 use crate::wire;
 use crate::wire::config::Config;
 use kernel::c_str;

@@ -48,7 +48,7 @@ impl<C: Send + 'static> Later<C> {
     pub(crate) fn discard(this: &Arc<Self>, request: KBox<Request<C>>) {
         this.requests.lock().push_back(request);
         // If it is to run already, it finds this one too.
-        let _ = workqueue::system().enqueue(this.clone());
+        let _ = workqueue::system_long().enqueue(this.clone());
     }
 
     /// Waits until all that was discarded is dropped. May sleep.

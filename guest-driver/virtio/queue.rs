@@ -131,7 +131,10 @@ impl<C> Inner<C> {
         mut request: KBox<Request<C>>,
     ) -> Result<KBox<Request<C>>, (KBox<Request<C>>, Error)> {
         let [(_, readable), (_, writable)] = request.lists();
-        if self.ring.is_some_and(|ring| readable + writable > ring.size()) {
+        if self
+            .ring
+            .is_some_and(|ring| readable + writable > ring.size())
+        {
             return Err((request, E2BIG));
         }
         Ok(request)
@@ -190,7 +193,11 @@ impl<C> Inner<C> {
         while let Some(request) = self.waiting.pop_front() {
             if let Err((request, error)) = self.add(request) {
                 self.waiting.push_front(request);
-                return if is_passing(error) { Ok(()) } else { Err(error) };
+                return if is_passing(error) {
+                    Ok(())
+                } else {
+                    Err(error)
+                };
             }
         }
         Ok(())
@@ -261,7 +268,9 @@ impl<C: Send> Virtqueue<C> {
         let result = if inner.waiting.is_empty() {
             inner.add(request)
         } else {
-            inner.check(request).and_then(|request| Err((request, ENOSPC)))
+            inner
+                .check(request)
+                .and_then(|request| Err((request, ENOSPC)))
         };
         match result {
             Ok(()) => {}
@@ -275,7 +284,11 @@ impl<C: Send> Virtqueue<C> {
         let round = self.rounds.load(Relaxed);
         // A line moves only if the device works.
         let now = tell == Tell::Now || !inner.waiting.is_empty();
-        let kick = if now { self.next_round(&mut inner) } else { None };
+        let kick = if now {
+            self.next_round(&mut inner)
+        } else {
+            None
+        };
         drop(inner);
         self.notify(kick, &rcu);
         Ok(Submitted { round, drain })
@@ -359,7 +372,11 @@ impl<C: Send> Virtqueue<C> {
                 break;
             }
         }
-        let kick = if refilled { self.next_round(&mut inner) } else { None };
+        let kick = if refilled {
+            self.next_round(&mut inner)
+        } else {
+            None
+        };
         drop(inner);
         self.notify(kick, &rcu);
     }
