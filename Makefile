@@ -4,13 +4,14 @@
 VM := tests/vm
 MODULE_DIR := out/module
 
-.PHONY: all help prepare module daemon vm-run vm-shell demo test clean distclean
+.PHONY: all help prepare module daemon vm-run vm-shell demo bench test clean distclean
 
 all: module daemon
 
 help:
 	@echo 'make                 build virtio_v4l2.ko (out/module) and virtio-v4l2d (target/release)'
 	@echo 'make demo            encode a clip in a guest with three programs; results in out/demo [INPUT=clip]'
+	@echo 'make bench           what a frame costs: counts, latency, throughput; results in out/bench [PAIRS=n]'
 	@echo 'make test            every check and test'
 	@echo 'make vm-shell        a login shell in a guest with /dev/video0'
 	@echo 'make vm-run SCRIPT=f run f in a guest [FILES="a b"] [MODULE=0] [SOCKET=path] [VIRTIO_ID=n] [TIMEOUT=s]'
@@ -35,6 +36,9 @@ vm-shell: all
 
 demo: all
 	@tests/demo/run
+
+bench: all
+	@tests/bench/run
 
 test:
 	@tests/run

@@ -10,7 +10,7 @@ phase_prepare() {
     ok "kernel tree, guest and QEMU are there"
 }
 
-shell_scripts() { grep -rlE '^#!.*(ba)?sh|shellcheck shell=|/harness/tap.sh' tests/run tests/lib tests/vm tests/demo tests/guest .ci; }
+shell_scripts() { grep -rlE '^#!.*(ba)?sh|shellcheck shell=|/harness/tap.sh' tests/run tests/lib tests/vm tests/demo tests/bench tests/guest .ci; }
 
 phase_format() {
     try "rustfmt" cargo fmt --all --check || true
@@ -27,7 +27,7 @@ spdx() {
             echo "$file has no SPDX line"
             missing=1
         }
-    done < <(git ls-files '*.rs' '*.c' '*.h' '*.sh' Kbuild Makefile tests/run tests/vm .ci | grep -v '\.md$' | sort -u)
+    done < <(git ls-files '*.rs' '*.c' '*.h' '*.sh' Kbuild Makefile tests/run tests/vm tests/bench .ci | grep -v '\.md$' | sort -u)
     return "$missing"
 }
 
@@ -86,5 +86,5 @@ phase_module() {
     try "the module builds without a warning" module_without_warnings || true
     try "clippy of the module" module_clippy || true
     try "the daemon builds (release)" cargo build --release --locked -p virtio-v4l2d || true
-    try "the guest's test client builds" tests/guest/build || true
+    try "the guest's clients build" tests/guest/build || true
 }

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* A program that encodes, and counts what that costs. */
+#ifndef BENCH_H
+#define BENCH_H
+
+#include <linux/videodev2.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define OUTPUT V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE
+#define CAPTURE V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE
+/* Raw frames, each with a picture of its own that is written once; `depth` of them are with the device. */
+#define FRAMES 8
+#define MAX_SESSIONS 32
+
+struct options {
+	const char *device;
+	/* Names the case in the results and for the host. */
+	const char *label;
+	/* File with FRAMES raw frames; patterns without one. */
+	const char *source;
+	const char *memory;
+	unsigned int width, height, depth, sessions, warmup, frames;
+	/* Has the host count the daemon's system calls: cheaply, and once more, by name, over a second window. */
+	bool trace;
+	/* Has the host encode the same frames on its own: 'b'efore or 'a'fter. */
+	char host;
+};
+
+/* Memory of one raw frame. */
+struct frame {
+	uint8_t *data;
+	size_t length;
+	/* The dmabuf, or -1. */
+	int fd;
+	bool queued;
+};
+
+struct session {
+	const struct options *options;
+	int fd;
+	uint32_t memory;
+	size_t frame_size;
+	struct frame frames[FRAMES];
+	/* Frames queued since the start, taken back, and coded ones. */
+	unsigned int sent, back, coded;
+	/* Coded frames of this window. */
+	unsigned int window;
+	uint64_t coded_bytes;
+	/* When the last window had its first FRAMES coded frames, and when it had all. */
+	double steady, end;
+};
+
+/* What is counted, at one moment. Those that this driver does not have are -1. */
+struct counters {
+	double seconds;
+	long interrupts;
+	long driver[16];
+};
+
+void fatal(const char *what) __attribute__((noreturn));
+void must(int fd, unsigned long code, void *arg, const char *name);
+double now(void);
+
+/* memory.c: the memory of a frame that MMAP does not give. */
+void frame_allocate(struct frame *frame, uint32_t memory);
+void frame_map(struct frame *frame, int fd, uint32_t offset);
+/* Writes picture `number` of `source`, or a pattern. */
+void frame_fill(struct frame *frame, const struct options *options, unsigned int number);
+
+/* session.c */
+void session_start(struct session *session, const struct options *options);
+void session_end(struct session *session);
+/* Each session encodes `frames` (more than FRAMES) more, `depth` at a time; returns when all have come back. */
+void sessions_stream(struct session *sessions, const struct options *options, unsigned int frames);
+
+/* counters.c */
+void counters_read(struct counters *counters, int fd);
+/* The differences, as fields of a JSON object. */
+void counters_print(FILE *file, const struct counters *before, const struct counters *after);
+/* Asks the host for something and waits until it is done: a file in /out, and a file that answers. */
+void host_ask(const char *what, const char *label);
+
+#endif

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+/* bench KEY=VALUE...: streams, counts, and adds a line of JSON for each window to /out/bench.jsonl. */
+#include "bench.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+void fatal(const char *what)
+{
+	fprintf(stderr, "bench: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+double now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return time.tv_sec + time.tv_nsec / 1e9;
+}
+
+/* The daemon logs its counters when a session ends: one without frames makes it do so. */
+static void host_counters(const struct options *options, const char *when)
+{
+	char what[64];
+	int fd;
+
+	host_ask("expect-stats", options->label);
+	fd = open(options->device, O_RDWR);
+	if (fd < 0)
+		fatal(options->device);
+	close(fd);
+	snprintf(what, sizeof(what), "stats-%s", when);
+	host_ask(what, options->label);
+}
+
+static void window(struct session *sessions, const struct options *options, const char *name)
+{
+	struct counters before, after;
+	uint64_t bytes = 0;
+	FILE *file;
+
+	for (unsigned int i = 0; i < options->sessions; i++)
+		bytes -= sessions[i].coded_bytes;
+	counters_read(&before, sessions[0].fd);
+	sessions_stream(sessions, options, options->frames);
+	counters_read(&after, sessions[0].fd);
+	for (unsigned int i = 0; i < options->sessions; i++)
+		bytes += sessions[i].coded_bytes;
+	file = fopen("/out/bench.jsonl", "a");
+	if (!file)
+		fatal("/out/bench.jsonl");
+	fprintf(file,
+		"{\"label\":\"%s\",\"window\":\"%s\",\"memory\":\"%s\",\"width\":%u,\"height\":%u,\"depth\":%u,"
+		"\"sessions\":%u,\"frames\":%u,\"coded_bytes\":%llu",
+		options->label, name, options->memory, options->width, options->height, options->depth,
+		options->sessions, options->frames * options->sessions, (unsigned long long)bytes);
+	counters_print(file, &before, &after);
+	/* Of one session: from frame to frame, so that neither beginning nor end of the window counts. */
+	fprintf(file, ",\"steady_frames\":%u,\"steady_seconds\":%.6f}\n", options->frames - FRAMES,
+		sessions[0].end - sessions[0].steady);
+	if (fclose(file))
+		fatal("/out/bench.jsonl");
+}
+
+static void number(unsigned int *to, const char *value, unsigned int min, unsigned int max)
+{
+	*to = strtoul(value, NULL, 10);
+	if (*to < min || *to > max) {
+		fprintf(stderr, "bench: %s is not in %u..%u\n", value, min, max);
+		exit(2);
+	}
+}
+
+static void parse(struct options *options, const char *argument)
+{
+	const char *value = strchr(argument, '=');
+	size_t length = value ? (size_t)(value - argument) : strlen(argument);
+#define IS(name) (value && length == strlen(name) && !strncmp(argument, name, length))
+
+	value += !!value;
+	if (IS("device"))
+		options->device = value;
+	else if (IS("label"))
+		options->label = value;
+	else if (IS("source"))
+		options->source = value;
+	else if (IS("memory"))
+		options->memory = value;
+	else if (IS("size") && sscanf(value, "%ux%u", &options->width, &options->height) == 2)
+		return;
+	else if (IS("depth"))
+		number(&options->depth, value, 1, FRAMES);
+	else if (IS("sessions"))
+		number(&options->sessions, value, 1, MAX_SESSIONS);
+	else if (IS("warmup"))
+		number(&options->warmup, value, FRAMES + 1, 100000);
+	else if (IS("frames"))
+		number(&options->frames, value, FRAMES + 1, 100000);
+	else if (IS("trace"))
+		options->trace = *value == '1';
+	else if (IS("host"))
+		options->host = *value;
+	else {
+		fprintf(stderr, "bench: what is \"%s\"? known: label source memory=mmap|userptr|dmabuf size=WxH depth "
+				"sessions warmup frames trace=1 host=before|after device\n", argument);
+		exit(2);
+	}
+#undef IS
+}
+
+int main(int argc, char **argv)
+{
+	static struct session sessions[MAX_SESSIONS];
+	struct options options = {
+		.device = "/dev/video0", .label = "bench", .memory = "mmap", .width = 640, .height = 360,
+		.depth = 4, .sessions = 1, .warmup = 20, .frames = 100,
+	};
+
+	for (int i = 1; i < argc; i++)
+		parse(&options, argv[i]);
+	if (options.host == 'b')
+		host_ask("host-only", options.label);
+	for (unsigned int i = 0; i < options.sessions; i++)
+		session_start(&sessions[i], &options);
+	sessions_stream(sessions, &options, options.warmup);
+	host_counters(&options, "before");
+	if (options.trace)
+		host_ask("count", options.label);
+	window(sessions, &options, "plain");
+	if (options.trace)
+		host_ask("counted", options.label);
+	host_counters(&options, "after");
+	if (options.trace) {
+		host_ask("trace", options.label);
+		window(sessions, &options, "traced");
+		host_ask("traced", options.label);
+	}
+	for (unsigned int i = 0; i < options.sessions; i++)
+		session_end(&sessions[i]);
+	if (options.host == 'a')
+		host_ask("host-only", options.label);
+	return 0;
+}

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+//! What was aimed at, and whether it was met.
+
+use serde_json::{Value, json};
+
+use super::{Ratio, Row};
+
+/// How a target came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is met.
+    Met,
+    /// It is missed.
+    Missed,
+    /// It was not measured everywhere: as bad as missed.
+    Unmeasured,
+}
+
+/// A target.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// What is counted.
+    pub what: &'static str,
+    /// As it is written.
+    pub limit: &'static str,
+    /// The worst that was measured.
+    pub worst: Option<f64>,
+    /// Where that was.
+    pub at: String,
+    /// How it came out.
+    pub verdict: Verdict,
+    /// It is a count: the same on every machine. Times are not, and fail nothing.
+    pub count: bool,
+    /// The reason, where there is one to tell.
+    pub why: String,
+}
+
+impl Target {
+    /// For report.json.
+    pub fn json(&self) -> Value {
+        json!({
+            "what": self.what,
+            "target": self.limit,
+            "worst": self.worst,
+            "at": self.at,
+            "met": self.verdict == Verdict::Met,
+            "why": self.why,
+        })
+    }
+
+    /// Whether the run as a whole has failed for it.
+    pub fn fails(&self) -> bool {
+        self.count && self.verdict != Verdict::Met
+    }
+}
+
+type Measure = fn(&Row) -> Option<f64>;
+
+/// A count that is to be at most `most` in all `rows`.
+fn at_most<'a>(
+    what: &'static str,
+    limit: &'static str,
+    most: f64,
+    rows: impl Iterator<Item = &'a Row>,
+    measure: Measure,
+) -> Target {
+    let mut target = Target {
+        what,
+        limit,
+        worst: None,
+        at: String::new(),
+        verdict: Verdict::Met,
+        count: true,
+        why: String::new(),
+    };
+    let mut rows = rows.peekable();
+    if rows.peek().is_none() {
+        target.verdict = Verdict::Unmeasured;
+    }
+    for row in rows {
+        let Some(value) = measure(row).filter(|value| value.is_finite() && row.exact()) else {
+            target.verdict = Verdict::Unmeasured;
+            target.why = format!("not counted in {}", row.label);
+            continue;
+        };
+        if target.worst.is_none_or(|worst| value > worst) {
+            target.worst = Some(value);
+            target.at = row.label.clone();
+        }
+    }
+    if target.verdict == Verdict::Met && target.worst.is_some_and(|worst| worst > most) {
+        target.verdict = Verdict::Missed;
+    }
+    target
+}
+
+/// All targets. Kicks and interrupts are judged for one session: several share them.
+pub fn targets(rows: &[Row], ratios: &[Ratio]) -> Vec<Target> {
+    let all = || rows.iter();
+    let single = |depth| {
+        rows.iter()
+            .filter(move |row| row.sessions == 1 && row.depth == depth)
+    };
+    let sink = || {
+        rows.iter()
+            .filter(|row| row.run == "sink" && row.sessions == 1)
+    };
+    let mut targets = vec![
+        at_most("raw bytes copied", "0", 0.0, all(), Row::raw_copied),
+        at_most(
+            "copies of coded bytes",
+            "<= 1",
+            1.0,
+            all(),
+            Row::coded_copies,
+        ),
+        at_most("mmap, munmap, udmabuf calls", "0", 0.0, all(), Row::maps),
+        at_most("sleeping round trips", "0", 0.0, all(), |row| {
+            row.per_frame(&["calls"])
+        }),
+        at_most("kicks, depth 1", "<= 1.5", 1.5, single(1), Row::kicks),
+        at_most(
+            "interrupts, depth 1",
+            "<= 1",
+            1.0,
+            single(1),
+            Row::interrupts,
+        ),
+        at_most("kicks, depth 4", "<= 0.5", 0.5, single(4), Row::kicks),
+        at_most(
+            "interrupts, depth 4",
+            "<= 0.5",
+            0.5,
+            single(4),
+            Row::interrupts,
+        ),
+        at_most(
+            "daemon syscalls without encoder",
+            "<= 4",
+            4.0,
+            sink(),
+            Row::syscalls,
+        ),
+    ];
+    targets.extend(ratios.iter().map(throughput));
+    targets
+}
+
+fn throughput(ratio: &Ratio) -> Target {
+    let median = ratio.median();
+    let met = median >= 0.98;
+    let why = match ratio.cpu {
+        Some((daemon, encoder)) if !met => format!(
+            "a frame costs the daemon {daemon:.0} us of CPU, the encoder alone {encoder:.0} us; the rest is waiting"
+        ),
+        _ => String::new(),
+    };
+    Target {
+        what: "throughput over host-only",
+        limit: ">= 0.98",
+        worst: Some(median),
+        at: format!("{}, {}", ratio.path, ratio.size),
+        verdict: if met { Verdict::Met } else { Verdict::Missed },
+        count: false,
+        why,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(depth: u64, kicks: f64) -> Row {
+        let values = [
+            ("kicks_command", kicks),
+            ("kicks_event", 0.0),
+            ("daemon.frames", 10.0),
+        ];
+        Row {
+            run: "sink".to_owned(),
+            depth,
+            sessions: 1,
+            frames: 10,
+            values: values.map(|(key, value)| (key.to_owned(), value)).into(),
+            ..Row::default()
+        }
+    }
+
+    fn verdict(rows: &[Row], what: &str) -> Verdict {
+        let all = targets(rows, &[]);
+        all.iter()
+            .find(|target| target.what == what)
+            .unwrap()
+            .verdict
+    }
+
+    #[test]
+    fn the_worst_decides() {
+        let rows = [row(1, 15.0), row(4, 3.0), row(4, 6.0)];
+        assert_eq!(verdict(&rows, "kicks, depth 1"), Verdict::Met);
+        assert_eq!(verdict(&rows, "kicks, depth 4"), Verdict::Missed);
+    }
+
+    #[test]
+    fn what_was_not_counted_is_not_met() {
+        assert_eq!(
+            verdict(&[row(1, 1.0)], "kicks, depth 4"),
+            Verdict::Unmeasured
+        );
+        assert_eq!(
+            verdict(&[row(1, 1.0)], "raw bytes copied"),
+            Verdict::Unmeasured
+        );
+        let mut other = row(4, 1.0);
+        // Counters of another window.
+        other.values.insert("daemon.frames".to_owned(), 9.0);
+        assert_eq!(verdict(&[other], "kicks, depth 4"), Verdict::Unmeasured);
+    }
+}
