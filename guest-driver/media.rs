@@ -8,12 +8,18 @@
 //! checks priorities and buffer types, and fills in format descriptions; what it passes on reaches
 //! [`Driver::ioctl`] as a [`Request`].
 //!
+//! Memory of buffers is of three kinds: [pages](pages) of a process or of the driver's own, [dmabufs](dmabuf) of other
+//! devices, and what a device maps. What other devices have yet to do with it is a [fence](fence).
+//!
 //! C headers: `include/media/v4l2-dev.h`, `v4l2-device.h`, `v4l2-fh.h`, `v4l2-ioctl.h`, `v4l2-event.h`
 
 pub(crate) mod device;
+pub(crate) mod dmabuf;
 pub(crate) mod event;
+pub(crate) mod fence;
 pub(crate) mod file;
 pub(crate) mod ioctl;
+pub(crate) mod pages;
 pub(crate) mod vma;
 
 pub(crate) use device::{Direction, Node, Registration};

@@ -23,7 +23,7 @@ use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 use kernel::error::{from_result, to_result};
 use kernel::prelude::*;
-use kernel::sync::aref::AlwaysRefCounted;
+use kernel::sync::aref::{ARef, AlwaysRefCounted};
 use kernel::sync::Arc;
 use kernel::types::Opaque;
 use kernel::{device, driver};
@@ -296,6 +296,16 @@ pub(crate) const STATUS_NEEDS_RESET: u8 = 0x40;
 impl<Ctx: device::DeviceContext> Device<Ctx> {
     fn as_raw(&self) -> *mut bindings::virtio_device {
         self.0.get()
+    }
+
+    /// The device that does DMA for it: the one that it is behind, such as a PCI function.
+    pub(crate) fn dma_device(&self) -> ARef<device::Device> {
+        // SAFETY: By the type invariant; a device on a bus keeps its parent.
+        unsafe {
+            let dev = &raw mut (*self.as_raw()).dev;
+            let parent = (*dev).parent;
+            device::Device::get_device(if parent.is_null() { dev } else { parent })
+        }
     }
 
     /// The device type.

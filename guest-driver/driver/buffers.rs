@@ -16,13 +16,14 @@
 //! the device refuses comes back as a buffer with an error.
 
 use super::command::{CommandRequest, Posting};
+use super::lend::Loan;
 use crate::wire::v4l2::{Buffer, Plane, VIDEO_MAX_PLANES};
 use kernel::prelude::*;
 
 mod slot;
 
 use slot::State;
-pub(super) use slot::{flag, Rules, Slot};
+pub(super) use slot::{flag, OnWire, Rules, Slot};
 
 /// Number of buffer types, the unused 0 included (`enum v4l2_buf_type`).
 const TYPES: usize = 15;
@@ -176,14 +177,22 @@ impl Queue {
 
     /// The argument of QBUF or PREPARE_BUF of a buffer that [`Self::check`] has let pass, as the device is to have
     /// it.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: the payload is not within the memory that was lent.
     pub(super) fn settle(
         &mut self,
         buffer: &Buffer,
         planes: &[Plane],
+        loan: Option<&Loan>,
         prepare: bool,
-    ) -> Result<(Buffer, &[Plane])> {
+    ) -> Result<OnWire> {
         let rules = self.rules;
         let slot = self.slot(buffer.index)?;
+        if let Some(loan) = loan {
+            slot.borrow(&rules, loan, buffer, planes)?;
+        }
         slot.settle(&rules, buffer, planes);
         if !prepare {
             slot.stamp(&rules, buffer);

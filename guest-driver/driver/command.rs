@@ -7,6 +7,7 @@
 //! Either way the memory of command and answer belongs to the request on the queue. Who waits may give up, by a signal or after the time
 //! limit; then the answer, should it ever come, is looked at once more only to [undo](Undo) what the command did.
 
+use super::buffers::OnWire;
 use super::device::MediaDevice;
 use super::session::SessionHandle;
 use crate::virtio::sync::{new_irq_lock, Completion, IrqLock, Waited};
@@ -16,7 +17,6 @@ use crate::wire::command::{
     RespOpen,
 };
 use crate::wire::ioctl;
-use crate::wire::v4l2::{Buffer, Plane};
 use kernel::prelude::*;
 use kernel::sync::atomic::Relaxed;
 use kernel::sync::Arc;
@@ -215,23 +215,38 @@ pub(super) fn set_ping(request: &mut CommandRequest, session_id: u32) {
 }
 
 /// A QBUF of a buffer whose argument and planes take `size` bytes; [`set_buffer`] fills it in.
-pub(super) fn qbuf_request(session_id: u32, size: usize) -> Result<CommandRequest> {
-    let mut bytes = KVVec::with_capacity(size_of::<CmdIoctl>() + size, GFP_KERNEL)?;
+pub(super) fn qbuf_request(
+    session_id: u32,
+    size: usize,
+    entries: usize,
+    tail: usize,
+) -> Result<CommandRequest> {
+    let all = size_of::<CmdIoctl>() + size + entries;
+    let mut bytes = KVVec::with_capacity(all, GFP_KERNEL)?;
     let command = CmdIoctl::new(session_id, ioctl::QBUF);
     bytes.extend_from_slice(command.as_bytes(), GFP_KERNEL)?;
-    bytes.extend_with(size, 0, GFP_KERNEL)?;
-    Request::new(bytes, size_of::<RespIoctl>() + size, Pending::Posted)
+    bytes.extend_with(size + entries, 0, GFP_KERNEL)?;
+    let reply = size_of::<RespIoctl>() + size + tail;
+    Request::new(bytes, reply, Pending::Posted)
+}
+
+/// Whether a [`qbuf_request`] is of these sizes.
+pub(super) fn fits(request: &CommandRequest, size: usize, entries: usize, tail: usize) -> bool {
+    let reply = size_of::<RespIoctl>() + size + tail;
+    request.lengths() == (size_of::<CmdIoctl>() + size + entries, reply)
 }
 
 /// Sets the argument of a QBUF.
-pub(super) fn set_buffer(request: &mut CommandRequest, buffer: &Buffer, planes: &[Plane]) {
-    let parts = [buffer.as_bytes(), planes.as_bytes()];
-    let to = request
-        .readable_mut()
-        .iter_mut()
-        .skip(size_of::<CmdIoctl>());
-    for (to, from) in to.zip(parts.into_iter().flatten()) {
-        *to = *from;
+pub(super) fn set_buffer(request: &mut CommandRequest, wire: &OnWire, entries: &[u8]) {
+    let planes = wire.planes.get(..wire.count).unwrap_or_default();
+    let mut to = request.readable_mut();
+    to = to.get_mut(size_of::<CmdIoctl>()..).unwrap_or_default();
+    for part in [wire.buffer.as_bytes(), planes.as_bytes(), entries] {
+        let Some((here, rest)) = to.split_at_mut_checked(part.len()) else {
+            break;
+        };
+        here.copy_from_slice(part);
+        to = rest;
     }
 }
 

@@ -60,6 +60,7 @@ pub(crate) struct MediaDevice {
     config: Config,
     bus_info: [u8; 32],
     shm: Option<ShmRegion>,
+    dma_device: ARef<kernel::device::Device>,
     stats: Stats,
     /// Number of the last QBUF.
     postings: Atomic<u64>,
@@ -75,6 +76,7 @@ impl MediaDevice {
         let bus_info = dev.bus_info();
         let config = *config;
         let pulse = Pulse::new()?;
+        let dma_device = dev.dma_device();
         let later = Later::new()?;
         Arc::pin_init(
             pin_init!(Self {
@@ -87,6 +89,7 @@ impl MediaDevice {
                 config,
                 bus_info,
                 shm,
+                dma_device,
                 stats: Stats::new(),
                 postings: Atomic::new(0),
                 later,
@@ -144,6 +147,19 @@ impl MediaDevice {
     /// The event queue.
     pub(super) fn events(&self) -> &Virtqueue<()> {
         &self.events
+    }
+
+    /// The device that dmabufs are attached to.
+    pub(super) fn dma_device(&self) -> &ARef<kernel::device::Device> {
+        &self.dma_device
+    }
+
+    /// Fences that a buffer of that session was held for are over. Called in any context, with a fence's lock held and
+    /// interrupts off.
+    pub(super) fn fence_signalled(&self, session: u32) {
+        if let Some(session) = self.sessions.lock().get(&session) {
+            session.notify();
+        }
     }
 
     /// The command queue.

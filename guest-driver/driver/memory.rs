@@ -85,11 +85,14 @@ impl Mappings {
 /// - `ENOMEM`, and as any command.
 pub(super) fn map(session: &Session, vma: &mut Vma<'_>) -> Result {
     session.check()?;
-    let device = session.device();
-    let region = device.shm().ok_or(EINVAL)?;
     if !vma.is_shared() {
         return Err(EINVAL);
     }
+    if let Some(pages) = session.lending().own_pages(vma.offset()) {
+        return vma.insert(&pages, 0, pages.clone());
+    }
+    let device = session.device();
+    let region = device.shm().ok_or(EINVAL)?;
     let offset = u32::try_from(vma.offset()).map_err(|_| EINVAL)?;
     let flags = if vma.is_writable() { MMAP_FLAG_RW } else { 0 };
 

@@ -3,8 +3,9 @@
 //! The ioctls of buffers.
 
 use super::buffers::{is_output, Rules, Slot, Slots, MAX_BUFFERS};
-use super::command::{qbuf_request, set_buffer, Posting};
-use super::ioctl::{elements_mut, forward, payload};
+use super::command::{fits, qbuf_request, set_buffer, Lent, Posting};
+use super::ioctl::{elements_mut, exchange, forward, payload};
+use super::lend::{Lending, Purpose};
 use super::session::{Session, SessionNode};
 use crate::media::ioctl::number;
 use crate::media::{Handle, Request};
@@ -14,9 +15,6 @@ use crate::wire::v4l2::{
 };
 use kernel::prelude::*;
 use zerocopy::IntoBytes;
-
-/// `V4L2_BUF_CAP_SUPPORTS_USERPTR | V4L2_BUF_CAP_SUPPORTS_DMABUF`: the driver cannot lend memory to the device yet.
-const LENDING: u32 = 0x0000_0002 | 0x0000_0004;
 
 /// `V4L2_FIELD_NONE`.
 const FIELD_NONE: u32 = 1;
@@ -34,19 +32,19 @@ fn buffer<'a>(request: &'a mut Request<'_>) -> Result<(&'a mut Buffer, &'a mut [
 /// `EINVAL`: no memory that there is; as any ioctl.
 pub(super) fn reqbufs(session: &Session, request: &mut Request<'_>) -> Result {
     let wanted = payload::<RequestBuffers>(request)?;
-    if wanted.memory != MEMORY_MMAP {
-        return Err(EINVAL);
-    }
     let (buf_type, memory) = (wanted.type_, wanted.memory);
     let _passing = session.gate().pass()?;
-    forward(session, request)?;
+    let wire_memory = Lending::reqbufs(session, request)?;
     let made = payload::<RequestBuffers>(request)?;
-    made.capabilities &= !LENDING;
-    made.type_ = buf_type;
-    made.memory = memory;
     let count = made.count;
-    let rules = rules(session, buf_type, memory, made.capabilities, count);
-    let learnt = learn(session, &rules, buf_type, 0, count);
+    let rules = Rules {
+        memory,
+        wire_memory,
+        ..rules(session, buf_type, made.capabilities, count)
+    };
+    let learnt = learn(session, buf_type, 0, count).inspect_err(|_| {
+        Lending::free(session, buf_type);
+    });
     let mut slots = Slots::new();
     let result = learnt.map(|learnt| slots = learnt);
     let mut state = session.state().lock();
@@ -64,22 +62,20 @@ pub(super) fn reqbufs(session: &Session, request: &mut Request<'_>) -> Result {
 /// `EINVAL`: no memory that there is; as any ioctl.
 pub(super) fn create_bufs(session: &Session, request: &mut Request<'_>) -> Result {
     let wanted = payload::<CreateBuffers>(request)?;
-    if wanted.memory != MEMORY_MMAP {
-        return Err(EINVAL);
-    }
     let (buf_type, memory) = (wanted.format.type_, wanted.memory);
     let _passing = session.gate().pass()?;
-    forward(session, request)?;
+    let wire_memory = Lending::create_bufs(session, request)?;
     let made = payload::<CreateBuffers>(request)?;
-    made.capabilities &= !LENDING;
-    made.format.type_ = buf_type;
-    made.memory = memory;
     let (first, count) = (made.index, made.count);
     if count == 0 {
         return Ok(());
     }
-    let rules = rules(session, buf_type, memory, made.capabilities, count);
-    let mut new = learn(session, &rules, buf_type, first, count)?;
+    let rules = Rules {
+        memory,
+        wire_memory,
+        ..rules(session, buf_type, made.capabilities, count)
+    };
+    let mut new = learn(session, buf_type, first, count)?;
     let mut state = session.state().lock();
     let places = state.streams.get(buf_type)?.len();
     drop(state);
@@ -118,11 +114,12 @@ pub(super) fn remove_bufs(session: &Session, request: &mut Request<'_>) -> Resul
     let queue = state.streams.get(type_)?;
     queue.remove(index as usize, count as usize, &mut removed);
     drop(state);
+    session.lending().removed(type_, index, count);
     Ok(())
 }
 
 /// What holds for the buffers of a queue from now on.
-fn rules(session: &Session, buf_type: u32, memory: u32, capabilities: u32, count: u32) -> Rules {
+fn rules(session: &Session, buf_type: u32, capabilities: u32, count: u32) -> Rules {
     let output = is_output(buf_type);
     let field = if output && count > 0 {
         field(session, buf_type)
@@ -131,10 +128,9 @@ fn rules(session: &Session, buf_type: u32, memory: u32, capabilities: u32, count
     };
     Rules {
         output,
-        memory,
-        wire_memory: memory,
         field,
         capabilities,
+        ..Default::default()
     }
 }
 
@@ -170,7 +166,7 @@ fn field(session: &Session, buf_type: u32) -> u32 {
 /// # Errors
 ///
 /// `EIO` for an absurd number of buffers or planes; as QUERYBUF.
-fn learn(session: &Session, rules: &Rules, buf_type: u32, first: u32, count: u32) -> Result<Slots> {
+fn learn(session: &Session, buf_type: u32, first: u32, count: u32) -> Result<Slots> {
     let end = first.checked_add(count).ok_or(EIO)?;
     if end > MAX_BUFFERS {
         return Err(EIO);
@@ -181,7 +177,8 @@ fn learn(session: &Session, rules: &Rules, buf_type: u32, first: u32, count: u32
         let mut buffer = Buffer {
             index,
             type_: buf_type,
-            memory: rules.wire_memory,
+            // Of other memory it would announce where it is.
+            memory: MEMORY_MMAP,
             ..Default::default()
         };
         let array = if is_multiplanar(buf_type) {
@@ -202,6 +199,7 @@ fn learn(session: &Session, rules: &Rules, buf_type: u32, first: u32, count: u32
         (buffer.index, buffer.type_) = (index, buf_type);
         slots.push(Some(Slot::new(&buffer, &planes)?), GFP_KERNEL)?;
     }
+    session.lending().extend(buf_type, first, &mut slots)?;
     Ok(slots)
 }
 
@@ -228,20 +226,26 @@ pub(super) fn prepare_buf(session: &Session, request: &mut Request<'_>) -> Resul
     let mut state = session.state().lock();
     let queue = state.streams.get(buf_type)?;
     queue.check(buffer, planes, true)?;
-    let (mut wire, settled) = queue.settle(buffer, planes, true)?;
-    let mut array = [Plane::default(); VIDEO_MAX_PLANES];
-    let array = array.get_mut(..settled.len()).ok_or(EINVAL)?;
-    array.copy_from_slice(settled);
     drop(state);
-    forward(
-        session,
-        &mut Request {
-            number: number::PREPARE_BUF,
-            payload: wire.as_mut_bytes(),
-            array: array.as_mut_bytes(),
-            nonblocking: false,
-        },
-    )?;
+    let lending = session.lending();
+    let loan = lending.lend(session, buffer, planes, Purpose::Prepare)?;
+
+    let mut state = session.state().lock();
+    let queue = state.streams.get(buf_type)?;
+    let mut wire = queue.settle(buffer, planes, loan.as_ref(), true)?;
+    drop(state);
+    let mut prepare = Request {
+        number: number::PREPARE_BUF,
+        payload: wire.buffer.as_mut_bytes(),
+        array: wire
+            .planes
+            .get_mut(..wire.count)
+            .ok_or(EINVAL)?
+            .as_mut_bytes(),
+        nonblocking: false,
+    };
+    let entries = loan.as_ref().map_or(&[][..], |loan| loan.entries());
+    exchange(session, &mut prepare, entries, Lent::new())?;
     let mut state = session.state().lock();
     let queue = state.streams.get(buf_type)?;
     queue.prepared(index);
@@ -263,12 +267,16 @@ pub(super) fn qbuf(handle: &Handle<SessionNode>, request: &mut Request<'_>) -> R
 
     let mut state = session.state().lock();
     let queue = state.streams.get(buf_type)?;
-    let size = queue.check(buffer, planes, false)?.wire_size();
+    let slot = queue.check(buffer, planes, false)?;
+    let (size, purpose) = (slot.wire_size(), slot.purpose());
     let kept = queue.take_request(index)?;
     drop(state);
+    let loan = session.lending().lend(session, buffer, planes, purpose)?;
+    let entries = loan.as_ref().map_or(&[][..], |loan| loan.entries());
+    let tail = loan.as_ref().map_or(0, |loan| loan.reply_tail());
     let mut command = match kept {
-        Some(command) => command,
-        None => qbuf_request(session.id(), size)?,
+        Some(command) if fits(&command, size, entries.len(), tail) => command,
+        _ => qbuf_request(session.id(), size, entries.len(), tail)?,
     };
 
     let posting = Posting {
@@ -280,8 +288,8 @@ pub(super) fn qbuf(handle: &Handle<SessionNode>, request: &mut Request<'_>) -> R
     let mut state = session.state().lock();
     let sleepers = state.sleepers > 0;
     let queue = state.streams.get(buf_type)?;
-    let (wire, settled) = queue.settle(buffer, planes, false)?;
-    set_buffer(&mut command, &wire, settled);
+    let wire = queue.settle(buffer, planes, loan.as_ref(), false)?;
+    set_buffer(&mut command, &wire, entries);
     let submitted = match device.post_buffer(command, posting) {
         Ok(submitted) => submitted,
         Err((command, error)) => {

@@ -5,6 +5,7 @@
 use super::buffers::{flag, is_output, Nothing, Streams};
 use super::command::{close_request, set_session, CommandRequest, Posting, Undo};
 use super::device::MediaDevice;
+use super::lend::Lending;
 use super::{cap, ioctl, memory};
 use crate::media::event::EVENT_SIZE;
 use crate::media::{self, poll, Handle, Request, Vma};
@@ -34,6 +35,9 @@ pub(crate) struct Session {
     /// Something that DQBUF or DQEVENT waits for has changed.
     #[pin]
     changed: CondVar,
+    /// The memory of its buffers that is not the device's.
+    #[pin]
+    lending: Lending,
     /// The CLOSE, made when there was memory for it.
     #[pin]
     close: IrqLock<Option<CommandRequest>>,
@@ -97,6 +101,7 @@ impl Session {
     fn open(device: &Arc<MediaDevice>) -> Result<impl PinInit<Self, Error>> {
         device.check_open()?;
         let close = close_request()?;
+        let lending = Lending::new()?;
         let (reply, undo) = device.command(&CmdOpen::new(), Undo::Close(close))?;
         let mut close = match undo {
             Undo::Close(close) => Some(close),
@@ -116,6 +121,7 @@ impl Session {
                 "virtio_v4l2_session"
             ),
             changed <- new_condvar!(),
+            lending <- lending,
             close <- new_irq_lock!(close, "virtio_v4l2_close"),
         }))
     }
@@ -131,6 +137,10 @@ impl Session {
 
     pub(super) fn gate(&self) -> &Gate {
         &self.gate
+    }
+
+    pub(super) fn lending(&self) -> &Lending {
+        &self.lending
     }
 
     pub(super) fn state(&self) -> &IrqLock<State> {

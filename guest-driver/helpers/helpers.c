@@ -3,6 +3,10 @@
  * C functions for macros and inlines that bindgen cannot bind.
  */
 
+#include <linux/dma-buf.h>
+#include <linux/dma-direct.h>
+#include <linux/dma-fence.h>
+#include <linux/iommu.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/pci.h>
@@ -20,6 +24,8 @@ static const struct virtio_device_id __maybe_unused aliases[] = {
 	{ },
 };
 MODULE_DEVICE_TABLE(virtio, aliases);
+
+MODULE_IMPORT_NS("DMA_BUF");
 
 struct module *virtio_v4l2_this_module(void)
 {
@@ -99,6 +105,29 @@ phys_addr_t virtio_v4l2_phys(const void *addr)
 	return virt_to_phys((void *)addr);
 }
 
+phys_addr_t virtio_v4l2_page_to_phys(struct page *page)
+{
+	return page_to_phys(page);
+}
+
+/* The guest-physical address of what is mapped for @dev at @addr. */
+phys_addr_t virtio_v4l2_dma_to_phys(struct device *dev, dma_addr_t addr)
+{
+	struct iommu_domain *domain = iommu_get_domain_for_dev(dev);
+
+	return domain ? iommu_iova_to_phys(domain, addr) : dma_to_phys(dev, addr);
+}
+
+void virtio_v4l2_dma_buf_ref(struct dma_buf *dmabuf)
+{
+	get_dma_buf(dmabuf);
+}
+
+void virtio_v4l2_fence_put(struct dma_fence *fence)
+{
+	dma_fence_put(fence);
+}
+
 int virtio_v4l2_find_vqs(struct virtio_device *vdev, unsigned int count, struct virtqueue *vqs[],
 			 struct virtqueue_info infos[])
 {
@@ -164,6 +193,13 @@ __poll_t virtio_v4l2_poll_requested(const struct poll_table_struct *table)
 int virtio_v4l2_remap(struct vm_area_struct *vma, phys_addr_t addr, unsigned long size)
 {
 	return io_remap_pfn_range(vma, vma->vm_start, PHYS_PFN(addr), size, vma->vm_page_prot);
+}
+
+/* Maps the @index-th page of the area, which nobody sees yet, to @page. */
+int virtio_v4l2_insert_page(struct vm_area_struct *vma, unsigned long index, struct page *page)
+{
+	vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP);
+	return vm_insert_page(vma, vma->vm_start + index * PAGE_SIZE, page);
 }
 
 void virtio_v4l2_vma_no_write(struct vm_area_struct *vma)

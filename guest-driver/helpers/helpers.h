@@ -7,6 +7,7 @@
 #define VIRTIO_V4L2_HELPERS_H
 
 #include <linux/completion.h>
+#include <linux/dma-buf.h>
 #include <linux/mm_types.h>
 #include <linux/poll.h>
 #include <linux/scatterlist.h>
@@ -27,6 +28,12 @@ void virtio_v4l2_sg_init_table(struct scatterlist *sgs, unsigned int count);
 unsigned int virtio_v4l2_sg_set(struct scatterlist *sgs, unsigned int max, void *data, size_t len);
 phys_addr_t virtio_v4l2_phys(const void *addr);
 
+phys_addr_t virtio_v4l2_page_to_phys(struct page *page);
+
+phys_addr_t virtio_v4l2_dma_to_phys(struct device *dev, dma_addr_t addr);
+void virtio_v4l2_dma_buf_ref(struct dma_buf *dmabuf);
+void virtio_v4l2_fence_put(struct dma_fence *fence);
+
 int virtio_v4l2_find_vqs(struct virtio_device *vdev, unsigned int count, struct virtqueue *vqs[],
 			 struct virtqueue_info infos[]);
 void virtio_v4l2_del_vqs(struct virtio_device *vdev);
@@ -41,6 +48,7 @@ void virtio_v4l2_wake_up(wait_queue_head_t *wait, __poll_t events);
 bool virtio_v4l2_has_sleeper(wait_queue_head_t *wait);
 __poll_t virtio_v4l2_poll_requested(const struct poll_table_struct *table);
 int virtio_v4l2_remap(struct vm_area_struct *vma, phys_addr_t addr, unsigned long size);
+int virtio_v4l2_insert_page(struct vm_area_struct *vma, unsigned long index, struct page *page);
 void virtio_v4l2_vma_no_write(struct vm_area_struct *vma);
 bool virtio_v4l2_ratelimit(void);
 struct module *virtio_v4l2_this_module(void);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mappings of device memory.
+//! Mappings of buffers into the memory of processes.
 
+use super::pages::OwnPages;
 use crate::bindings;
 use core::marker::PhantomData;
 use kernel::error::to_result;
@@ -84,10 +85,53 @@ impl Vma<'_> {
                 bindings::virtio_v4l2_vma_no_write(self.vma);
             }
             to_result(bindings::virtio_v4l2_remap(self.vma, addr, len))?;
+        }
+        self.keep(keep);
+        Ok(())
+    }
+}
+
+impl Vma<'_> {
+    /// Maps the area to pages of the driver's, from the `first` on.
+    ///
+    /// `keep` and protection are as in [`Self::map`]. The pages themselves live as long as they are mapped.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if there are too few pages; `ENOMEM`.
+    pub(crate) fn insert<M: Send + Sync + 'static>(
+        &mut self,
+        pages: &OwnPages,
+        first: usize,
+        keep: Arc<M>,
+    ) -> Result {
+        let count = self.len() / PAGE_SIZE;
+        if first
+            .checked_add(count)
+            .is_none_or(|end| end > pages.count())
+        {
+            return Err(EINVAL);
+        }
+        let writable = self.is_writable();
+        // SAFETY: By the type invariant; the pages are valid.
+        unsafe {
+            if !writable {
+                bindings::virtio_v4l2_vma_no_write(self.vma);
+            }
+            for (index, page) in pages.iter().skip(first).take(count).enumerate() {
+                to_result(bindings::virtio_v4l2_insert_page(self.vma, index, page))?;
+            }
+        }
+        self.keep(keep);
+        Ok(())
+    }
+
+    fn keep<M: Send + Sync + 'static>(&mut self, keep: Arc<M>) {
+        // SAFETY: By the type invariant. `Keep` gives the reference back.
+        unsafe {
             (*self.vma).vm_ops = &Keep::<M>::OPS;
             (*self.vma).vm_private_data = Arc::into_raw(keep).cast_mut().cast();
         }
-        Ok(())
     }
 }
 

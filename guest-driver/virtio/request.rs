@@ -113,6 +113,11 @@ impl<C> Request<C> {
         &mut self.readable
     }
 
+    /// Lengths of the bytes for the device and of the room for its answer.
+    pub(crate) fn lengths(&self) -> (usize, usize) {
+        (self.readable.len(), self.writable.len())
+    }
+
     /// The room for the answer.
     pub(super) fn writable(&self) -> &[u8] {
         &self.writable

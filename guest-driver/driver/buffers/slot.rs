@@ -3,7 +3,8 @@
 //! A buffer, by the rules of videobuf2: what a client may say of it, and what it is told.
 
 use crate::driver::command::CommandRequest;
-use crate::wire::v4l2::{is_multiplanar, Buffer, Plane, VIDEO_MAX_PLANES};
+use crate::driver::lend::{Layout, Loan, Purpose};
+use crate::wire::v4l2::{is_multiplanar, Buffer, Plane, MEMORY_MMAP, VIDEO_MAX_PLANES};
 use kernel::prelude::*;
 
 /// `V4L2_BUF_FLAG_*`.
@@ -80,6 +81,16 @@ pub(in crate::driver) struct Slot {
     /// Of a single-planar buffer one, as videobuf2 has it.
     planes: [Plane; VIDEO_MAX_PLANES],
     count: usize,
+    /// Its memory, as the device knows it.
+    wire_memory: u32,
+}
+
+/// The argument of QBUF as the device is to have it.
+pub(in crate::driver) struct OnWire {
+    pub(in crate::driver) buffer: Buffer,
+    pub(in crate::driver) planes: [Plane; VIDEO_MAX_PLANES],
+    /// How many planes follow the buffer; 0 if it is single-planar.
+    pub(in crate::driver) count: usize,
 }
 
 /// Size of a plane of a buffer of `buf_type`, on the wire; a single-planar buffer has none apart from it.
@@ -108,6 +119,7 @@ impl Slot {
             buffer: *buffer,
             planes: [Plane::default(); VIDEO_MAX_PLANES],
             count: 1,
+            wire_memory: MEMORY_MMAP,
         };
         slot.buffer.flags &= flag::TIMESTAMP_MASK | flag::TIMESTAMP_SOURCE;
         if is_multiplanar(buffer.type_) {
@@ -184,8 +196,12 @@ impl Slot {
             return Err(EINVAL);
         }
         if rules.output && !self.prepared {
-            for at in 0..self.count {
-                self.check_payload(at, &self.said(at, buffer, planes))?;
+            // How long memory is that is lent is only known when it is.
+            if rules.wire_memory == MEMORY_MMAP {
+                for at in 0..self.count {
+                    let length = self.planes.get(at).map_or(0, |own| own.length);
+                    check_payload(length, &self.said(at, buffer, planes))?;
+                }
             }
             if buffer.field == FIELD_ALTERNATE {
                 return Err(EINVAL);
@@ -200,16 +216,57 @@ impl Slot {
         Ok(())
     }
 
-    fn check_payload(&self, at: usize, plane: &Plane) -> Result {
-        let length = self.planes.get(at).map_or(0, |own| own.length);
-        let bytesused = match plane.bytesused {
-            0 => length,
-            bytes => bytes,
-        };
-        if bytesused > length || (plane.data_offset > 0 && plane.data_offset >= bytesused) {
-            return Err(EINVAL);
+    /// Takes over what memory is lent.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: the payload is not within it.
+    pub(super) fn borrow(
+        &mut self,
+        rules: &Rules,
+        loan: &Loan,
+        buffer: &Buffer,
+        planes: &[Plane],
+    ) -> Result {
+        if rules.output && !self.prepared {
+            for (at, length) in loan.lengths().iter().enumerate() {
+                check_payload(*length, &self.said(at, buffer, planes))?;
+            }
         }
+        let memory = loan.lengths().iter().zip(loan.pointers());
+        for (plane, (length, pointer)) in self.planes.iter_mut().zip(memory) {
+            (plane.length, plane.m) = (*length, *pointer);
+        }
+        self.wire_memory = loan.wire();
         Ok(())
+    }
+
+    /// The planes as the format wants them, if nothing was lent yet.
+    pub(in crate::driver) fn layout(&self) -> Layout {
+        let mut layout = Layout {
+            planes: self.count,
+            ..Layout::default()
+        };
+        for (length, plane) in layout.lengths.iter_mut().zip(&self.planes).take(self.count) {
+            *length = plane.length;
+        }
+        layout
+    }
+
+    /// Sets what the client is to know a plane by.
+    pub(in crate::driver) fn set_pointer(&mut self, plane: usize, pointer: u64) {
+        if let Some(plane) = self.planes.get_mut(plane) {
+            plane.m = pointer;
+        }
+    }
+
+    /// What QBUF wants its memory for.
+    pub(in crate::driver) fn purpose(&self) -> Purpose {
+        if self.prepared {
+            Purpose::QueuePrepared
+        } else {
+            Purpose::Queue
+        }
     }
 
     /// Takes over what the client says of a buffer that [`Self::check`] has let pass.
@@ -337,13 +394,37 @@ impl Slot {
         }
     }
 
-    /// The argument of QBUF as the device is to have it; the planes follow if it is multi-planar.
-    pub(super) fn on_wire(&self, rules: &Rules) -> (Buffer, &[Plane]) {
-        let mut buffer = Buffer::default();
-        self.fill(rules, &mut buffer, &mut []);
-        buffer.memory = rules.wire_memory;
-        buffer.flags = self.buffer.flags & !flag::TIMESTAMP_MASK;
-        let planes = planes_on_wire(self.buffer.type_, self.count);
-        (buffer, self.planes.get(..planes).unwrap_or_default())
+    /// The argument of QBUF as the device is to have it.
+    pub(super) fn on_wire(&self, rules: &Rules) -> OnWire {
+        let mut wire = OnWire {
+            buffer: Buffer::default(),
+            planes: self.planes,
+            count: planes_on_wire(self.buffer.type_, self.count),
+        };
+        self.fill(rules, &mut wire.buffer, &mut []);
+        wire.buffer.memory = self.wire_memory;
+        wire.buffer.flags = self.buffer.flags & !flag::TIMESTAMP_MASK;
+        if self.wire_memory != MEMORY_MMAP {
+            // Pointers are none of the device's business.
+            wire.buffer.m = 0;
+            for plane in &mut wire.planes {
+                plane.m = 0;
+            }
+        }
+        wire
     }
+}
+
+/// # Errors
+///
+/// `EINVAL`: the payload of a plane is not within its `length` bytes.
+fn check_payload(length: u32, plane: &Plane) -> Result {
+    let bytesused = match plane.bytesused {
+        0 => length,
+        bytes => bytes,
+    };
+    if bytesused > length || (plane.data_offset > 0 && plane.data_offset >= bytesused) {
+        return Err(EINVAL);
+    }
+    Ok(())
 }

@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory of a session's buffers that is not the device's: lent to it for as long as it may use it.
+//!
+//! | the client's buffers | what the device is told |
+//! |---|---|
+//! | MMAP, and the device has no memory that can be mapped | pages of the driver's own |
+//! | USERPTR | the process's pages, pinned |
+//! | DMABUF | the pages behind it; its UUID, if it is of a virtio device and this one takes objects |
+//!
+//! What a buffer was queued with stays pinned or attached until it is queued with something else: a client that uses
+//! the same memory again costs nothing. The tables are only touched by processes. So nothing is unpinned in an
+//! interrupt, and nothing while the device may use it: buffers that are with the device are not queued again, REQBUFS
+//! and REMOVE_BUFS are answered before their buffers go, and what a closed session had lent goes when its CLOSE has been
+//! answered.
+
+mod fence;
+mod plane;
+mod request;
+
+pub(super) use fence::FenceState;
+
+use super::session::Session;
+use crate::media::pages::OwnPages;
+use crate::wire::v4l2::{
+    is_multiplanar, Buffer, Plane, MEMORY_DMABUF, MEMORY_MMAP, VIDEO_MAX_PLANES,
+};
+use fence::Watches;
+use kernel::page::PAGE_SHIFT;
+use kernel::prelude::*;
+use kernel::sync::{new_mutex, Arc, Mutex};
+use plane::{Form, Lent};
+
+/// Number of buffer types, the unused 0 included (`enum v4l2_buf_type`).
+const TYPES: usize = 15;
+
+/// The memory of all buffers of a session.
+#[pin_data]
+pub(super) struct Lending {
+    /// Not held while something is pinned or attached: `mmap(2)` takes it below the process's `mmap_lock`.
+    #[pin]
+    queues: Mutex<KVec<Queue>>,
+}
+
+/// The buffers of one type.
+#[derive(Default)]
+struct Queue {
+    /// `V4L2_MEMORY_*` as the client asked for it; 0 before it did.
+    client: u32,
+    /// `V4L2_MEMORY_*` as the device was asked for it.
+    device: u32,
+    /// The device takes virtio objects.
+    objects: bool,
+    slots: KVVec<Slot>,
+}
+
+/// A buffer.
+struct Slot {
+    layout: Layout,
+    /// Memory of the driver's own, a plane each.
+    own: KVec<Arc<OwnPages>>,
+    /// What it was queued with last.
+    lent: Option<Lent>,
+    /// What other devices have yet to do with that.
+    watches: Watches,
+}
+
+/// The planes of a buffer, as the format wants them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Layout {
+    /// How many there are; 0 if the buffer has been removed.
+    pub(super) planes: usize,
+    /// Their sizes in bytes.
+    pub(super) lengths: [u32; VIDEO_MAX_PLANES],
+}
+
+/// The memory that a client names in QBUF: length in bytes, and `m` (address or file descriptor), a plane each.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Named {
+    lengths: [u32; VIDEO_MAX_PLANES],
+    m: [u64; VIDEO_MAX_PLANES],
+}
+
+/// What a buffer's memory is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// QBUF.
+    Queue,
+    /// QBUF after PREPARE_BUF: what that named counts.
+    QueuePrepared,
+    /// PREPARE_BUF.
+    Prepare,
+}
+
+/// What the device is to be told of a buffer's memory in QBUF and PREPARE_BUF.
+pub(super) struct Loan {
+    form: Form,
+    planes: usize,
+    named: Named,
+    entries: Arc<KVVec<u8>>,
+    /// The device has not seen the object yet.
+    trial: bool,
+    fence: Option<Arc<FenceState>>,
+}
+
+impl Loan {
+    /// `memory` of the buffer, as the device is to see it.
+    pub(super) fn wire(&self) -> u32 {
+        self.form.wire()
+    }
+
+    /// Lengths of the planes' memory in bytes.
+    pub(super) fn lengths(&self) -> &[u32] {
+        self.named.lengths.get(..self.planes).unwrap_or_default()
+    }
+
+    /// `m` of the planes: what the client named, or where it maps them.
+    pub(super) fn pointers(&self) -> &[u64] {
+        self.named.m.get(..self.planes).unwrap_or_default()
+    }
+
+    /// What goes behind the planes: SG entries or UUIDs.
+    pub(super) fn entries(&self) -> &[u8] {
+        &self.entries
+    }
+
+    /// How many bytes the answer has behind the planes.
+    pub(super) fn reply_tail(&self) -> usize {
+        match self.form {
+            Form::Objects => self.entries.len(),
+            Form::Pages => 0,
+        }
+    }
+
+    /// Whether the device may refuse the memory for what it is: then the command must be waited for. See
+    /// [`Lending::accepted`] and [`Lending::refused`].
+    pub(super) fn is_trial(&self) -> bool {
+        self.trial
+    }
+
+    /// What must be over before the device may have the buffer, if anything is under way.
+    pub(super) fn fence(&self) -> Option<Arc<FenceState>> {
+        self.fence.clone()
+    }
+}
+
+impl Lending {
+    /// Nothing is lent.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn new() -> Result<impl PinInit<Self>> {
+        let mut queues = KVec::with_capacity(TYPES, GFP_KERNEL)?;
+        for _ in 0..TYPES {
+            queues.push(Queue::default(), GFP_KERNEL)?;
+        }
+        Ok(pin_init!(Self {
+            queues <- new_mutex!(queues),
+        }))
+    }
+
+    /// Calls `action` with the queue of that type. It must not pin or attach anything.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if there is no such type; those of `action`.
+    fn with<R>(&self, buf_type: u32, action: impl FnOnce(&mut Queue) -> Result<R>) -> Result<R> {
+        let mut queues = self.queues.lock();
+        action(queues.get_mut(buf_type as usize).ok_or(EINVAL)?)
+    }
+
+    /// As [`Self::with`], with a buffer that exists.
+    fn with_slot<R>(
+        &self,
+        buffer: &Buffer,
+        action: impl FnOnce(&mut Slot) -> Result<R>,
+    ) -> Result<R> {
+        self.with(buffer.type_, |queue| action(queue.slot(buffer.index)?))
+    }
+
+    /// Takes care of the memory that QBUF or PREPARE_BUF names. The buffer is neither with the device nor waits to be
+    /// dequeued, and the session's gate is held. `None`: it is the device's.
+    ///
+    /// # Errors
+    ///
+    /// - `EINVAL`: less memory than the format needs, more than the dmabuf has, no dmabuf.
+    /// - `EFAULT`: the process has no such memory, or it is of a device.
+    /// - `E2BIG`: in too many pieces for the command queue.
+    /// - `ENOMEM`; those of a dmabuf's exporter.
+    pub(super) fn lend(
+        &self,
+        session: &Session,
+        buffer: &Buffer,
+        planes: &[Plane],
+        purpose: Purpose,
+    ) -> Result<Option<Loan>> {
+        let lent = self.with(buffer.type_, |queue| {
+            if queue.device == MEMORY_MMAP {
+                return Ok(None);
+            }
+            let layout = queue.slot(buffer.index)?.layout;
+            Ok(Some((queue.client, queue.objects, layout)))
+        })?;
+        let Some((memory, objects, layout)) = lent else {
+            return Ok(None);
+        };
+        if purpose == Purpose::QueuePrepared {
+            let lent = self.with_slot(buffer, |slot| slot.lent.take().ok_or(EINVAL))?;
+            return self.store(session, buffer, lent, true).map(Some);
+        }
+        let named = Named::new(buffer, planes, &layout)?;
+        let (old, own) = self.with_slot(buffer, |slot| {
+            let mut own = KVec::new();
+            for pages in slot.own.iter() {
+                own.push(pages.clone(), GFP_KERNEL)?;
+            }
+            Ok((slot.lent.take(), own))
+        })?;
+        let output = super::buffers::is_output(buffer.type_);
+        let maker = plane::Maker {
+            session,
+            output,
+            layout: &layout,
+            objects,
+        };
+        let lent = match memory {
+            MEMORY_MMAP => maker.own(old, own, buffer),
+            MEMORY_DMABUF => maker.dmabuf(old, named),
+            _ => maker.user(old, named),
+        }?;
+        let fences = purpose == Purpose::Queue;
+        self.store(session, buffer, lent, fences).map(Some)
+    }
+
+    /// Notes what a buffer is queued with.
+    fn store(&self, session: &Session, buffer: &Buffer, lent: Lent, fences: bool) -> Result<Loan> {
+        let mut loan = lent.loan();
+        let watches = if fences {
+            Watches::new(session, &lent, super::buffers::is_output(buffer.type_))?
+        } else {
+            Watches::none()
+        };
+        loan.fence = watches.state();
+        let old = self.with_slot(buffer, |slot| {
+            slot.lent = Some(lent);
+            Ok(core::mem::replace(&mut slot.watches, watches))
+        })?;
+        drop(old);
+        Ok(loan)
+    }
+
+    /// The device has taken the objects that the buffer was queued with: they are no trial any more.
+    pub(super) fn accepted(&self, buffer: &Buffer) {
+        let _ = self.with_slot(buffer, |slot| {
+            if let Some(lent) = &mut slot.lent {
+                lent.trial = false;
+            }
+            Ok(())
+        });
+    }
+
+    /// The device has refused the objects that the buffer was to be queued with: their pages instead.
+    ///
+    /// # Errors
+    ///
+    /// Those of a dmabuf's exporter; as [`Self::lend`].
+    pub(super) fn refused(&self, session: &Session, buffer: &Buffer) -> Result<Loan> {
+        let (lent, layout) = self.with_slot(buffer, |slot| {
+            Ok((slot.lent.take().ok_or(EINVAL)?, slot.layout))
+        })?;
+        let maker = plane::Maker {
+            session,
+            output: super::buffers::is_output(buffer.type_),
+            layout: &layout,
+            objects: false,
+        };
+        let mut loan = self.store(session, buffer, maker.pages_of(lent)?, true)?;
+        loan.trial = false;
+        Ok(loan)
+    }
+
+    /// The pages that `mmap(2)` at that offset means: `None` if it is a buffer of the device's.
+    pub(super) fn own_pages(&self, at: u64) -> Option<Arc<OwnPages>> {
+        let queues = self.queues.lock();
+        for (buf_type, queue) in queues.iter().enumerate() {
+            for (index, slot) in queue.slots.iter().enumerate() {
+                for (plane, pages) in slot.own.iter().enumerate() {
+                    if offset(buf_type as u32, index as u32, plane) == Ok(at) {
+                        return Some(pages.clone());
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// REMOVE_BUFS has succeeded.
+    pub(super) fn removed(&self, buf_type: u32, first: u32, count: u32) {
+        for index in first..first.saturating_add(count) {
+            let old = self.with(buf_type, |queue| {
+                let slot = queue.slot(index)?;
+                Ok(core::mem::replace(slot, Slot::new(Layout::default())))
+            });
+            if old.is_err() {
+                break;
+            }
+            // Out of the lock.
+            drop(old);
+        }
+    }
+}
+
+impl Queue {
+    fn slot(&mut self, index: u32) -> Result<&mut Slot> {
+        let slot = self.slots.get_mut(index as usize).ok_or(EINVAL)?;
+        if slot.layout.planes == 0 {
+            return Err(EINVAL);
+        }
+        Ok(slot)
+    }
+}
+
+impl Slot {
+    fn new(layout: Layout) -> Self {
+        Self {
+            layout,
+            own: KVec::new(),
+            lent: None,
+            watches: Watches::none(),
+        }
+    }
+}
+
+impl Named {
+    /// # Errors
+    ///
+    /// `EINVAL` if there is no room for the buffer's planes.
+    fn new(buffer: &Buffer, planes: &[Plane], layout: &Layout) -> Result<Self> {
+        let mut named = Self {
+            lengths: [0; VIDEO_MAX_PLANES],
+            m: [0; VIDEO_MAX_PLANES],
+        };
+        if !is_multiplanar(buffer.type_) {
+            (named.lengths[0], named.m[0]) = (buffer.length, buffer.m);
+            return Ok(named);
+        }
+        let planes = planes.get(..layout.planes).ok_or(EINVAL)?;
+        let to = named.lengths.iter_mut().zip(named.m.iter_mut());
+        for ((length, m), plane) in to.zip(planes) {
+            (*length, *m) = (plane.length, plane.m);
+        }
+        Ok(named)
+    }
+}
+
+/// Where a plane of the driver's own pages is mapped: any number that no other plane has. The types of one node do
+/// not differ in the last three bits alone.
+///
+/// # Errors
+///
+/// `EINVAL` if there is no such number.
+fn offset(buf_type: u32, index: u32, plane: usize) -> Result<u64> {
+    let pages = u64::from(buf_type % 8) << 13 | u64::from(index) << 3 | plane as u64;
+    let offset = pages << PAGE_SHIFT;
+    if index >= super::buffers::MAX_BUFFERS || offset > u64::from(u32::MAX) {
+        return Err(EINVAL);
+    }
+    Ok(offset)
+}

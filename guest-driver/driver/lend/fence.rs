@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Waiting, without sleeping, for what other devices have yet to do with a buffer.
+
+use super::plane::Lent;
+use crate::driver::device::MediaDevice;
+use crate::driver::session::Session;
+use crate::media::fence::{Signal, Watch};
+use kernel::prelude::*;
+use kernel::sync::atomic::{Atomic, Full, Relaxed};
+use kernel::sync::Arc;
+
+/// Whether a buffer may be given to the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::driver) enum Ready {
+    /// Not yet: [`MediaDevice::fence_signalled`] will be called.
+    Pending,
+    /// It may.
+    Signalled,
+    /// What another device was to do has failed: the buffer's content is not what it should be.
+    Failed,
+}
+
+/// What is known of the fences of one QBUF. May be looked at and dropped in any context.
+pub(in crate::driver) struct FenceState {
+    pending: Atomic<i32>,
+    failed: Atomic<u32>,
+}
+
+impl FenceState {
+    /// Whether the buffer may be given to the device.
+    pub(in crate::driver) fn ready(&self) -> Ready {
+        // Ordered: what was written before the fence was signalled is visible, and so is `failed`.
+        if self.pending.load(kernel::sync::atomic::Acquire) > 0 {
+            Ready::Pending
+        } else if self.failed.load(Relaxed) != 0 {
+            Ready::Failed
+        } else {
+            Ready::Signalled
+        }
+    }
+
+    /// One of the fences is over. Returns whether it was the last.
+    fn end(&self, result: Result) -> bool {
+        if result.is_err() {
+            self.failed.store(1, Relaxed);
+        }
+        self.pending.fetch_add(-1, Full) == 1
+    }
+}
+
+/// What the callback of a fence needs.
+struct Waiter {
+    state: Arc<FenceState>,
+    device: Arc<MediaDevice>,
+    session: u32,
+}
+
+impl Signal for Waiter {
+    fn signalled(&self, result: Result) {
+        if self.state.end(result) {
+            self.device.fence_signalled(self.session);
+        }
+    }
+}
+
+/// The fences of one QBUF. Dropped by processes only, and with no lock of the driver's that interrupts take.
+pub(super) struct Watches {
+    state: Option<Arc<FenceState>>,
+    watches: KVec<Watch<Waiter>>,
+}
+
+impl Watches {
+    /// Nothing to wait for.
+    pub(super) const fn none() -> Self {
+        Self {
+            state: None,
+            watches: KVec::new(),
+        }
+    }
+
+    /// Watches what other devices have yet to do with the memory: who reads it waits for writers, who writes to it for
+    /// everybody.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn new(session: &Session, lent: &Lent, output: bool) -> Result<Self> {
+        let mut this = Self::none();
+        for dmabuf in lent.dmabufs() {
+            let Some(fence) = dmabuf.fence(!output)? else {
+                continue;
+            };
+            let state = match &this.state {
+                Some(state) => state.clone(),
+                None => {
+                    let state = FenceState {
+                        // One is this function's.
+                        pending: Atomic::new(1),
+                        failed: Atomic::new(0),
+                    };
+                    this.state.insert(Arc::new(state, GFP_KERNEL)?).clone()
+                }
+            };
+            this.watches.reserve(1, GFP_KERNEL)?;
+            state.pending.fetch_add(1, Full);
+            let waiter = Waiter {
+                state: state.clone(),
+                device: session.device().clone(),
+                session: session.id(),
+            };
+            match fence.watch(waiter)? {
+                Ok(watch) => this.watches.push(watch, GFP_KERNEL)?,
+                Err(result) => {
+                    state.end(result);
+                }
+            }
+        }
+        if let Some(state) = &this.state {
+            state.end(Ok(()));
+            if state.ready() == Ready::Signalled {
+                return Ok(Self::none());
+            }
+        }
+        Ok(this)
+    }
+
+    /// What is known of them, if there are any.
+    pub(super) fn state(&self) -> Option<Arc<FenceState>> {
+        self.state.clone()
+    }
+}
