@@ -39,6 +39,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     };
     let device: Arc<dyn Device> = device::open(&spec)?;
     startup::raise_file_limit();
+    virtio_v4l2d::memory::probe_udmabuf();
 
     let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
     let stop = Stop::new().context("cannot start")?;

@@ -19,7 +19,9 @@ use nix::unistd::ftruncate;
 
 use super::arena::{Arena, Part};
 use super::bytes::Bytes;
+use super::dmabuf::Mapped;
 use super::object::Named;
+use super::udmabuf;
 
 /// Size of a page: mappings start and end on it. 4 KiB on every machine whose guests we serve.
 pub const PAGE_SIZE: usize = 4096;
@@ -77,6 +79,8 @@ pub struct HostBuffer {
     bytes: Bytes,
     backing: Backing,
     len: usize,
+    /// The same memory as a dmabuf, if it was wanted and the host can make one.
+    dmabuf: Option<OwnedFd>,
     /// What it is called as an object, if it was exported.
     name: Mutex<Option<Named>>,
     _charge: Charge,
@@ -122,11 +126,16 @@ impl HostBuffer {
     ///
     /// `EINVAL` for length 0; `ENOMEM` when it would exceed the limit on all buffers, or the host has no memory.
     pub fn new(len: usize) -> Result<Arc<Self>, Errno> {
-        Self::new_in(None, len)
+        Self::new_in(None, len, false)
     }
 
-    /// As [`new`](Self::new), but a part of `arena`, if there is room in it.
-    pub(super) fn new_in(arena: Option<&Arc<Arena>>, len: usize) -> Result<Arc<Self>, Errno> {
+    /// As [`new`](Self::new), but a part of `arena`, if there is room in it; and a dmabuf, if `dmabuf` says so and the host
+    /// can make one.
+    pub(super) fn new_in(
+        arena: Option<&Arc<Arena>>,
+        len: usize,
+        dmabuf: bool,
+    ) -> Result<Arc<Self>, Errno> {
         let mapped = len
             .checked_next_multiple_of(PAGE_SIZE)
             .ok_or(Errno::ENOMEM)?;
@@ -142,10 +151,16 @@ impl HostBuffer {
         };
         // SAFETY: As the type's invariants say, which `backing` sees to.
         let bytes = unsafe { Bytes::new(address.cast(), mapped, true) };
+        let piece = match &backing {
+            Backing::Own(fd) => (fd.as_fd(), 0, mapped),
+            Backing::Part(part) => (part.arena.fd(), part.offset, mapped),
+        };
+        let dmabuf = dmabuf.then(|| udmabuf::create(&[piece])).flatten();
         Ok(Arc::new(Self {
             bytes,
             backing,
             len,
+            dmabuf,
             name: Mutex::default(),
             _charge: charge,
         }))
@@ -164,6 +179,10 @@ impl HostBuffer {
 
     pub(super) fn bytes(&self) -> &Bytes {
         &self.bytes
+    }
+
+    pub(super) fn dmabuf(&self) -> Option<BorrowedFd<'_>> {
+        self.dmabuf.as_ref().map(AsFd::as_fd)
     }
 
     pub(super) fn name(&self) -> MutexGuard<'_, Option<Named>> {
@@ -222,8 +241,16 @@ impl HostBuffer {
         range: Range<usize>,
         on_release: impl FnOnce() + Send + 'static,
     ) -> Result<gst::Memory, Errno> {
-        // SAFETY: A reference to `self` keeps its mapping.
-        unsafe { self.bytes.gst_memory(range, Arc::clone(self), on_release) }
+        let dmabuf = self.dmabuf().map(|fd| Mapped {
+            fd,
+            base: self.bytes.address(),
+            foreign: false,
+        });
+        // SAFETY: A reference to `self` keeps the mapping, and the dmabuf, which has the same pages.
+        unsafe {
+            self.bytes
+                .gst_memory(range, dmabuf, Arc::clone(self), on_release)
+        }
     }
 }
 
@@ -260,7 +287,7 @@ mod tests {
         let arena = Arena::new(3 * PAGE_SIZE).unwrap();
         let outside = HostBuffer::new(PAGE_SIZE).unwrap();
         assert!(!outside.is_in(&arena));
-        let make = |len| HostBuffer::new_in(Some(&arena), len).unwrap();
+        let make = |len| HostBuffer::new_in(Some(&arena), len, false).unwrap();
         let [first, second] = [PAGE_SIZE, PAGE_SIZE + 1].map(make);
         assert_eq!((first.fd_offset(), second.fd_offset()), (0, 0x1000));
         assert!(second.is_in(&arena));

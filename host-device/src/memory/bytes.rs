@@ -12,6 +12,8 @@ use nix::errno::Errno;
 use vm_memory::VolatileSlice;
 use vm_memory::bitmap::BS;
 
+use super::dmabuf::{self, Mapped};
+
 /// A run of mapped memory, without the mapping itself: whoever has that has this as a part.
 ///
 /// Guest, VMM or another process may write to it at any time. So the host never forms a reference to its content: it
@@ -86,15 +88,17 @@ impl Bytes {
         range.end.checked_sub(range.start).ok_or(Errno::EINVAL)
     }
 
-    /// Wraps a range for GStreamer, read-only, without a copy. `keep` is dropped, then `on_release` runs, when
-    /// GStreamer has let go of it, on whatever thread that happens. `EINVAL` when the range is empty or not inside.
+    /// Wraps a range for GStreamer, read-only, without a copy: as a part of `dmabuf` if there is one. `keep` is dropped,
+    /// then `on_release` runs, when GStreamer has let go of it, on whatever thread that happens. `EINVAL` when the range is
+    /// empty or not inside.
     ///
     /// # Safety
     ///
-    /// `keep` must keep `self`.
+    /// `keep` must keep `self` and `dmabuf`, and `self` be a part of the dmabuf's mapping.
     pub(super) unsafe fn gst_memory<K: Send + 'static>(
         &self,
         range: Range<usize>,
+        dmabuf: Option<Mapped<'_>>,
         keep: K,
         on_release: impl FnOnce() + Send + 'static,
     ) -> Result<gst::Memory, Errno> {
@@ -103,6 +107,12 @@ impl Bytes {
             return Err(Errno::EINVAL);
         }
         let lent = Lent::new(keep, on_release);
+        if let Some(dmabuf) = dmabuf {
+            let start = self.address.as_ptr() as usize - dmabuf.base.as_ptr() as usize;
+            // SAFETY: `lent` keeps both (this function's contract), and the range is inside of `self`, which is inside of
+            // them.
+            return unsafe { dmabuf::memory(dmabuf, start + range.start..start + range.end, lent) };
+        }
         // SAFETY: The range is inside the mapping, which `lent` keeps until `release` drops it. GStreamer writes to no
         // memory that is marked read-only, and copes with content that changes.
         let memory = unsafe {
@@ -135,7 +145,14 @@ impl Lent {
         }))
     }
 
-    /// Ends it.
+    /// GStreamer is done. Does not panic: that must not cross into C.
+    pub(super) fn end(self) {
+        if catch_unwind(AssertUnwindSafe(self.0)).is_err() {
+            tracing::error!("panic when a buffer was released, please report it");
+        }
+    }
+
+    /// [`end`](Self::end) for C.
     ///
     /// # Safety
     ///
@@ -143,9 +160,6 @@ impl Lent {
     pub(super) unsafe extern "C" fn release(data: gst::glib::ffi::gpointer) {
         // SAFETY: As the caller says.
         let lent = unsafe { Box::from_raw(data.cast::<Self>()) };
-        // A panic must not cross into C.
-        if catch_unwind(AssertUnwindSafe(lent.0)).is_err() {
-            tracing::error!("panic when a buffer was released, please report it");
-        }
+        lent.end();
     }
 }

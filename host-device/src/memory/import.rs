@@ -12,13 +12,14 @@ use std::sync::Arc;
 use gstreamer as gst;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
-use nix::sys::mman::{MapFlags, mmap, munmap};
+use nix::sys::mman::munmap;
 use nix::sys::statfs::fstatfs;
 use nix::unistd::{Whence, lseek};
 
 use super::budget::Charge;
 use super::bytes::Bytes;
-use super::view::Access;
+use super::dmabuf::Mapped;
+use super::view::{Access, map_whole};
 use super::vm::Vm;
 use crate::counters::Counters;
 
@@ -72,18 +73,7 @@ impl Import {
         let charge = Charge::new(vm.share(), 1)?;
         let counters = Arc::clone(vm.counters());
         Counters::add(&counters.maps, 1);
-        // SAFETY: A new mapping at an address of the kernel's choice touches nothing that exists.
-        let base = unsafe {
-            mmap(
-                None,
-                size,
-                access.protection(),
-                MapFlags::MAP_SHARED,
-                &fd,
-                0,
-            )
-        }
-        .map_err(|errno| {
+        let base = map_whole(&fd, size, access).map_err(|errno| {
             tracing::warn!("a dmabuf of another device cannot be mapped: {errno}");
             Errno::EINVAL
         })?;
@@ -111,8 +101,16 @@ impl Import {
         range: Range<usize>,
         on_release: impl FnOnce() + Send + 'static,
     ) -> Result<gst::Memory, Errno> {
-        // SAFETY: A reference to `self` keeps its mapping.
-        unsafe { self.bytes.gst_memory(range, Arc::clone(self), on_release) }
+        let dmabuf = Mapped {
+            fd: self.fd.as_fd(),
+            base: self.base.cast(),
+            foreign: true,
+        };
+        // SAFETY: A reference to `self` keeps the dmabuf and its mapping, which is all of `bytes`.
+        unsafe {
+            self.bytes
+                .gst_memory(range, Some(dmabuf), Arc::clone(self), on_release)
+        }
     }
 }
 

@@ -359,8 +359,8 @@ mod tests {
         let vmm = Arc::new(Vmm::default());
         let arena = Arena::new(4 * PAGE_SIZE).unwrap();
         let region = Region::new(0x10000, Some(Arc::clone(&arena)), Arc::clone(&vmm));
-        let [first, second] =
-            [1, 2].map(|pages| HostBuffer::new_in(Some(&arena), pages * PAGE_SIZE - 1).unwrap());
+        let [first, second] = [1, 2]
+            .map(|pages| HostBuffer::new_in(Some(&arena), pages * PAGE_SIZE - 1, false).unwrap());
         assert_eq!(region.map(Arc::clone(&first), true), Err(Errno::EIO));
         region.start();
         assert_eq!(region.map(Arc::clone(&first), true), Ok(0));

@@ -5,6 +5,7 @@
 use std::ffi::c_void;
 use std::num::NonZeroUsize;
 use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -17,6 +18,8 @@ use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRe
 use super::PAGE_SIZE;
 use super::budget::{Charge, Share};
 use super::bytes::Bytes;
+use super::dmabuf::Mapped;
+use super::udmabuf;
 use crate::counters::Counters;
 
 /// Most bytes that one view may have: a raw frame of 8192x8192 takes a quarter of it.
@@ -61,8 +64,11 @@ pub struct View {
     bytes: Bytes,
     base: NonNull<c_void>,
     mapped: usize,
+    /// The same memory, where the host can make one.
+    dmabuf: Option<OwnedFd>,
     counters: Arc<Counters>,
-    _charge: Charge,
+    /// What its mappings cost.
+    charge: Option<Charge>,
 }
 
 // SAFETY: The mapping belongs to `self` alone, and its content is only touched as memory that others may change at
@@ -149,6 +155,23 @@ fn run(guest: &GuestMemoryMmap, page: u64, end: u64) -> Result<Run<'_>, Errno> {
     })
 }
 
+/// Reserves `size` bytes of addresses.
+fn reserve(size: NonZeroUsize) -> Result<NonNull<c_void>, Errno> {
+    let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
+    // SAFETY: A new mapping at an address of the kernel's choice touches nothing that exists.
+    unsafe { mmap_anonymous(None, size, ProtFlags::PROT_NONE, flags) }
+}
+
+/// Maps the first `size` bytes of `fd`.
+pub(super) fn map_whole(
+    fd: &OwnedFd,
+    size: NonZeroUsize,
+    access: Access,
+) -> Result<NonNull<c_void>, Errno> {
+    // SAFETY: As in `reserve`.
+    unsafe { mmap(None, size, access.protection(), MapFlags::MAP_SHARED, fd, 0) }
+}
+
 impl View {
     /// Maps what `entries` name, for `access`, at the cost of `share`.
     ///
@@ -165,24 +188,25 @@ impl View {
         let (runs, start, len) = runs(guest, entries)?;
         let mapped: usize = runs.iter().map(|run| run.len).sum();
         let size = NonZeroUsize::new(mapped).ok_or(Errno::EINVAL)?;
-        let charge = Charge::new(share, runs.len() + 1).inspect_err(|_| {
-            tracing::warn!(
-                "a buffer in {} pieces of guest memory needs more mappings than are left: raise vm.max_map_count",
-                runs.len()
-            );
-        })?;
-        Counters::add(&counters.maps, runs.len() as u64 + 1);
-        // SAFETY: A new mapping at an address of the kernel's choice touches nothing that exists.
-        let base = unsafe {
-            mmap_anonymous(
-                None,
-                size,
-                ProtFlags::PROT_NONE,
-                MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE,
-            )
-        }?;
+        let pieces: Vec<_> = runs
+            .iter()
+            .map(|run| (run.file.as_fd(), run.offset, run.len))
+            .collect();
+        let dmabuf = udmabuf::create(&pieces).and_then(|fd| {
+            Counters::add(&counters.udmabufs, 1);
+            let base = map_whole(&fd, size, access).inspect_err(|errno| {
+                tracing::debug!("a dmabuf of guest memory cannot be mapped: {errno}");
+            });
+            Some((fd, base.ok()?))
+        });
+        let count = if dmabuf.is_some() { 1 } else { runs.len() + 1 };
+        Counters::add(&counters.maps, count as u64);
+        let (dmabuf, base) = match dmabuf {
+            Some((fd, base)) => (Some(fd), base),
+            None => (None, reserve(size)?),
+        };
         // From here on dropping it unmaps all of it, whatever is mapped there by then.
-        let view = Self {
+        let mut view = Self {
             // SAFETY: `runs` has room for `len` bytes from `start`, which is in the first page. Nobody touches them
             // before all runs are mapped: `view` does not leave this function before.
             bytes: unsafe {
@@ -191,14 +215,30 @@ impl View {
             },
             base,
             mapped,
+            dmabuf,
             counters: Arc::clone(counters),
-            _charge: charge,
+            charge: None,
         };
+        view.charge = Some(Charge::new(share, count).inspect_err(|_| {
+            tracing::warn!(
+                "a buffer in {} pieces of guest memory needs more mappings than are left: raise vm.max_map_count",
+                runs.len()
+            );
+        })?);
+        if view.dmabuf.is_none() {
+            view.map(&runs, access)?;
+        }
+        Ok(Arc::new(view))
+    }
+
+    /// Maps `runs` in the place of the reserved addresses.
+    fn map(&self, runs: &[Run<'_>], access: Access) -> Result<(), Errno> {
         let mut done = 0;
-        for run in &runs {
-            let address = NonZeroUsize::new(base.as_ptr() as usize + done);
+        for run in runs {
+            let address = NonZeroUsize::new(self.base.as_ptr() as usize + done);
             let offset = i64::try_from(run.offset).map_err(|_| Errno::EFAULT)?;
-            // SAFETY: It takes the place of a part of the mapping made above, which is ours and nobody uses yet.
+            // SAFETY: It takes the place of a part of the mapping that `base` is the start of, which is ours and nobody
+            // uses yet: `runs` has as many bytes as that.
             unsafe {
                 mmap(
                     address,
@@ -212,7 +252,7 @@ impl View {
             .inspect_err(|errno| tracing::warn!("cannot map memory of the guest: {errno}"))?;
             done += run.len;
         }
-        Ok(Arc::new(view))
+        Ok(())
     }
 
     /// Length in bytes.
@@ -230,8 +270,16 @@ impl View {
         range: Range<usize>,
         on_release: impl FnOnce() + Send + 'static,
     ) -> Result<gst::Memory, Errno> {
-        // SAFETY: A reference to `self` keeps its mapping.
-        unsafe { self.bytes.gst_memory(range, Arc::clone(self), on_release) }
+        let dmabuf = self.dmabuf.as_ref().map(|fd| Mapped {
+            fd: fd.as_fd(),
+            base: self.base.cast(),
+            foreign: false,
+        });
+        // SAFETY: A reference to `self` keeps the dmabuf and its mapping, of which `bytes` is a part.
+        unsafe {
+            self.bytes
+                .gst_memory(range, dmabuf, Arc::clone(self), on_release)
+        }
     }
 }
 
@@ -243,3 +291,6 @@ impl Drop for View {
         let _ = unsafe { munmap(self.base, self.mapped) };
     }
 }
+
+#[cfg(test)]
+mod tests;

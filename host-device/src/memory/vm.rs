@@ -2,6 +2,7 @@
 
 //! The VM that a session serves, as far as memory goes.
 
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError};
 
 use nix::errno::Errno;
@@ -97,7 +98,26 @@ impl Vm {
     ///
     /// As [`HostBuffer::new`].
     pub fn buffer(&self, len: usize) -> Result<Arc<HostBuffer>, Errno> {
-        HostBuffer::new_in(self.inner.arena.as_ref(), len)
+        HostBuffer::new_in(self.inner.arena.as_ref(), len, false)
+    }
+
+    /// As [`buffer`](Self::buffer), for raw frames: a dmabuf, where the host can make one.
+    ///
+    /// # Errors
+    ///
+    /// As [`HostBuffer::new`].
+    pub fn frame(&self, len: usize) -> Result<Arc<HostBuffer>, Errno> {
+        let buffer = HostBuffer::new_in(self.inner.arena.as_ref(), len, true)?;
+        if buffer.dmabuf().is_some() {
+            Counters::add(&self.counters().udmabufs, 1);
+        }
+        Ok(buffer)
+    }
+
+    /// The dmabuf of the buffer that was exported as `uuid`. `None` if none was, or the host can make no dmabufs.
+    pub fn object_fd(&self, uuid: Uuid) -> Option<OwnedFd> {
+        let buffer = self.inner.objects.buffer(uuid)?;
+        buffer.dmabuf()?.try_clone_to_owned().ok()
     }
 
     /// The UUID by which `buffer` is found in the VM: always the same for the same buffer.

@@ -265,7 +265,12 @@ impl Queue {
                 planes.push(SlotPlane::lent(*size));
                 continue;
             }
-            let memory = self.vm.buffer(*size as usize)?;
+            let size = *size as usize;
+            let memory = if self.is_output() {
+                self.vm.frame(size)
+            } else {
+                self.vm.buffer(size)
+            }?;
             let offset = self.next_offset;
             // 2^19 planes per queue and session; after that a client must open the node anew.
             let next = offset.checked_add(OFFSET_STEP).ok_or(Errno::ENOMEM)?;

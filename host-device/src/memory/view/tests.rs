@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use gstreamer_allocators as gst_allocators;
+use vm_memory::{Bytes as _, FileOffset};
+
+use super::*;
+use crate::memory::{GuestMemory, Vm, probe_udmabuf};
+
+const PAGE: u64 = PAGE_SIZE as u64;
+/// Two regions that follow each other, and one on its own.
+const REGIONS: [(u64, u64); 3] = [
+    (0, 64 * PAGE),
+    (64 * PAGE, 64 * PAGE),
+    (1 << 32, 2048 * PAGE),
+];
+
+fn guest() -> GuestMemoryMmap {
+    let regions = REGIONS.map(|(start, len)| {
+        // Sealed, as QEMU's memory-backend-memfd is.
+        let size = NonZeroUsize::new(len as usize).unwrap();
+        let file = std::fs::File::from(crate::memory::buffer::sealed_file(size).unwrap());
+        (
+            GuestAddress(start),
+            len as usize,
+            Some(FileOffset::new(file, 0)),
+        )
+    });
+    let guest = GuestMemoryMmap::from_ranges_with_files(regions).unwrap();
+    for (start, len) in REGIONS {
+        for page in (start..start + len).step_by(PAGE_SIZE) {
+            guest.write_obj(page, GuestAddress(page)).unwrap();
+        }
+    }
+    guest
+}
+
+fn vm() -> Vm {
+    Vm::new(GuestMemory::new(guest()), None, (), Arc::default())
+}
+
+/// The number that each page of the guest holds, read through the view.
+fn pages(view: &Arc<View>) -> Vec<u64> {
+    (0..view.len() / PAGE_SIZE)
+        .map(|at| {
+            let mut bytes = [0; 8];
+            view.bytes().read_at(at * PAGE_SIZE, &mut bytes).unwrap();
+            u64::from_ne_bytes(bytes)
+        })
+        .collect()
+}
+
+fn single_pages(pages: impl IntoIterator<Item = u64>) -> Vec<SgEntry> {
+    let entry = |page| SgEntry::new(page, PAGE_SIZE as u32);
+    pages.into_iter().map(entry).collect()
+}
+
+#[test]
+fn scattered_pages_are_one_run() {
+    let vm = vm();
+    // Out of order, over all regions, one twice, and neighbours that are merged.
+    let order: Vec<u64> = [3, 2, 1, 70, 63, 64, 65, 3, 1 << 20, 9]
+        .map(|page| page * PAGE)
+        .into();
+    for access in [Access::Read, Access::ReadWrite] {
+        let view = vm.view(&single_pages(order.clone()), access).unwrap();
+        assert_eq!(view.len(), order.len() * PAGE_SIZE);
+        assert_eq!(pages(&view), order);
+    }
+    // A run over the boundary of two regions.
+    let across = [SgEntry::new(60 * PAGE, 8 * PAGE as u32)];
+    let view = vm.view(&across, Access::Read).unwrap();
+    assert_eq!(
+        pages(&view),
+        (60..68).map(|page| page * PAGE).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn what_is_written_is_the_guests() {
+    let guest = guest();
+    let share = Arc::default();
+    let counters = Arc::default();
+    let entries = [
+        SgEntry::new(5 * PAGE + 100, (PAGE - 100) as u32),
+        SgEntry::new(2 * PAGE, 50),
+    ];
+    let view = View::new(&guest, &entries, Access::ReadWrite, &share, &counters).unwrap();
+    assert_eq!(view.len(), PAGE_SIZE - 100 + 50);
+    view.bytes().write_at(PAGE_SIZE - 102, b"abcd").unwrap();
+    let mut seen = [0; 2];
+    guest
+        .read_slice(&mut seen, GuestAddress(6 * PAGE - 2))
+        .unwrap();
+    assert_eq!(&seen, b"ab");
+    guest.read_slice(&mut seen, GuestAddress(2 * PAGE)).unwrap();
+    assert_eq!(&seen, b"cd");
+    let only_read = View::new(&guest, &entries, Access::Read, &share, &counters).unwrap();
+    assert_eq!(only_read.bytes().write_at(0, b"x"), Err(Errno::EACCES));
+    assert_eq!(view.bytes().write_at(view.len(), b"x"), Err(Errno::EINVAL));
+}
+
+#[test]
+fn lists_that_are_none_are_refused() {
+    let vm = vm();
+    let view = |entries: &[SgEntry]| vm.view(entries, Access::Read).map(|_| ());
+    let page = PAGE_SIZE as u32;
+    assert_eq!(view(&[]), Err(Errno::EINVAL));
+    for (entries, errno) in [
+        ([SgEntry::new(0, 0), SgEntry::new(PAGE, 1)], Errno::EINVAL),
+        (
+            [SgEntry::new(0, page), SgEntry::new(PAGE, 0)],
+            Errno::EINVAL,
+        ),
+        (
+            [SgEntry::new(0, 100), SgEntry::new(PAGE, page)],
+            Errno::EINVAL,
+        ),
+        (
+            [SgEntry::new(1, page), SgEntry::new(PAGE, page)],
+            Errno::EINVAL,
+        ),
+        (
+            [SgEntry::new(0, page), SgEntry::new(PAGE + 1, page)],
+            Errno::EINVAL,
+        ),
+        (
+            [SgEntry::new(0, page), SgEntry::new(128 * PAGE, page)],
+            Errno::EFAULT,
+        ),
+        (
+            [SgEntry::new(0, page), SgEntry::new(127 * PAGE, 2 * page)],
+            Errno::EFAULT,
+        ),
+        (
+            [
+                SgEntry::new(0, page),
+                SgEntry::new(u64::MAX - PAGE + 1, page),
+            ],
+            Errno::EINVAL,
+        ),
+        (
+            [SgEntry::new(0, page), SgEntry::new(u64::MAX, 1)],
+            Errno::EINVAL,
+        ),
+    ] {
+        assert_eq!(view(&entries), Err(errno), "{entries:?}");
+    }
+    let huge = [SgEntry::new(0, 32 * page); 8193];
+    assert_eq!(view(&huge), Err(Errno::EINVAL), "over 1 GiB");
+    assert_eq!(vm.counters().maps.load(Ordering::SeqCst), 0);
+}
+
+/// The addresses that GStreamer sees are those of the view, which is made once and lives for as long as it looks.
+#[test]
+fn gstreamer_sees_the_view_itself() {
+    gst::init().unwrap();
+    let udmabuf = probe_udmabuf();
+    let vm = vm();
+    // From the last to the first: as many runs as pages. More of them than a dmabuf may have.
+    for (count, is_dmabuf) in [(900, udmabuf), (1500, false)] {
+        let before = vm.counters().maps.load(Ordering::SeqCst);
+        let order = (0..count).rev().map(|page| (1 << 32) + page * PAGE);
+        let view = vm.view(&single_pages(order.clone()), Access::Read).unwrap();
+        let maps = vm.counters().maps.load(Ordering::SeqCst) - before;
+        assert_eq!(maps, if is_dmabuf { 1 } else { count + 1 });
+        assert_eq!(pages(&view), order.collect::<Vec<_>>());
+        for _ in 0..3 {
+            let released = Arc::new(AtomicBool::new(false));
+            let flag = Arc::clone(&released);
+            let memory = view
+                .gst_memory(8..20000, move || flag.store(true, Ordering::SeqCst))
+                .unwrap();
+            assert_eq!(
+                memory.is_memory_type::<gst_allocators::DmaBufMemory>(),
+                is_dmabuf
+            );
+            let map = memory.into_mapped_memory_readable().unwrap();
+            assert_eq!(
+                map.as_ptr() as usize,
+                view.bytes().address().as_ptr() as usize + 8
+            );
+            assert_eq!(map.len(), 19992);
+            assert!(!released.load(Ordering::SeqCst));
+            drop(map);
+            assert!(released.load(Ordering::SeqCst));
+        }
+        assert_eq!(vm.counters().maps.load(Ordering::SeqCst) - before, maps);
+    }
+    let counters = Arc::clone(vm.counters());
+    assert_eq!(counters.udmabufs.load(Ordering::SeqCst), u64::from(udmabuf));
+    assert_eq!(counters.unmaps.load(Ordering::SeqCst), 2);
+}
+
+/// Memory of the guest that goes away stays for as long as a view of it.
+#[test]
+fn a_view_outlives_the_memory_table() {
+    let vm = vm();
+    let entries = single_pages([7 * PAGE, 2 * PAGE]);
+    let view = vm.view(&entries, Access::Read).unwrap();
+    vm.replace_guest(GuestMemoryMmap::new());
+    assert_eq!(vm.view(&entries, Access::Read).unwrap_err(), Errno::EFAULT);
+    assert_eq!(pages(&view), [7 * PAGE, 2 * PAGE]);
+}
+
+/// MMAP buffers for raw frames are dmabufs where the host can make them.
+#[test]
+fn frames_are_dmabufs() {
+    gst::init().unwrap();
+    let vm = vm();
+    let frame = vm.frame(10000).unwrap();
+    frame.write_at(9990, b"end").unwrap();
+    let memory = frame.gst_memory(9990..9993, || ()).unwrap();
+    assert_eq!(
+        memory.is_memory_type::<gst_allocators::DmaBufMemory>(),
+        probe_udmabuf()
+    );
+    let uuid = vm.export(&frame).unwrap();
+    assert_eq!(vm.object_fd(uuid).is_some(), probe_udmabuf());
+    let map = memory.into_mapped_memory_readable().unwrap();
+    assert_eq!(&map[..], b"end");
+}
