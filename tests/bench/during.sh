@@ -33,7 +33,7 @@ answer() {
         expect-stats) seen=$(stats) ;;
         stats-*)
             if within 20 more_stats; then
-                note "$label ${what#stats-} $(sed -n 's/.*stats: //p' "$log" | tail -n 1)"
+                note "$label $what $(sed -n 's/.*stats: //p' "$log" | tail -n 1)"
             fi
             note "$label cpu-${what#stats-} $(cpu)"
             ;;
@@ -47,12 +47,12 @@ answer() {
                 sleep 0.2
             fi
             ;;
-        counted)
+        counted-*)
             if [ -n "$counter" ]; then
                 kill -INT "$counter"
                 wait "$counter" || true
                 counter=
-                note "$label perf $(sed -n 's/^\([0-9]*\),.*raw_syscalls.*/\1/p' "$VM_OUT/perf.txt")"
+                note "$label perf-${what#counted-} $(sed -n 's/^\([0-9]*\),.*raw_syscalls.*/\1/p' "$VM_OUT/perf.txt")"
             fi
             ;;
         trace)

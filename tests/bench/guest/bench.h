@@ -22,7 +22,9 @@ struct options {
 	/* File with FRAMES raw frames; patterns without one. */
 	const char *source;
 	const char *memory;
-	unsigned int width, height, depth, sessions, warmup, frames;
+	unsigned int width, height, depth, sessions;
+	/* Frames of each session: before anything is counted, of the short and of the long window. */
+	unsigned int warmup, brief, frames;
 	/* Has the host count the daemon's system calls: cheaply, and once more, by name, over a second window. */
 	bool trace;
 	/* Has the host encode the same frames on its own: 'b'efore or 'a'fter. */

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
-/* bench KEY=VALUE...: streams, counts, and adds a line of JSON for each window to /out/bench.jsonl. */
+/*
+ * bench KEY=VALUE...: streams, counts, and adds a line of JSON for each window to /out/bench.jsonl. There is a short and a
+ * long window: what is more in the long one is steady state, without the beginning and the end of a stream.
+ */
 #include "bench.h"
 
 #include <errno.h>
@@ -24,7 +27,7 @@ double now(void)
 }
 
 /* The daemon logs its counters when a session ends: one without frames makes it do so. */
-static void host_counters(const struct options *options, const char *when)
+static void host_counters(const struct options *options, const char *point)
 {
 	char what[64];
 	int fd;
@@ -34,11 +37,11 @@ static void host_counters(const struct options *options, const char *when)
 	if (fd < 0)
 		fatal(options->device);
 	close(fd);
-	snprintf(what, sizeof(what), "stats-%s", when);
+	snprintf(what, sizeof(what), "stats-%s", point);
 	host_ask(what, options->label);
 }
 
-static void window(struct session *sessions, const struct options *options, const char *name)
+static void window(struct session *sessions, const struct options *options, const char *name, unsigned int frames)
 {
 	struct counters before, after;
 	uint64_t bytes = 0;
@@ -47,7 +50,7 @@ static void window(struct session *sessions, const struct options *options, cons
 	for (unsigned int i = 0; i < options->sessions; i++)
 		bytes -= sessions[i].coded_bytes;
 	counters_read(&before, sessions[0].fd);
-	sessions_stream(sessions, options, options->frames);
+	sessions_stream(sessions, options, frames);
 	counters_read(&after, sessions[0].fd);
 	for (unsigned int i = 0; i < options->sessions; i++)
 		bytes += sessions[i].coded_bytes;
@@ -58,13 +61,26 @@ static void window(struct session *sessions, const struct options *options, cons
 		"{\"label\":\"%s\",\"window\":\"%s\",\"memory\":\"%s\",\"width\":%u,\"height\":%u,\"depth\":%u,"
 		"\"sessions\":%u,\"frames\":%u,\"coded_bytes\":%llu",
 		options->label, name, options->memory, options->width, options->height, options->depth,
-		options->sessions, options->frames * options->sessions, (unsigned long long)bytes);
+		options->sessions, frames * options->sessions, (unsigned long long)bytes);
 	counters_print(file, &before, &after);
 	/* Of one session: from frame to frame, so that neither beginning nor end of the window counts. */
-	fprintf(file, ",\"steady_frames\":%u,\"steady_seconds\":%.6f}\n", options->frames - FRAMES,
+	fprintf(file, ",\"steady_frames\":%u,\"steady_seconds\":%.6f}\n", frames - FRAMES,
 		sessions[0].end - sessions[0].steady);
 	if (fclose(file))
 		fatal("/out/bench.jsonl");
+}
+
+static void counted_window(struct session *sessions, const struct options *options, const char *name,
+			   unsigned int frames)
+{
+	char what[64];
+
+	if (options->trace)
+		host_ask("count", options->label);
+	window(sessions, options, name, frames);
+	snprintf(what, sizeof(what), "counted-%s", name);
+	if (options->trace)
+		host_ask(what, options->label);
 }
 
 static void number(unsigned int *to, const char *value, unsigned int min, unsigned int max)
@@ -99,6 +115,8 @@ static void parse(struct options *options, const char *argument)
 		number(&options->sessions, value, 1, MAX_SESSIONS);
 	else if (IS("warmup"))
 		number(&options->warmup, value, FRAMES + 1, 100000);
+	else if (IS("short"))
+		number(&options->brief, value, FRAMES + 1, 100000);
 	else if (IS("frames"))
 		number(&options->frames, value, FRAMES + 1, 100000);
 	else if (IS("trace"))
@@ -107,7 +125,7 @@ static void parse(struct options *options, const char *argument)
 		options->host = *value;
 	else {
 		fprintf(stderr, "bench: what is \"%s\"? known: label source memory=mmap|userptr|dmabuf size=WxH depth "
-				"sessions warmup frames trace=1 host=before|after device\n", argument);
+				"sessions warmup short frames trace=1 host=before|after device\n", argument);
 		exit(2);
 	}
 #undef IS
@@ -118,7 +136,7 @@ int main(int argc, char **argv)
 	static struct session sessions[MAX_SESSIONS];
 	struct options options = {
 		.device = "/dev/video0", .label = "bench", .memory = "mmap", .width = 640, .height = 360,
-		.depth = 4, .sessions = 1, .warmup = 20, .frames = 100,
+		.depth = 4, .sessions = 1, .warmup = 20, .brief = 40, .frames = 100,
 	};
 
 	for (int i = 1; i < argc; i++)
@@ -128,16 +146,14 @@ int main(int argc, char **argv)
 	for (unsigned int i = 0; i < options.sessions; i++)
 		session_start(&sessions[i], &options);
 	sessions_stream(sessions, &options, options.warmup);
-	host_counters(&options, "before");
-	if (options.trace)
-		host_ask("count", options.label);
-	window(sessions, &options, "plain");
-	if (options.trace)
-		host_ask("counted", options.label);
-	host_counters(&options, "after");
+	host_counters(&options, "0");
+	counted_window(sessions, &options, "short", options.brief);
+	host_counters(&options, "1");
+	counted_window(sessions, &options, "long", options.frames);
+	host_counters(&options, "2");
 	if (options.trace) {
 		host_ask("trace", options.label);
-		window(sessions, &options, "traced");
+		window(sessions, &options, "traced", options.frames);
 		host_ask("traced", options.label);
 	}
 	for (unsigned int i = 0; i < options.sessions; i++)

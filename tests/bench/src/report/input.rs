@@ -8,7 +8,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde_json::{Map, Value, json};
 
-/// One case of a run: what its steady window counted.
+/// One case of a run: what the long window has more than the short one, so that the beginning and the end of a stream
+/// cancel out.
 #[derive(Clone, Debug, Default)]
 pub struct Row {
     /// What stood behind the device: `sink` or `encoder`.
@@ -23,9 +24,9 @@ pub struct Row {
     pub depth: u64,
     /// Sessions at once.
     pub sessions: u64,
-    /// Frames of the window, of all sessions.
+    /// Frames, of all sessions, that the long window has more than the short one.
     pub frames: u64,
-    /// Counts over the window: the guest's as they are named, the daemon's with `daemon.` before the name.
+    /// Counts over these frames: the guest's as they are named, the daemon's with `daemon.` before the name.
     pub values: BTreeMap<String, f64>,
 }
 
@@ -46,6 +47,18 @@ impl Row {
                 .filter_map(|(key, value)| Some((key.clone(), value.as_f64()?)))
                 .collect(),
         }
+    }
+
+    /// What this window, the long one, has more than the short one.
+    fn beyond(mut self, short: &Self) -> Self {
+        for (key, value) in &mut self.values {
+            let fixed = ["width", "height", "depth", "sessions"].contains(&key.as_str());
+            if !fixed && !key.starts_with("steady_") {
+                *value -= short.get(key).unwrap_or(f64::NAN);
+            }
+        }
+        self.frames -= short.frames;
+        self
     }
 
     /// A count, if there is one.
@@ -171,12 +184,16 @@ pub fn load(dir: &Path, run: &str) -> Result<Vec<Row>> {
     let mut rows: Vec<Row> = Vec::new();
     for object in lines(&dir.join("bench.jsonl"))? {
         let row = Row::new(run, &object);
-        if object["window"] == "plain" {
-            rows.push(row);
-        } else if let Some(plain) = rows.iter_mut().find(|plain| plain.label == row.label) {
-            plain
-                .values
-                .insert("traced_frames".to_owned(), row.frames as f64);
+        let same = rows.iter().position(|other| other.label == row.label);
+        match (object["window"].as_str(), same) {
+            (Some("short"), None) => rows.push(row),
+            (Some("long"), Some(at)) => rows[at] = row.beyond(&rows[at]),
+            (Some("traced"), Some(at)) => {
+                rows[at]
+                    .values
+                    .insert("traced_frames".to_owned(), row.frames as f64);
+            }
+            _ => anyhow::bail!("{}: a window out of order", row.label),
         }
     }
     let notes = std::fs::read_to_string(dir.join("host.txt")).unwrap_or_default();
@@ -186,17 +203,15 @@ pub fn load(dir: &Path, run: &str) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Adds what the host noted: `LABEL WHAT VALUE`, or pairs `KEY=VALUE` before and after the window.
+/// Adds what the host noted: `LABEL WHAT VALUE`, or pairs `KEY=VALUE`, at points 0, 1 and 2: before, between and after
+/// the windows. What is more from 1 to 2 than from 0 to 1 is the row's.
 fn note(row: &mut Row, notes: &str) {
     let of = |what: &str| {
         let prefix = format!("{} {what} ", row.label);
-        notes
-            .lines()
-            .rev()
-            .find_map(|line| line.strip_prefix(&prefix))
+        notes.lines().find_map(|line| line.strip_prefix(&prefix))
     };
     let number = |what: &str| of(what)?.trim().parse::<f64>().ok();
-    let pairs = |what: &str| -> BTreeMap<&str, f64> {
+    let stats = |what: &str| -> BTreeMap<&str, f64> {
         of(what)
             .unwrap_or_default()
             .split(' ')
@@ -205,16 +220,19 @@ fn note(row: &mut Row, notes: &str) {
             .collect()
     };
     let mut found = BTreeMap::new();
-    for (key, what) in [("syscalls", "perf"), ("strace", "strace")] {
-        found.extend(number(what).map(|value| (key.to_owned(), value)));
+    if let (Some(short), Some(long)) = (number("perf-short"), number("perf-long")) {
+        found.insert("syscalls".to_owned(), long - short);
     }
-    if let (Some(before), Some(after)) = (number("cpu-before"), number("cpu-after")) {
-        found.insert("cpu_ns".to_owned(), after - before);
+    if let Some(traced) = number("strace") {
+        found.insert("strace".to_owned(), traced);
     }
-    let before = pairs("before");
-    for (key, after) in pairs("after") {
-        if let Some(before) = before.get(key) {
-            found.insert(format!("daemon.{key}"), after - before);
+    if let [Some(a), Some(b), Some(c)] = ["cpu-0", "cpu-1", "cpu-2"].map(number) {
+        found.insert("cpu_ns".to_owned(), (c - b) - (b - a));
+    }
+    let [before, between, after] = ["stats-0", "stats-1", "stats-2"].map(stats);
+    for (key, c) in after {
+        if let (Some(a), Some(b)) = (before.get(key), between.get(key)) {
+            found.insert(format!("daemon.{key}"), (c - b) - (b - a));
         }
     }
     row.values.extend(found);
@@ -226,17 +244,22 @@ mod tests {
 
     #[test]
     fn counts_are_differences_over_the_window() {
-        let object = json!({"label": "a", "memory": "mmap", "width": 16, "height": 8, "depth": 1,
-            "sessions": 1, "frames": 10, "interrupts": 9, "kicks_command": 12, "kicks_event": 1});
-        let mut row = Row::new("sink", object.as_object().unwrap());
+        let window = |frames: u32, irqs: u32, kicks: u32| {
+            let object = json!({"label": "a", "memory": "mmap", "width": 16, "height": 8, "depth": 1,
+                "sessions": 1, "frames": frames, "interrupts": irqs, "kicks_command": kicks, "kicks_event": 0});
+            Row::new("sink", object.as_object().unwrap())
+        };
+        // The beginning of each window has a kick of its own.
+        let mut row = window(14, 13, 14).beyond(&window(4, 4, 5));
         note(
             &mut row,
-            "ab before frames=1\na before frames=5 maps=7 interrupts=1 latency_in_sum=0 latency_in_count=0\n\
-             a cpu-before 5\na perf 30\na after frames=15 maps=7 interrupts=11 latency_in_sum=50000 latency_in_count=10\n\
-             a cpu-after 20005\n",
+            "ab stats-0 frames=1\na stats-0 frames=5 maps=7 interrupts=1 latency_in_sum=0 latency_in_count=0\n\
+             a cpu-0 5\na cpu-1 105\na cpu-2 20205\na perf-short 5\na perf-long 35\n\
+             a stats-1 frames=9 maps=7 interrupts=7 latency_in_sum=10000 latency_in_count=4\n\
+             a stats-2 frames=23 maps=7 interrupts=23 latency_in_sum=70000 latency_in_count=18\n",
         );
         assert!(row.exact());
-        assert_eq!(row.kicks(), Some(1.3));
+        assert_eq!(row.kicks(), Some(0.9));
         assert_eq!(
             row.interrupts(),
             Some(1.0),
