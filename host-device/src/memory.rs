@@ -7,6 +7,7 @@ mod budget;
 mod buffer;
 mod bytes;
 mod dmabuf;
+mod fence;
 mod import;
 mod lending;
 mod object;
@@ -18,6 +19,7 @@ mod vm;
 
 pub use arena::Arena;
 pub use buffer::{HostBuffer, PAGE_SIZE, set_limit};
+pub use fence::{Fence, Readiness};
 pub use import::Import;
 pub use lending::Lending;
 pub use object::Lookup;

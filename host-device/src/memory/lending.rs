@@ -86,6 +86,11 @@ impl Lending {
         }
     }
 
+    /// What the queue does with it.
+    pub fn access(&self) -> Access {
+        self.access
+    }
+
     /// The pages that `entries` name, in one run, for buffer `index`. They are mapped unless they are among the last `room`
     /// that were lent.
     ///

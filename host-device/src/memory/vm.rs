@@ -7,13 +7,16 @@ use std::sync::{Arc, PoisonError};
 
 use nix::errno::Errno;
 use protocol::wire::sg::{SgEntry, Uuid};
+use tokio::runtime::Handle;
 use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
 
 use super::arena::Arena;
 use super::budget::Share;
 use super::buffer::HostBuffer;
+use super::fence::{self, Fence};
 use super::lending::Caches;
 use super::object::{Lookup, Object, Objects};
+use super::plane::PlaneMemory;
 use super::view::{Access, View};
 use crate::counters::Counters;
 
@@ -27,6 +30,7 @@ struct Inner {
     caches: Caches,
     objects: Arc<Objects>,
     counters: Arc<Counters>,
+    runtime: Option<Handle>,
 }
 
 /// How a device reaches the memory of its VM; clones are handles of the same session.
@@ -37,12 +41,14 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// A VM with this memory, whose MMAP buffers go to `arena`, and whose other devices' objects `lookup` knows.
+    /// A VM with this memory, whose MMAP buffers go to `arena`, and whose other devices' objects `lookup` knows. Fences are
+    /// awaited on `runtime`.
     pub fn new(
         guest: GuestMemory,
         arena: Option<Arc<Arena>>,
         lookup: impl Lookup + 'static,
         counters: Arc<Counters>,
+        runtime: Option<Handle>,
     ) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -51,6 +57,7 @@ impl Vm {
                 caches: Caches::default(),
                 objects: Objects::new(lookup),
                 counters,
+                runtime,
             }),
             share: Arc::default(),
         }
@@ -63,6 +70,7 @@ impl Vm {
             None,
             (),
             Arc::default(),
+            None,
         )
     }
 
@@ -135,6 +143,25 @@ impl Vm {
 
     pub(super) fn share(&self) -> &Arc<Share> {
         &self.share
+    }
+
+    /// What must happen before `memory` is used for `access`: dmabufs of other devices may not be ready yet. `then` is
+    /// called when that has happened, or failed. `None` if there is nothing to wait for.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if it has failed already; or the system is out of file descriptors or memory.
+    pub fn fence(
+        &self,
+        memory: &[PlaneMemory],
+        access: Access,
+        then: impl FnOnce() + Send + 'static,
+    ) -> Result<Option<Fence>, Errno> {
+        let dmabufs = memory.iter().filter_map(|memory| match memory {
+            PlaneMemory::Import(import) => Some(import.fd()),
+            _ => None,
+        });
+        fence::of(dmabufs, access, self.inner.runtime.as_ref(), then)
     }
 
     /// Memory that the guest lends, as one run.

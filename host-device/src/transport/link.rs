@@ -74,7 +74,13 @@ impl Link {
         let outbox = Outbox::new(queue, Arc::clone(&counters));
         let channel = Channel::default();
         let arena = arena(limits.shm_size);
-        let vm = Vm::new(memory.clone(), arena.clone(), (), counters);
+        let vm = Vm::new(
+            memory.clone(),
+            arena.clone(),
+            (),
+            counters,
+            Some(runtime.clone()),
+        );
         let region = Region::new(limits.shm_size, arena, channel.clone());
         let region = Arc::new(region);
         let sessions = Sessions::new(

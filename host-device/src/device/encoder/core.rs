@@ -21,7 +21,7 @@ use super::stats::Stats;
 use super::subscriptions::Subscriptions;
 use super::uapi::*;
 use crate::events::Events;
-use crate::memory::{PlaneMemory, Vm};
+use crate::memory::{PlaneMemory, Readiness, Vm};
 
 /// A raw frame to encode.
 #[derive(Debug)]
@@ -155,9 +155,9 @@ impl Core {
         if !self.capture.streaming {
             return None;
         }
-        if self.capture.queued() > 0
-            && let Some(coded) = self.coded.pop_front()
-        {
+        self.give_up(events);
+        let room = self.capture.readiness() == Some(Readiness::Ready);
+        if room && let Some(coded) = self.coded.pop_front() {
             let epoch = self.capture.epoch;
             let (index, slot) = self.capture.take()?;
             let memory = slot.planes.first()?.memory.clone()?;
@@ -178,7 +178,8 @@ impl Core {
             self.end_drain(events);
             return None;
         }
-        if !encoder || self.capture.queued() == 0 || !self.drain.may_encode() {
+        let raw = self.output.readiness() == Some(Readiness::Ready);
+        if !encoder || !raw || !room || !self.drain.may_encode() {
             return None;
         }
         let epoch = self.output.epoch;
@@ -195,6 +196,17 @@ impl Core {
         self.stats.taken += 1;
         self.fed = true;
         Some(Action::Encode(job))
+    }
+
+    /// Gives buffers back whose memory will not be ready: with an error, and with nothing in them.
+    fn give_up(&mut self, events: &Events) {
+        while self.output.readiness() == Some(Readiness::Failed) {
+            self.drain.taken();
+            give_up(&mut self.output, events);
+        }
+        while self.capture.readiness() == Some(Readiness::Failed) {
+            give_up(&mut self.capture, events);
+        }
     }
 
     /// All data is out: one EOS event, then an empty LAST buffer. With no CAPTURE buffer queued both wait.
@@ -343,6 +355,19 @@ impl Core {
     }
 }
 
+/// Gives the oldest buffer of `queue` back with an error.
+fn give_up(queue: &mut Queue, events: &Events) {
+    let done = queue.take().map(|(index, _)| index).and_then(|index| {
+        queue.done(index, |buffer, _| {
+            buffer.field = FIELD_NONE;
+            buffer.flags |= V4L2_BUF_FLAG_ERROR;
+        })
+    });
+    if let Some((buffer, planes)) = done {
+        events.dqbuf(buffer, &planes);
+    }
+}
+
 impl Delivery {
     /// Copies the frame into the CAPTURE buffer. Returns how many bytes, and whether that is all of it.
     ///
@@ -370,3 +395,6 @@ impl Delivery {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use protocol::wire::v4l2::{
 
 use super::uapi::*;
 use crate::device::BufferArgs;
-use crate::memory::{HostBuffer, PlaneMemory, Vm};
+use crate::memory::{Fence, HostBuffer, PlaneMemory, Readiness, Vm};
 
 mod slot;
 pub use slot::{COPIED_FLAGS, Payload, Slot, SlotPlane, State};
@@ -410,7 +410,7 @@ impl Queue {
     pub fn qbuf(
         &mut self,
         args: BufferArgs<'_>,
-        lent: Vec<PlaneMemory>,
+        (lent, fence): (Vec<PlaneMemory>, Option<Fence>),
         sizes: &[u32],
         force_key: bool,
     ) -> Result<(), Errno> {
@@ -426,6 +426,7 @@ impl Queue {
             slot.payload.stamp(args.buffer);
             slot.payload.force_key = force_key;
         }
+        slot.fence = fence;
         slot.state = State::Queued;
         self.queued.push_back(index);
         let slot = self.slot(index)?;
@@ -440,6 +441,27 @@ impl Queue {
         {
             slot.payload.since = Some(since);
         }
+    }
+
+    /// Memory that a client lent with a buffer which it has prepared.
+    pub fn prepared(&self, index: u32) -> Vec<PlaneMemory> {
+        match self.slot(index) {
+            Ok(slot) if slot.state == State::Prepared && self.memory != MEMORY_MMAP => {
+                let planes = slot.planes.iter();
+                planes.filter_map(|plane| plane.memory.clone()).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether the oldest queued buffer can be used, if there is one. Those behind it wait for it: they keep their order.
+    pub fn readiness(&self) -> Option<Readiness> {
+        let slot = self.slot(*self.queued.front()?).ok()?;
+        Some(
+            slot.fence
+                .as_ref()
+                .map_or(Readiness::Ready, Fence::readiness),
+        )
     }
 
     /// Takes the oldest queued buffer for the encoder.

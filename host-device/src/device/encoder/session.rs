@@ -26,7 +26,7 @@ use super::uapi::*;
 use super::worker::{Shared, Worker};
 use crate::device::{self, BufferArgs, ControlArgs, ControlOp, Lent, Result};
 use crate::events::Events;
-use crate::memory::{HostBuffer, PlaneMemory, Vm};
+use crate::memory::{Fence, HostBuffer, PlaneMemory, Vm};
 
 /// Number of sessions that are open, given back on drop.
 #[derive(Debug)]
@@ -130,6 +130,29 @@ impl Session {
             lent,
             &lengths,
         )
+    }
+
+    /// What must happen before memory that was lent may be used, now or when the buffer was prepared.
+    fn fence(&self, args: &BufferArgs<'_>, lent: &[PlaneMemory]) -> Result<Option<Fence>> {
+        let buffer = &*args.buffer;
+        if buffer.memory == MEMORY_MMAP {
+            return Ok(None);
+        }
+        let access = self.lent.of(buffer.type_).access();
+        let shared = Arc::downgrade(&self.shared);
+        let then = move || {
+            if let Some(shared) = shared.upgrade() {
+                shared.wake();
+            }
+        };
+        if lent.is_empty() {
+            let prepared = queue(&mut self.shared.lock(), buffer.type_)?
+                .0
+                .prepared(buffer.index);
+            self.vm.fence(&prepared, access, then)
+        } else {
+            self.vm.fence(lent, access, then)
+        }
     }
 
     /// After a call gave the encoder something to do.
@@ -374,12 +397,13 @@ impl device::Session for Session {
 
     fn qbuf(&mut self, mut args: BufferArgs<'_>) -> Result {
         let lent = self.lend(&mut args)?;
+        let fence = self.fence(&args, &lent)?;
         {
             let mut core = self.shared.lock();
             let output = args.buffer.type_ == OUTPUT;
             let force_key = output && core.force_key;
             let (queue, sizes) = queue(&mut core, args.buffer.type_)?;
-            queue.qbuf(args, lent, &sizes, force_key)?;
+            queue.qbuf(args, (lent, fence), &sizes, force_key)?;
             queue.came(self.shared.events.counters().looked());
             if output {
                 core.force_key = false;

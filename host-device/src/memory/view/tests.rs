@@ -37,7 +37,7 @@ fn guest() -> GuestMemoryMmap {
 }
 
 fn vm() -> Vm {
-    Vm::new(GuestMemory::new(guest()), None, (), Arc::default())
+    Vm::new(GuestMemory::new(guest()), None, (), Arc::default(), None)
 }
 
 /// The number that each page of the guest holds, read through the view.

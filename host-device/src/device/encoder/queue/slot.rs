@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use protocol::wire::v4l2::{Buffer, Plane, Timecode, Timeval};
 
 use crate::device::encoder::uapi::*;
-use crate::memory::{HostBuffer, PlaneMemory};
+use crate::memory::{Fence, HostBuffer, PlaneMemory};
 
 /// Whose a buffer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +125,8 @@ pub struct Slot {
     pub memory: u32,
     /// What it carries, unless it is the client's.
     pub payload: Payload,
+    /// What must happen before the device may use its memory.
+    pub fence: Option<Fence>,
 }
 
 impl Slot {
@@ -135,12 +137,14 @@ impl Slot {
             memory,
             state: State::Dequeued,
             payload: Payload::default(),
+            fence: None,
         }
     }
 
     /// The client has it again, and what it lent.
     pub fn give_back(&mut self) {
         self.state = State::Dequeued;
+        self.fence = None;
         for plane in &mut self.planes {
             plane
                 .memory

@@ -141,8 +141,13 @@ fn removed_buffers_leave_room_for_new_ones() {
     assert_eq!(remove(&mut q, 5, 2), Err(Errno::EINVAL));
     assert_eq!(remove(&mut q, u32::MAX, 2), Err(Errno::EINVAL));
     let (mut buffer, mut planes) = args(3);
-    q.qbuf(lend(&mut buffer, &mut planes), Vec::new(), SIZES, false)
-        .unwrap();
+    q.qbuf(
+        lend(&mut buffer, &mut planes),
+        Default::default(),
+        SIZES,
+        false,
+    )
+    .unwrap();
     assert_eq!(remove(&mut q, 2, 2), Err(Errno::EBUSY));
     assert_eq!(remove(&mut q, 1, 2), Ok(()));
     assert_eq!(query(&q, 1), Err(Errno::EINVAL));
@@ -191,7 +196,12 @@ fn payloads_are_checked_as_videobuf2_does() {
             plane.bytesused = used[at];
             plane.data_offset = offset[at];
         }
-        let result = q.qbuf(lend(&mut buffer, &mut planes), Vec::new(), SIZES, false);
+        let result = q.qbuf(
+            lend(&mut buffer, &mut planes),
+            Default::default(),
+            SIZES,
+            false,
+        );
         if result.is_ok() {
             assert_eq!(buffer.field, FIELD_NONE, "ANY becomes NONE");
             q.cancel();
@@ -210,7 +220,12 @@ fn payloads_are_checked_as_videobuf2_does() {
     let (mut buffer, mut planes) = args(0);
     buffer.field = 4;
     assert_eq!(
-        q.qbuf(lend(&mut buffer, &mut planes), Vec::new(), SIZES, false),
+        q.qbuf(
+            lend(&mut buffer, &mut planes),
+            Default::default(),
+            SIZES,
+            false
+        ),
         Err(Errno::EINVAL)
     );
 }
@@ -241,8 +256,13 @@ fn states_follow_each_other() {
         p.data_offset = 0xdead_beef;
         p
     });
-    q.qbuf(lend(&mut buffer, &mut planes), Vec::new(), SIZES, false)
-        .unwrap();
+    q.qbuf(
+        lend(&mut buffer, &mut planes),
+        Default::default(),
+        SIZES,
+        false,
+    )
+    .unwrap();
     assert_eq!(
         planes.map(|p| (p.bytesused, p.data_offset)),
         [(6000, 0), (3000, 0)]
@@ -256,7 +276,7 @@ fn states_follow_each_other() {
         let (mut buffer, mut planes) = args(0);
         let args = lend(&mut buffer, &mut planes);
         let result = if again {
-            q.qbuf(args, Vec::new(), SIZES, false)
+            q.qbuf(args, Default::default(), SIZES, false)
         } else {
             q.prepare_buf(args, Vec::new(), SIZES)
         };
@@ -284,7 +304,12 @@ fn wrong_buffers_are_refused() {
         let (mut buffer, _) = args(0);
         edit(&mut buffer);
         let mut planes = vec![Plane::default(); planes];
-        q.qbuf(lend(&mut buffer, &mut planes), Vec::new(), SIZES, false)
+        q.qbuf(
+            lend(&mut buffer, &mut planes),
+            Default::default(),
+            SIZES,
+            false,
+        )
     };
     assert_eq!(put(&|b| b.index = 32, 2), Err(Errno::EINVAL));
     assert_eq!(put(&|b| b.index = u32::MAX, 2), Err(Errno::EINVAL));

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+//! Buffers whose memory is not ready yet.
+
+use std::os::fd::AsFd;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use protocol::wire::v4l2::RequestBuffers;
+use tokio::runtime::Runtime;
+
+use super::*;
+use crate::device::{BufferArgs, Lent};
+use crate::events::{Sent, SentEvents};
+use crate::memory::Fence;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Rig {
+    core: Core,
+    events: Events,
+    sent: SentEvents,
+    runtime: Runtime,
+}
+
+/// A fence, what signals it, and what tells that it was noticed.
+fn fence(runtime: &Runtime, timeout: Duration) -> (Fence, EventFd, Receiver<()>) {
+    let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).unwrap();
+    let file = event.as_fd().try_clone_to_owned().unwrap();
+    let (sender, noticed) = channel();
+    let then = move || sender.send(()).unwrap();
+    let fence = Fence::new(vec![file], timeout, runtime.handle(), then);
+    (fence, event, noticed)
+}
+
+impl Rig {
+    fn new() -> Self {
+        let mut core = Core::new(vec![Codec::H264], &Vm::without_guest()).unwrap();
+        let sizes = core.formats.raw.sizes();
+        for (queue, sizes) in [(&mut core.output, &sizes[..]), (&mut core.capture, &[4096])] {
+            let mut request = RequestBuffers {
+                count: 4,
+                type_: queue.type_,
+                memory: MEMORY_MMAP,
+                ..Default::default()
+            };
+            queue.reqbufs(&mut request, sizes).unwrap();
+            queue.streamon().unwrap();
+        }
+        let (events, sent) = Events::channel_for_tests();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        Self {
+            core,
+            events,
+            sent,
+            runtime,
+        }
+    }
+
+    fn queue(&mut self, type_: u32, index: u32, fence: Option<Fence>) {
+        let sizes = self.core.formats.raw.sizes();
+        let queue = if type_ == OUTPUT {
+            &mut self.core.output
+        } else {
+            &mut self.core.capture
+        };
+        let args = BufferArgs {
+            buffer: &mut Buffer {
+                index,
+                type_,
+                memory: MEMORY_MMAP,
+                ..Default::default()
+            },
+            planes: &mut [Plane::default()],
+            lent: Lent::Nothing,
+        };
+        queue
+            .qbuf(args, (Vec::new(), fence), &sizes, false)
+            .unwrap();
+    }
+
+    /// The frame that is to be encoded next.
+    fn next(&mut self) -> Option<u32> {
+        match self.core.next(true, &self.events)? {
+            Action::Encode(job) => Some(job.index),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn frames_wait_for_their_fence_in_order() {
+    let mut rig = Rig::new();
+    let (pending, signal, noticed) = fence(&rig.runtime, PATIENCE);
+    rig.queue(CAPTURE, 0, None);
+    rig.queue(OUTPUT, 2, Some(pending));
+    rig.queue(OUTPUT, 1, None);
+    assert_eq!(rig.next(), None);
+    signal.write(1).unwrap();
+    noticed.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(rig.next(), Some(2));
+    assert_eq!(rig.next(), Some(1));
+    assert!(rig.sent.try_next().is_none());
+}
+
+#[test]
+fn room_for_coded_frames_waits_too() {
+    let mut rig = Rig::new();
+    let (pending, signal, noticed) = fence(&rig.runtime, PATIENCE);
+    rig.queue(CAPTURE, 3, Some(pending));
+    rig.queue(CAPTURE, 0, None);
+    rig.queue(OUTPUT, 0, None);
+    assert_eq!(rig.next(), None);
+    signal.write(1).unwrap();
+    noticed.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(rig.next(), Some(0));
+}
+
+#[test]
+fn a_fence_that_fails_gives_the_buffer_back_with_an_error() {
+    let mut rig = Rig::new();
+    for (type_, index) in [(OUTPUT, 1), (CAPTURE, 2)] {
+        let (never, _signal, noticed) = fence(&rig.runtime, Duration::ZERO);
+        rig.queue(type_, index, Some(never));
+        noticed.recv_timeout(PATIENCE).unwrap();
+    }
+    rig.queue(OUTPUT, 0, None);
+    rig.queue(CAPTURE, 0, None);
+    assert_eq!(rig.next(), Some(0), "those behind go on");
+    for (type_, index) in [(OUTPUT, 1), (CAPTURE, 2)] {
+        let Some(Sent::Dqbuf(buffer, planes)) = rig.sent.try_next() else {
+            panic!("no buffer");
+        };
+        assert_eq!((buffer.type_, buffer.index), (type_, index));
+        assert_ne!(buffer.flags & V4L2_BUF_FLAG_ERROR, 0);
+        assert_eq!(buffer.flags & V4L2_BUF_FLAG_LAST, 0);
+        assert!(type_ == OUTPUT || planes[0].bytesused == 0);
+    }
+    assert!(rig.sent.try_next().is_none());
+}
+
+#[test]
+fn a_drain_does_not_wait_for_a_frame_that_failed() {
+    let mut rig = Rig::new();
+    let (never, _signal, noticed) = fence(&rig.runtime, Duration::ZERO);
+    rig.queue(OUTPUT, 0, Some(never));
+    rig.core.drain = Drain::Draining { left: 1 };
+    noticed.recv_timeout(PATIENCE).unwrap();
+    rig.queue(CAPTURE, 0, None);
+    assert_eq!(rig.next(), None);
+    assert_eq!(rig.core.drain, Drain::Stopped);
+}
+
+/// STREAMOFF: nobody waits any more.
+#[test]
+fn a_fence_goes_with_its_buffer() {
+    let mut rig = Rig::new();
+    let (pending, _signal, noticed) = fence(&rig.runtime, PATIENCE * 100);
+    rig.queue(OUTPUT, 0, Some(pending));
+    rig.core.output_off();
+    let gone = Err(RecvTimeoutError::Disconnected);
+    assert_eq!(noticed.recv_timeout(PATIENCE), gone);
+    assert!(rig.core.output.readiness().is_none());
+}
