@@ -39,6 +39,7 @@ mod ioctl;
 #[allow(dead_code)] // Fences and trials, which the held line is to use.
 mod lend;
 mod memory;
+mod qbuf;
 mod queueing;
 mod session;
 mod stats;

@@ -35,7 +35,7 @@ pub(crate) mod sync;
 
 pub(crate) use later::Later;
 pub(crate) use queue::{Attach, Submitted, Tell, Virtqueue};
-pub(crate) use request::{Completed, Request};
+pub(crate) use request::{Completed, Fifo, Request};
 
 /// An adapter for the registration of virtio drivers.
 pub(crate) struct Adapter<T: Driver>(PhantomData<T>);

@@ -12,16 +12,22 @@
 //!    +---------------+---------------------------------------+   STREAMOFF, REQBUFS
 //! ```
 //!
+//! Before it is `Queued` a buffer may be `Held` in its queue's [`line`]; clients see no difference.
+//!
 //! A buffer becomes `Queued` before the command is sent, as the host may give it back before it answers. A QBUF that
 //! the device refuses comes back as a buffer with an error.
 
-use super::command::{CommandRequest, Posting};
+use super::command::{CommandRequest, Pending, Posting};
 use super::lend::Loan;
+use crate::virtio::Fifo;
 use crate::wire::v4l2::{Buffer, Plane, VIDEO_MAX_PLANES};
 use kernel::prelude::*;
 
+mod line;
 mod slot;
 
+use line::Line;
+pub(super) use line::{Advanced, Post};
 use slot::State;
 pub(super) use slot::{flag, OnWire, Rules, Slot};
 
@@ -53,6 +59,7 @@ pub(super) struct Queue {
     /// How many of them the device was not told of in round `round`.
     untold: usize,
     round: u64,
+    line: Line,
     streaming: bool,
     /// The client has dequeued the last buffer of the stream.
     last_dequeued: bool,
@@ -86,11 +93,12 @@ impl Queue {
         self.slots.len()
     }
 
-    /// Takes other buffers instead of those that there are; `slots` comes back with the old ones.
-    pub(super) fn replace(&mut self, slots: &mut Slots, rules: Rules) {
-        self.give_up();
+    /// Takes other buffers instead of those that there are; `slots` comes back with the old ones. Returns what stood in
+    /// line, to be dropped without the lock.
+    pub(super) fn replace(&mut self, slots: &mut Slots, rules: Rules) -> Fifo<Pending> {
         self.rules = rules;
         core::mem::swap(&mut self.slots, slots);
+        self.give_up()
     }
 
     /// Adds the buffers of `new` from index `first` on; `slots` is empty, has room for all, and comes back with
@@ -144,11 +152,13 @@ impl Queue {
         Ok(())
     }
 
-    /// No buffer is with the device, nor waits to be dequeued.
-    fn give_up(&mut self) {
+    /// No buffer is with the device, nor waits to be dequeued. Returns what stood in line, to be dropped without the
+    /// lock.
+    fn give_up(&mut self) -> Fifo<Pending> {
         for slot in self.slots.iter_mut().flatten() {
             slot.state = State::Dequeued;
             slot.prepared = false;
+            slot.fence = None;
         }
         self.done = None;
         self.outstanding = 0;
@@ -156,6 +166,7 @@ impl Queue {
         self.untold = 0;
         self.streaming = false;
         self.last_dequeued = false;
+        self.end_line()
     }
 
     /// Whether QBUF or PREPARE_BUF is right: see [`Slot::check`]. Returns the buffer.
@@ -218,9 +229,37 @@ impl Queue {
         slot.state = State::Queued;
         slot.posting = posting;
         self.outstanding += 1;
+        self.posted(round);
+    }
+
+    /// QBUF number `posting`, which was called, has been refused: the buffer is the client's as before. Fails if it is
+    /// not any more.
+    pub(super) fn unqueue(&mut self, index: u32, posting: u64) -> bool {
+        let refused = self.slot(index).is_ok_and(|slot| {
+            let refused = slot.state == State::Queued && slot.posting == posting;
+            if refused {
+                slot.state = State::Dequeued;
+            }
+            refused
+        });
+        if refused {
+            self.outstanding -= 1;
+            self.gone();
+        }
+        refused
+    }
+
+    /// One more is with the device, which was not told of it in `round`.
+    fn posted(&mut self, round: u64) {
         self.posted += 1;
         self.see_round(round);
         self.untold += 1;
+    }
+
+    /// One less is with the device.
+    fn gone(&mut self) {
+        self.posted -= 1;
+        self.untold = self.untold.min(self.posted);
     }
 
     fn see_round(&mut self, round: u64) {
@@ -255,7 +294,8 @@ impl Queue {
         slot.request = Some(request);
         if refused && slot.state == State::Queued {
             slot.fail();
-            self.done(posting.index);
+            self.gone();
+            self.finish(posting.index);
             answered.done = true;
         }
         answered
@@ -277,14 +317,13 @@ impl Queue {
             return Err(EINVAL);
         }
         slot.take_back(buffer, planes);
-        self.done(buffer.index);
+        self.gone();
+        self.finish(buffer.index);
         Ok(self.rings(round))
     }
 
-    /// A buffer that was queued can be dequeued.
-    fn done(&mut self, index: u32) {
-        self.posted -= 1;
-        self.untold = self.untold.min(self.posted);
+    /// A buffer that was queued or held can be dequeued.
+    fn finish(&mut self, index: u32) {
         if let Ok(slot) = self.slot(index) {
             slot.state = State::Done;
             slot.next = None;
@@ -416,11 +455,26 @@ impl Streams {
         }
     }
 
-    /// STREAMOFF has succeeded: all buffers are the client's.
-    pub(super) fn stop(&mut self, buf_type: u32) {
-        if let Ok(queue) = self.get(buf_type) {
-            queue.give_up();
+    /// STREAMOFF has succeeded: all buffers are the client's. Returns what stood in line, to be dropped without the
+    /// lock.
+    pub(super) fn stop(&mut self, buf_type: u32) -> Fifo<Pending> {
+        self.get(buf_type)
+            .map_or_else(|_| Fifo::new(), Queue::give_up)
+    }
+
+    /// Posts what is ready in all lines.
+    pub(super) fn advance(&mut self, post: Post<'_>) -> Advanced {
+        let mut advanced = Advanced::default();
+        for queue in self.queues.iter_mut().filter(|queue| queue.has_line()) {
+            queue.advance(post, &mut advanced);
         }
+        advanced
+    }
+
+    /// The queue with frames for the codec in line, behind which its STOP is to stand.
+    pub(super) fn line_for_stop(&mut self) -> Option<&mut Queue> {
+        let mut queues = self.queues.iter_mut();
+        queues.find(|queue| queue.rules.output && queue.has_line())
     }
 
     /// The codec goes on after the last buffer.

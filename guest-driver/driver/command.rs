@@ -250,6 +250,20 @@ pub(super) fn set_buffer(request: &mut CommandRequest, wire: &OnWire, entries: &
     }
 }
 
+/// Names the buffer that a [`qbuf_request`] is for.
+pub(super) fn set_posting(request: &mut CommandRequest, posting: Posting) {
+    *request.context_mut() = Pending::Queued(posting);
+}
+
+/// An ioctl whose answer nobody looks at.
+pub(super) fn ioctl_request(session_id: u32, code: u32, payload: &[u8]) -> Result<CommandRequest> {
+    let mut bytes = KVVec::with_capacity(size_of::<CmdIoctl>() + payload.len(), GFP_KERNEL)?;
+    bytes.extend_from_slice(CmdIoctl::new(session_id, code).as_bytes(), GFP_KERNEL)?;
+    bytes.extend_from_slice(payload, GFP_KERNEL)?;
+    let reply = size_of::<RespIoctl>() + payload.len();
+    Request::new(bytes, reply, Pending::Posted)
+}
+
 fn posted<C: IntoBytes + Immutable>(command: &C, reply: usize) -> Result<CommandRequest> {
     let mut bytes = KVVec::new();
     bytes.extend_from_slice(command.as_bytes(), GFP_KERNEL)?;
@@ -364,19 +378,19 @@ impl MediaDevice {
         }
     }
 
-    /// Sends a QBUF, of which the device is to be told later. May be called under a session's lock.
+    /// Sends a request that [`set_posting`] or [`ioctl_request`] has made ready, of which the device is to be told
+    /// later. May be called under a session's lock.
     ///
     /// # Errors
     ///
-    /// As [`Self::call`].
-    pub(super) fn post_buffer(
+    /// As [`Self::call`], with the request.
+    pub(super) fn post_later(
         &self,
         mut request: CommandRequest,
-        posting: Posting,
     ) -> Result<Submitted, (CommandRequest, Error)> {
-        *request.context_mut() = Pending::Queued(posting);
+        let queued = matches!(request.context_mut(), Pending::Queued(_));
         let submitted = self.commands().try_submit(request, Tell::Later)?;
-        self.stats().posted.fetch_add(1, Relaxed);
+        self.stats().posted.fetch_add(u64::from(queued), Relaxed);
         Ok(submitted)
     }
 

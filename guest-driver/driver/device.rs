@@ -157,9 +157,21 @@ impl MediaDevice {
     /// Fences that a buffer of that session was held for are over. Called in any context, with a fence's lock held and
     /// interrupts off.
     pub(super) fn fence_signalled(&self, session: u32) {
-        if let Some(session) = self.sessions.lock().get(&session) {
-            session.notify();
+        let sessions = self.sessions.lock();
+        let drain = match sessions.get(&session) {
+            Some(session) => session.advance_lines(),
+            None => return,
+        };
+        drop(sessions);
+        self.advanced(drain);
+    }
+
+    /// Buffers that waited for other devices may have been posted.
+    pub(super) fn advanced(&self, drain: bool) {
+        if drain {
+            self.reap();
         }
+        self.commands.kick();
     }
 
     /// The command queue.

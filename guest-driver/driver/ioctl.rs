@@ -2,10 +2,10 @@
 
 //! Ioctls: which are forwarded as they are, and what the driver does about the others.
 
-use super::command::{status, Lent, Pending, Undo};
+use super::command::{ioctl_request, status, Lent, Pending, Undo};
 use super::controls;
-use super::queueing;
 use super::session::{Session, SessionNode};
+use super::{qbuf, queueing};
 use crate::media::ioctl::{number, NUMBERS};
 use crate::media::{Handle, Request};
 use crate::wire::command::{CmdIoctl, RespIoctl};
@@ -32,6 +32,8 @@ const _: () = {
 
 /// `V4L2_ENC_CMD_START`, `V4L2_DEC_CMD_START`.
 const CMD_START: u32 = 0;
+/// `V4L2_ENC_CMD_STOP`, `V4L2_DEC_CMD_STOP`.
+const CMD_STOP: u32 = 1;
 
 /// Runs an ioctl.
 ///
@@ -46,15 +48,15 @@ pub(super) fn run(handle: &Handle<SessionNode>, mut request: Request<'_>) -> Res
         _ => session.check()?,
     }
     match request.number {
-        number::REQBUFS => queueing::reqbufs(session, &mut request),
+        number::REQBUFS => queueing::reqbufs(handle, &mut request),
         number::CREATE_BUFS => queueing::create_bufs(session, &mut request),
         number::REMOVE_BUFS => queueing::remove_bufs(session, &mut request),
         number::QUERYBUF => queueing::querybuf(session, &mut request),
         number::PREPARE_BUF => queueing::prepare_buf(session, &mut request),
-        number::QBUF => queueing::qbuf(handle, &mut request),
+        number::QBUF => qbuf::qbuf(handle, &mut request),
         number::STREAMON => streamon(session, &mut request),
         number::STREAMOFF => streamoff(handle, &mut request),
-        number::ENCODER_CMD | number::DECODER_CMD => codec_cmd(session, &mut request),
+        number::ENCODER_CMD | number::DECODER_CMD => codec_cmd(handle, &mut request),
         number::SUBSCRIBE_EVENT => subscribe(handle, &mut request),
         number::UNSUBSCRIBE_EVENT => unsubscribe(handle, &mut request),
         number::G_EXT_CTRLS | number::S_EXT_CTRLS | number::TRY_EXT_CTRLS => {
@@ -97,6 +99,17 @@ pub(super) fn exchange(
     entries: &[u8],
     lent: Lent,
 ) -> Result<Lent> {
+    exchange_tail(session, request, entries, lent, 0)
+}
+
+/// As [`exchange`]; `tail` bytes, which nobody wants, may follow the array in the answer.
+pub(super) fn exchange_tail(
+    session: &Session,
+    request: &mut Request<'_>,
+    entries: &[u8],
+    lent: Lent,
+    tail: usize,
+) -> Result<Lent> {
     let ioctl = lookup(request.number)
         .filter(|ioctl| ioctl.forwarded && ioctl.size == request.payload.len())
         .ok_or(ENOTTY)?;
@@ -115,11 +128,14 @@ pub(super) fn exchange(
         bytes.extend_from_slice(request.array, GFP_KERNEL)?;
     }
     bytes.extend_from_slice(entries, GFP_KERNEL)?;
-    let room = if ioctl.direction.to_driver() { size } else { 0 };
+    let (room, tail) = match ioctl.direction.to_driver() {
+        true => (size, tail),
+        false => (0, 0),
+    };
 
     let result = session
         .device()
-        .call(bytes, size_of::<RespIoctl>() + room, lent, Undo::No);
+        .call(bytes, size_of::<RespIoctl>() + room + tail, lent, Undo::No);
     let (mut completed, _) = match result {
         Ok(answer) => answer,
         Err(error) => {
@@ -137,7 +153,7 @@ pub(super) fn exchange(
     let reply = completed.reply()?;
     let result = status(reply);
     let answer = reply.get(size_of::<RespIoctl>()..).unwrap_or_default();
-    if room > 0 && answer.len() == room {
+    if let Some(answer) = answer.get(..room).filter(|_| room > 0) {
         let (payload, array) = answer.split_at(request.payload.len());
         let hidden = pointer.map_or(0..0, |at| at..at + 8);
         for (i, (to, from)) in request.payload.iter_mut().zip(payload).enumerate() {
@@ -235,22 +251,62 @@ fn streamon(session: &Session, request: &mut Request<'_>) -> Result {
 fn streamoff(handle: &Handle<SessionNode>, request: &mut Request<'_>) -> Result {
     let buf_type = *payload::<u32>(request)?;
     let _passing = handle.gate().pass()?;
+    handle.freeze(buf_type)?;
     // Buffers that the device returns on the way are dropped with the rest: it sends none after its answer, and
     // what it sent before has been delivered when the answer is here.
-    forward(handle, request)?;
-    handle.state().lock().streams.stop(buf_type);
+    forward(handle, request).inspect_err(|_| handle.thaw(buf_type))?;
+    let mut state = handle.state().lock();
+    let line = state.streams.stop(buf_type);
+    drop(state);
+    drop(line);
     handle.wake_for_error();
     Ok(())
 }
 
-fn codec_cmd(session: &Session, request: &mut Request<'_>) -> Result {
+fn codec_cmd(handle: &Handle<SessionNode>, request: &mut Request<'_>) -> Result {
+    let session: &Session = handle;
     let _passing = session.gate().pass()?;
     let (command, _) = u32::read_from_prefix(request.payload).map_err(|_| EINVAL)?;
+    if matches!(command, CMD_START | CMD_STOP) && waits(handle, command, request)? {
+        return Ok(());
+    }
     forward(session, request)?;
     if command == CMD_START {
         session.state().lock().streams.resume();
     }
     Ok(())
+}
+
+/// Whether a command of the codec has been dealt with: STOP waits behind frames that wait themselves.
+///
+/// # Errors
+///
+/// `EBUSY` while a STOP waits; `ENOMEM`.
+fn waits(handle: &Handle<SessionNode>, command: u32, request: &mut Request<'_>) -> Result<bool> {
+    let mut state = handle.state().lock();
+    match state.streams.line_for_stop() {
+        None => return Ok(false),
+        Some(queue) if queue.stops() => return Err(EBUSY),
+        Some(_) => drop(state),
+    }
+    if command != CMD_STOP {
+        return Ok(false);
+    }
+    // The flags of a STOP say how to cut the stream off, which the order of the frames rules out.
+    if let Some(flags) = request.payload.get_mut(4..8) {
+        flags.fill(0);
+    }
+    let stop = ioctl_request(handle.id(), request.number, request.payload)?;
+    let mut state = handle.state().lock();
+    let Some(queue) = state.streams.line_for_stop() else {
+        drop(state);
+        drop(stop);
+        return Ok(false);
+    };
+    queue.hold_stop(stop);
+    drop(state);
+    handle.advance();
+    Ok(true)
 }
 
 fn subscribe(handle: &Handle<SessionNode>, request: &mut Request<'_>) -> Result {

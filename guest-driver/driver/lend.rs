@@ -18,7 +18,7 @@ mod fence;
 mod plane;
 mod request;
 
-pub(super) use fence::FenceState;
+pub(super) use fence::{FenceState, Ready};
 
 use super::session::Session;
 use crate::media::pages::OwnPages;

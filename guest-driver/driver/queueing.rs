@@ -3,9 +3,9 @@
 //! The ioctls of buffers.
 
 use super::buffers::{is_output, Rules, Slot, Slots, MAX_BUFFERS};
-use super::command::{fits, qbuf_request, set_buffer, Lent, Posting};
-use super::ioctl::{elements_mut, exchange, forward, payload};
+use super::ioctl::{elements_mut, forward, payload};
 use super::lend::{Lending, Purpose};
+use super::qbuf::exchange_wire;
 use super::session::{Session, SessionNode};
 use crate::media::ioctl::number;
 use crate::media::{Handle, Request};
@@ -20,7 +20,9 @@ use zerocopy::IntoBytes;
 const FIELD_NONE: u32 = 1;
 
 /// The argument of a buffer ioctl and its planes.
-fn buffer<'a>(request: &'a mut Request<'_>) -> Result<(&'a mut Buffer, &'a mut [Plane])> {
+pub(super) fn buffer<'a>(
+    request: &'a mut Request<'_>,
+) -> Result<(&'a mut Buffer, &'a mut [Plane])> {
     let buffer = Buffer::mut_from_bytes(request.payload).map_err(|_| EINVAL)?;
     Ok((buffer, elements_mut(request.array)?))
 }
@@ -30,11 +32,14 @@ fn buffer<'a>(request: &'a mut Request<'_>) -> Result<(&'a mut Buffer, &'a mut [
 /// # Errors
 ///
 /// `EINVAL`: no memory that there is; as any ioctl.
-pub(super) fn reqbufs(session: &Session, request: &mut Request<'_>) -> Result {
+pub(super) fn reqbufs(handle: &Handle<SessionNode>, request: &mut Request<'_>) -> Result {
+    let session: &Session = handle;
     let wanted = payload::<RequestBuffers>(request)?;
     let (buf_type, memory) = (wanted.type_, wanted.memory);
     let _passing = session.gate().pass()?;
-    let wire_memory = Lending::reqbufs(session, request)?;
+    handle.freeze(buf_type)?;
+    let made = Lending::reqbufs(handle, request);
+    let wire_memory = made.inspect_err(|_| handle.thaw(buf_type))?;
     let made = payload::<RequestBuffers>(request)?;
     let count = made.count;
     let rules = Rules {
@@ -48,9 +53,9 @@ pub(super) fn reqbufs(session: &Session, request: &mut Request<'_>) -> Result {
     let mut slots = Slots::new();
     let result = learnt.map(|learnt| slots = learnt);
     let mut state = session.state().lock();
-    state.streams.get(buf_type)?.replace(&mut slots, rules);
+    let line = state.streams.get(buf_type)?.replace(&mut slots, rules);
     drop(state);
-    drop(slots);
+    drop((slots, line));
     session.notify();
     result
 }
@@ -234,81 +239,11 @@ pub(super) fn prepare_buf(session: &Session, request: &mut Request<'_>) -> Resul
     let queue = state.streams.get(buf_type)?;
     let mut wire = queue.settle(buffer, planes, loan.as_ref(), true)?;
     drop(state);
-    let mut prepare = Request {
-        number: number::PREPARE_BUF,
-        payload: wire.buffer.as_mut_bytes(),
-        array: wire
-            .planes
-            .get_mut(..wire.count)
-            .ok_or(EINVAL)?
-            .as_mut_bytes(),
-        nonblocking: false,
-    };
-    let entries = loan.as_ref().map_or(&[][..], |loan| loan.entries());
-    exchange(session, &mut prepare, entries, Lent::new())?;
+    exchange_wire(session, number::PREPARE_BUF, &mut wire, loan.as_ref())?;
     let mut state = session.state().lock();
     let queue = state.streams.get(buf_type)?;
     queue.prepared(index);
     queue.fill(buffer, planes)
-}
-
-/// QBUF, which is posted.
-///
-/// # Errors
-///
-/// As videobuf2's. What only the device knows comes back as a buffer with an error.
-pub(super) fn qbuf(handle: &Handle<SessionNode>, request: &mut Request<'_>) -> Result {
-    let session: &Session = handle;
-    let device = session.device();
-    let (buffer, planes) = buffer(request)?;
-    let (buf_type, index) = (buffer.type_, buffer.index);
-    let _passing = session.gate().pass()?;
-    device.reap();
-
-    let mut state = session.state().lock();
-    let queue = state.streams.get(buf_type)?;
-    let slot = queue.check(buffer, planes, false)?;
-    let (size, purpose) = (slot.wire_size(), slot.purpose());
-    let kept = queue.take_request(index)?;
-    drop(state);
-    let loan = session.lending().lend(session, buffer, planes, purpose)?;
-    let entries = loan.as_ref().map_or(&[][..], |loan| loan.entries());
-    let tail = loan.as_ref().map_or(0, |loan| loan.reply_tail());
-    let mut command = match kept {
-        Some(command) if fits(&command, size, entries.len(), tail) => command,
-        _ => qbuf_request(session.id(), size, entries.len(), tail)?,
-    };
-
-    let posting = Posting {
-        session_id: session.id(),
-        buf_type,
-        index,
-        number: device.next_posting(),
-    };
-    let mut state = session.state().lock();
-    let sleepers = state.sleepers > 0;
-    let queue = state.streams.get(buf_type)?;
-    let wire = queue.settle(buffer, planes, loan.as_ref(), false)?;
-    set_buffer(&mut command, &wire, entries);
-    let submitted = match device.post_buffer(command, posting) {
-        Ok(submitted) => submitted,
-        Err((command, error)) => {
-            drop(state);
-            drop(command);
-            return Err(error);
-        }
-    };
-    queue.queue(index, posting.number, submitted.round);
-    queue.fill(buffer, planes)?;
-    let rings = queue.rings(submitted.round);
-    drop(state);
-    if submitted.drain {
-        device.reap();
-    }
-    if rings || sleepers || handle.is_polled() {
-        device.commands().kick();
-    }
-    Ok(())
 }
 
 /// DQBUF.

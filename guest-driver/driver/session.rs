@@ -313,6 +313,55 @@ impl Handle<SessionNode> {
         answered.left
     }
 
+    /// Posts what is ready of the buffers that wait for other devices.
+    pub(super) fn advance(&self) {
+        let drain = self.advance_lines();
+        self.device().advanced(drain);
+    }
+
+    /// As [`Self::advance`], in any context. Returns whether the command queue must be drained; the device has to be
+    /// told in any case.
+    pub(super) fn advance_lines(&self) -> bool {
+        let mut state = self.state().lock();
+        if state.lost {
+            return false;
+        }
+        let device = self.device();
+        let advanced = state
+            .streams
+            .advance(&mut |request| device.post_later(request));
+        drop(state);
+        if advanced.done {
+            self.notify();
+            self.wake(poll::IN | poll::OUT);
+        }
+        advanced.drain
+    }
+
+    /// Buffers of that type which wait for others stay where they are: the device may be about to give up all of them.
+    /// A STOP among them is sent.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if there is no such type.
+    pub(super) fn freeze(&self, buf_type: u32) -> Result {
+        let device = self.device();
+        let mut state = self.state().lock();
+        let queue = state.streams.get(buf_type)?;
+        queue.freeze(&mut |request| device.post_later(request));
+        Ok(())
+    }
+
+    /// The device has not given them up.
+    pub(super) fn thaw(&self, buf_type: u32) {
+        let mut state = self.state().lock();
+        if let Ok(queue) = state.streams.get(buf_type) {
+            queue.thaw();
+        }
+        drop(state);
+        self.advance();
+    }
+
     fn wake_for_buffer(&self, buf_type: u32) {
         self.notify();
         self.wake(if is_output(buf_type) {

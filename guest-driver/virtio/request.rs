@@ -187,20 +187,20 @@ impl<C> Completed<C> {
 }
 
 /// Requests in line.
-pub(super) struct Fifo<C> {
+pub(crate) struct Fifo<C> {
     head: Option<KBox<Request<C>>>,
 }
 
 impl<C> Fifo<C> {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { head: None }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.head.is_none()
     }
 
-    pub(super) fn push_back(&mut self, request: KBox<Request<C>>) {
+    pub(crate) fn push_back(&mut self, request: KBox<Request<C>>) {
         let mut end = &mut self.head;
         while let Some(next) = end {
             end = &mut next.next;
@@ -208,19 +208,31 @@ impl<C> Fifo<C> {
         *end = Some(request);
     }
 
-    pub(super) fn push_front(&mut self, mut request: KBox<Request<C>>) {
+    pub(crate) fn push_front(&mut self, mut request: KBox<Request<C>>) {
         request.next = self.head.take();
         self.head = Some(request);
     }
 
-    pub(super) fn pop_front(&mut self) -> Option<KBox<Request<C>>> {
+    pub(crate) fn pop_front(&mut self) -> Option<KBox<Request<C>>> {
         let mut first = self.head.take()?;
         self.head = first.next.take();
         Some(first)
     }
 
+    /// Whether there is a request that `wanted` picks.
+    pub(crate) fn any(&self, wanted: impl Fn(&C) -> bool) -> bool {
+        let mut next = &self.head;
+        while let Some(request) = next {
+            if wanted(&request.context) {
+                return true;
+            }
+            next = &request.next;
+        }
+        false
+    }
+
     /// Takes out the first request that `wanted` picks.
-    pub(super) fn remove(&mut self, wanted: impl Fn(&C) -> bool) -> Option<KBox<Request<C>>> {
+    pub(crate) fn remove(&mut self, wanted: impl Fn(&C) -> bool) -> Option<KBox<Request<C>>> {
         let mut kept = Self::new();
         let mut found = None;
         while let Some(request) = self.pop_front() {
@@ -232,6 +244,12 @@ impl<C> Fifo<C> {
         }
         *self = kept;
         found
+    }
+}
+
+impl<C> Default for Fifo<C> {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

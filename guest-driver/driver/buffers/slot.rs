@@ -3,9 +3,10 @@
 //! A buffer, by the rules of videobuf2: what a client may say of it, and what it is told.
 
 use crate::driver::command::CommandRequest;
-use crate::driver::lend::{Layout, Loan, Purpose};
+use crate::driver::lend::{FenceState, Layout, Loan, Purpose};
 use crate::wire::v4l2::{is_multiplanar, Buffer, Plane, MEMORY_MMAP, VIDEO_MAX_PLANES};
 use kernel::prelude::*;
+use kernel::sync::Arc;
 
 /// `V4L2_BUF_FLAG_*`.
 pub(in crate::driver) mod flag {
@@ -59,6 +60,9 @@ pub(in crate::driver) struct Rules {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Dequeued,
+    /// In its queue's line.
+    Held,
+    /// With the device.
     Queued,
     Done,
 }
@@ -74,6 +78,8 @@ pub(in crate::driver) struct Slot {
     pub(super) next: Option<u32>,
     /// Number of the QBUF that was posted last.
     pub(super) posting: u64,
+    /// What must be over before the device may have it. Means something when it is `Held`.
+    pub(super) fence: Option<Arc<FenceState>>,
     /// The QBUF, for the next time; not here while the device has it.
     pub(super) request: Option<CommandRequest>,
     /// As QUERYBUF answers, but for the flags of state and the planes.
@@ -115,6 +121,7 @@ impl Slot {
             failed: false,
             next: None,
             posting: 0,
+            fence: None,
             request: None,
             buffer: *buffer,
             planes: [Plane::default(); VIDEO_MAX_PLANES],
@@ -377,7 +384,7 @@ impl Slot {
         buffer.flags |= match self.state {
             State::Dequeued if self.prepared => flag::PREPARED,
             State::Dequeued => 0,
-            State::Queued => flag::QUEUED,
+            State::Held | State::Queued => flag::QUEUED,
             State::Done if self.failed => flag::DONE | flag::ERROR,
             State::Done => flag::DONE,
         };

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! QBUF.
+
+use super::buffers::OnWire;
+use super::command::{fits, qbuf_request, set_buffer, set_posting, CommandRequest, Lent, Posting};
+use super::ioctl::exchange_tail;
+use super::lend::Loan;
+use super::queueing::buffer;
+use super::session::{Session, SessionNode};
+use crate::media::ioctl::number;
+use crate::media::{Handle, Request};
+use crate::wire::v4l2::{Buffer, Plane};
+use kernel::prelude::*;
+use zerocopy::IntoBytes;
+
+/// QBUF, which is posted, or stands in line if another device is not done with the memory. It is called only if the
+/// device may refuse the memory for what it is.
+///
+/// # Errors
+///
+/// As videobuf2's. What only the device knows comes back as a buffer with an error.
+pub(super) fn qbuf(handle: &Handle<SessionNode>, request: &mut Request<'_>) -> Result {
+    let session: &Session = handle;
+    let (buffer, planes) = buffer(request)?;
+    let _passing = session.gate().pass()?;
+    session.device().reap();
+
+    let mut state = session.state().lock();
+    let queue = state.streams.get(buffer.type_)?;
+    let slot = queue.check(buffer, planes, false)?;
+    let (size, purpose) = (slot.wire_size(), slot.purpose());
+    let mut kept = queue.take_request(buffer.index)?;
+    let lined = queue.has_line();
+    drop(state);
+
+    let mut loan = session.lending().lend(session, buffer, planes, purpose)?;
+    if let Some(trial) = loan.as_ref().filter(|loan| loan.is_trial()) {
+        // There is no waiting for the device while there is waiting for others: then it is posted unseen.
+        if !lined && trial.fence().is_none() {
+            if try_out(session, buffer, planes, trial)? {
+                return Ok(());
+            }
+            loan = Some(session.lending().refused(session, buffer)?);
+        }
+    }
+    let loan = loan.as_ref();
+    let entries = loan.map_or(&[][..], Loan::entries);
+    let tail = loan.map_or(0, Loan::reply_tail);
+    let request = match kept.take() {
+        Some(request) if fits(&request, size, entries.len(), tail) => request,
+        _ => qbuf_request(session.id(), size, entries.len(), tail)?,
+    };
+    send(handle, buffer, planes, loan, request)
+}
+
+/// Posts QBUF, or lines it up.
+fn send(
+    handle: &Handle<SessionNode>,
+    buffer: &mut Buffer,
+    planes: &mut [Plane],
+    loan: Option<&Loan>,
+    mut request: CommandRequest,
+) -> Result {
+    let session: &Session = handle;
+    let device = session.device();
+    let posting = posting(session, buffer);
+    let fence = loan.and_then(Loan::fence);
+    let mut state = session.state().lock();
+    let sleepers = state.sleepers > 0;
+    let queue = state.streams.get(buffer.type_)?;
+    let wire = queue.settle(buffer, planes, loan, false)?;
+    set_buffer(&mut request, &wire, loan.map_or(&[], Loan::entries));
+    set_posting(&mut request, posting);
+    if fence.is_some() || queue.has_line() {
+        queue.hold(buffer.index, posting.number, request, fence);
+        queue.fill(buffer, planes)?;
+        drop(state);
+        // The fence may be over by now.
+        handle.advance();
+        return Ok(());
+    }
+    let submitted = match device.post_later(request) {
+        Ok(submitted) => submitted,
+        Err((request, error)) => {
+            drop(state);
+            drop(request);
+            return Err(error);
+        }
+    };
+    queue.queue(buffer.index, posting.number, submitted.round);
+    queue.fill(buffer, planes)?;
+    let rings = queue.rings(submitted.round);
+    drop(state);
+    if submitted.drain {
+        device.reap();
+    }
+    if rings || sleepers || handle.is_polled() {
+        device.commands().kick();
+    }
+    Ok(())
+}
+
+fn posting(session: &Session, buffer: &Buffer) -> Posting {
+    Posting {
+        session_id: session.id(),
+        buf_type: buffer.type_,
+        index: buffer.index,
+        number: session.device().next_posting(),
+    }
+}
+
+/// Calls QBUF. Returns whether the device has taken the memory.
+///
+/// # Errors
+///
+/// As any command, but the device's.
+fn try_out(
+    session: &Session,
+    buffer: &mut Buffer,
+    planes: &mut [Plane],
+    loan: &Loan,
+) -> Result<bool> {
+    let (buf_type, index) = (buffer.type_, buffer.index);
+    let posting = posting(session, buffer);
+    let round = session.device().commands().round();
+    let mut state = session.state().lock();
+    let queue = state.streams.get(buf_type)?;
+    let mut wire = queue.settle(buffer, planes, Some(loan), false)?;
+    // The device may return it before it answers.
+    queue.queue(index, posting.number, round);
+    queue.fill(buffer, planes)?;
+    drop(state);
+
+    let result = exchange_wire(session, number::QBUF, &mut wire, Some(loan));
+    match result {
+        Ok(()) => {
+            session.lending().accepted(buffer);
+            Ok(true)
+        }
+        Err(error) if error == EINTR || error == ETIMEDOUT => Err(error),
+        Err(_) => {
+            let mut state = session.state().lock();
+            let queue = state.streams.get(buf_type)?;
+            // A device that refuses what it has returned already is no reason to do it again.
+            let refused = queue.unqueue(index, posting.number);
+            Ok(!refused)
+        }
+    }
+}
+
+/// Calls QBUF or PREPARE_BUF.
+///
+/// # Errors
+///
+/// The device's; as any command.
+pub(super) fn exchange_wire(
+    session: &Session,
+    number: u32,
+    wire: &mut OnWire,
+    loan: Option<&Loan>,
+) -> Result {
+    let mut request = Request {
+        number,
+        payload: wire.buffer.as_mut_bytes(),
+        array: wire
+            .planes
+            .get_mut(..wire.count)
+            .ok_or(EINVAL)?
+            .as_mut_bytes(),
+        nonblocking: false,
+    };
+    let entries = loan.map_or(&[][..], Loan::entries);
+    let tail = loan.map_or(0, Loan::reply_tail);
+    exchange_tail(session, &mut request, entries, Lent::new(), tail).map(|_| ())
+}
