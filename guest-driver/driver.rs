@@ -36,7 +36,6 @@ mod controls;
 mod device;
 mod event;
 mod ioctl;
-#[allow(dead_code)] // Fences and trials, which the held line is to use.
 mod lend;
 mod memory;
 mod qbuf;
