@@ -307,9 +307,16 @@ impl<T: Driver> Callbacks<T> {
             bindings::virtio_v4l2_poll_wait(file, &raw mut (*handle.fh()).wait, table);
             bindings::virtio_v4l2_poll_requested(table)
         };
-        // Events before buffers: who sees the end of the stream must see the buffers that came before it.
-        let events = if handle.has_events() { poll::PRI } else { 0 };
-        T::poll(handle, requested) | events
+        // Both at one moment. Who sees the event at the end of the stream must see the buffers that came before it, and
+        // who sees the last buffer the event.
+        let mut events = handle.has_events();
+        loop {
+            let ready = T::poll(handle, requested);
+            let before = core::mem::replace(&mut events, handle.has_events());
+            if before == events {
+                return ready | if events { poll::PRI } else { 0 };
+            }
+        }
     }
 
     /// # Safety
