@@ -49,8 +49,16 @@ impl Row {
         }
     }
 
+    /// Whether beginnings and ends are to cancel out. With one frame at a time each frame is a beginning and an end.
+    fn overlaps(&self) -> bool {
+        self.depth > 1
+    }
+
     /// What this window, the long one, has more than the short one.
     fn beyond(mut self, short: &Self) -> Self {
+        if !self.overlaps() {
+            return self;
+        }
         for (key, value) in &mut self.values {
             let fixed = ["width", "height", "depth", "sessions"].contains(&key.as_str());
             if !fixed && !key.starts_with("steady_") {
@@ -204,7 +212,7 @@ pub fn load(dir: &Path, run: &str) -> Result<Vec<Row>> {
 }
 
 /// Adds what the host noted: `LABEL WHAT VALUE`, or pairs `KEY=VALUE`, at points 0, 1 and 2: before, between and after
-/// the windows. What is more from 1 to 2 than from 0 to 1 is the row's.
+/// the windows. What is more from 1 to 2 than from 0 to 1 is the row's; from 1 to 2 where nothing cancels out.
 fn note(row: &mut Row, notes: &str) {
     let of = |what: &str| {
         let prefix = format!("{} {what} ", row.label);
@@ -219,20 +227,27 @@ fn note(row: &mut Row, notes: &str) {
             .filter_map(|(key, value)| Some((key, value.parse().ok()?)))
             .collect()
     };
+    let more = if row.overlaps() { 1.0 } else { 0.0 };
     let mut found = BTreeMap::new();
     if let (Some(short), Some(long)) = (number("perf-short"), number("perf-long")) {
-        found.insert("syscalls".to_owned(), long - short);
+        found.insert("syscalls".to_owned(), long - more * short);
     }
     if let Some(traced) = number("strace") {
         found.insert("strace".to_owned(), traced);
     }
     if let [Some(a), Some(b), Some(c)] = ["cpu-0", "cpu-1", "cpu-2"].map(number) {
-        found.insert("cpu_ns".to_owned(), (c - b) - (b - a));
+        found.insert("cpu_ns".to_owned(), (c - b) - more * (b - a));
     }
     let [before, between, after] = ["stats-0", "stats-1", "stats-2"].map(stats);
     for (key, c) in after {
         if let (Some(a), Some(b)) = (before.get(key), between.get(key)) {
-            found.insert(format!("daemon.{key}"), (c - b) - (b - a));
+            // Times are not counts: their mean is that of the whole window.
+            let more = if key.starts_with("latency_") {
+                0.0
+            } else {
+                more
+            };
+            found.insert(format!("daemon.{key}"), (c - b) - more * (b - a));
         }
     }
     row.values.extend(found);
@@ -245,7 +260,7 @@ mod tests {
     #[test]
     fn counts_are_differences_over_the_window() {
         let window = |frames: u32, irqs: u32, kicks: u32| {
-            let object = json!({"label": "a", "memory": "mmap", "width": 16, "height": 8, "depth": 1,
+            let object = json!({"label": "a", "memory": "mmap", "width": 16, "height": 8, "depth": 4,
                 "sessions": 1, "frames": frames, "interrupts": irqs, "kicks_command": kicks, "kicks_event": 0});
             Row::new("sink", object.as_object().unwrap())
         };
@@ -256,7 +271,7 @@ mod tests {
             "ab stats-0 frames=1\na stats-0 frames=5 maps=7 interrupts=1 latency_in_sum=0 latency_in_count=0\n\
              a cpu-0 5\na cpu-1 105\na cpu-2 20205\na perf-short 5\na perf-long 35\n\
              a stats-1 frames=9 maps=7 interrupts=7 latency_in_sum=10000 latency_in_count=4\n\
-             a stats-2 frames=23 maps=7 interrupts=23 latency_in_sum=70000 latency_in_count=18\n",
+             a stats-2 frames=23 maps=7 interrupts=23 latency_in_sum=80000 latency_in_count=18\n",
         );
         assert!(row.exact());
         assert_eq!(row.kicks(), Some(0.9));
