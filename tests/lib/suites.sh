@@ -26,7 +26,7 @@ fixture() {
             ln -sfn "$CACHE/source-$size/nv12" "$FIXTURES/$1"
             echo "$FIXTURES/$1"
             ;;
-        client) echo "$REPO/out/guest/client" ;;
+        client | bench) echo "$REPO/out/guest/$1" ;;
         *) die "no such fixture: $1" ;;
     esac
 }
