@@ -269,11 +269,14 @@ impl Queue {
         }
     }
 
-    /// Whether the device should be told of what was posted: it has as much to do with buffers that it knows of as
-    /// it does not know of, or less. Before the queue streams there is no hurry.
-    pub(super) fn rings(&mut self, round: u64) -> bool {
+    /// Whether the device should be told at once of what was posted: it knows of no other buffer, or has less to do with
+    /// those that it knows of than with the others. The latter can wait if the program is to come back for `more`
+    /// buffers before it waits, which is when the device is told of everything. Before the queue streams there is no
+    /// hurry.
+    pub(super) fn rings(&mut self, round: u64, more: bool) -> bool {
         self.see_round(round);
-        self.streaming && self.untold > 0 && 2 * self.untold >= self.posted
+        let enough = if more { 1 } else { 2 };
+        self.streaming && self.untold > 0 && enough * self.untold >= self.posted
     }
 
     /// The device has answered a QBUF.
@@ -319,7 +322,7 @@ impl Queue {
         slot.take_back(buffer, planes);
         self.gone();
         self.finish(buffer.index);
-        Ok(self.rings(round))
+        Ok(self.rings(round, true))
     }
 
     /// A buffer that was queued or held can be dequeued.
@@ -475,6 +478,11 @@ impl Streams {
     pub(super) fn line_for_stop(&mut self) -> Option<&mut Queue> {
         let mut queues = self.queues.iter_mut();
         queues.find(|queue| queue.rules.output && queue.has_line())
+    }
+
+    /// Whether a buffer can be dequeued.
+    pub(super) fn any_done(&self) -> bool {
+        self.queues.iter().any(|queue| queue.done.is_some())
     }
 
     /// The codec goes on after the last buffer.

@@ -318,8 +318,8 @@ impl MediaDevice {
         }
     }
 
-    /// Delivers the events that are there, and tells the device of what it has not been told of if it may run out of
-    /// buffers now.
+    /// Delivers the events that are there, and tells the device of what it has not been told of if it has run out of
+    /// buffers.
     pub(super) fn deliver_events(&self) {
         let mut rings = false;
         self.events.recycle(|bytes| {

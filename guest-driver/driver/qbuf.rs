@@ -68,6 +68,7 @@ fn send(
     let fence = loan.and_then(Loan::fence);
     let mut state = session.state().lock();
     let sleepers = state.sleepers > 0;
+    let more = state.streams.any_done();
     let queue = state.streams.get(buffer.type_)?;
     let wire = queue.settle(buffer, planes, loan, false)?;
     set_buffer(&mut request, &wire, loan.map_or(&[], Loan::entries));
@@ -90,7 +91,7 @@ fn send(
     };
     queue.queue(buffer.index, posting.number, submitted.round);
     queue.fill(buffer, planes)?;
-    let rings = queue.rings(submitted.round);
+    let rings = queue.rings(submitted.round, more);
     drop(state);
     if submitted.drain {
         device.reap();
