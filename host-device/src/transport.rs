@@ -7,18 +7,19 @@
 //! ring thread on an error.
 
 mod chain;
+mod channel;
 mod command;
 mod endpoint;
 mod event;
 mod frontend;
 mod link;
 mod ring;
-mod shmem;
+mod socket;
 mod stop;
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -104,9 +105,14 @@ pub fn serve_stream(
     stop.watch(Some(connection));
     tracing::info!("VMM connected");
 
-    let frontend = Frontend::new(Arc::clone(&link));
-    let mut requests = BackendReqHandler::from_stream(stream, Arc::new(Mutex::new(frontend)));
+    let peeked = stream.try_clone().context("cannot duplicate the socket")?;
+    let frontend = Arc::new(Mutex::new(Frontend::new(Arc::clone(&link))));
+    let mut requests = BackendReqHandler::from_stream(stream, Arc::clone(&frontend));
     let error = loop {
+        if let Some(socket) = socket::offered(&peeked) {
+            let mut frontend = frontend.lock().unwrap_or_else(PoisonError::into_inner);
+            frontend.offer(socket);
+        }
         match requests.handle_request() {
             Ok(()) | Err(VhostError::SocketRetry(_)) => {}
             Err(error) => break error,

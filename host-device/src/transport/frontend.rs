@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use protocol::wire::NUM_QUEUES;
@@ -43,6 +44,8 @@ pub(super) struct Frontend {
     owned: bool,
     acked_features: u64,
     acked_protocol_features: u64,
+    /// The socket that comes with the request that is handled next.
+    offered: Option<UnixStream>,
 }
 
 fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
@@ -57,7 +60,13 @@ impl Frontend {
             owned: false,
             acked_features: 0,
             acked_protocol_features: 0,
+            offered: None,
         }
+    }
+
+    /// Takes the socket that comes with the next request.
+    pub(super) fn offer(&mut self, socket: UnixStream) {
+        self.offered = Some(socket);
     }
 
     fn ring(&self, index: u32) -> Result<&Ring> {
@@ -154,6 +163,7 @@ impl VhostUserBackendReqHandlerMut for Frontend {
             | VhostUserProtocolFeatures::BACKEND_REQ
             | VhostUserProtocolFeatures::BACKEND_SEND_FD
             | VhostUserProtocolFeatures::RESET_DEVICE
+            | VhostUserProtocolFeatures::SHARED_OBJECT
             | VhostUserProtocolFeatures::SHMEM)
     }
 
@@ -286,12 +296,10 @@ impl VhostUserBackendReqHandlerMut for Frontend {
         Ok(())
     }
 
-    fn set_backend_req_fd(&mut self, backend: Backend) {
-        let acked =
-            |feature: VhostUserProtocolFeatures| self.acked_protocol_features & feature.bits() != 0;
-        backend.set_reply_ack_flag(acked(VhostUserProtocolFeatures::REPLY_ACK));
-        backend.set_shmem_flag(acked(VhostUserProtocolFeatures::SHMEM));
-        self.link.channel.set(backend);
+    fn set_backend_req_fd(&mut self, _: Backend) {
+        if let Some(socket) = self.offered.take() {
+            self.link.channel.set(socket, self.acked_protocol_features);
+        }
     }
 
     fn get_shmem_config(&mut self) -> Result<VhostUserShMemConfig> {

@@ -16,10 +16,10 @@ use protocol::wire::{COMMAND_QUEUE, EVENT_QUEUE};
 use tokio::runtime::Handle;
 use vm_memory::GuestMemoryMmap;
 
+use super::channel::Channel;
 use super::command::{self, Scratch};
 use super::event::EventQueue;
 use super::ring::{Memory, Ring};
-use super::shmem::Channel;
 use crate::config::Limits;
 use crate::counters::Counters;
 use crate::device::Device;
@@ -77,7 +77,7 @@ impl Link {
         let vm = Vm::new(
             memory.clone(),
             arena.clone(),
-            (),
+            channel.clone(),
             counters,
             Some(runtime.clone()),
         );
@@ -166,6 +166,7 @@ impl Link {
 
     /// Ends everything: the VMM is gone.
     pub(super) fn end(&self) {
+        self.channel.close();
         for ring in self.rings() {
             ring.configure(|ring| {
                 ring.disable();
