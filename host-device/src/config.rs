@@ -10,7 +10,7 @@ use crate::memory::PAGE_SIZE;
 /// Limits of the transport, the same for every VMM that is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Size of shared memory region 0, in bytes: a power of two, since VMMs make it a PCI BAR.
+    /// Size of shared memory region 0, in bytes: a power of two, since VMMs make it a PCI BAR; or 0 for no region.
     pub shm_size: u64,
     /// Most memory of all MMAP buffers together, in bytes.
     pub max_memory: usize,
@@ -35,10 +35,12 @@ impl Limits {
     ///
     /// One of them makes no sense.
     pub fn new(cli: &Cli) -> anyhow::Result<Self> {
+        let bar = cli.shm_size.is_power_of_two() && cli.shm_size >= PAGE_SIZE as u64;
         ensure!(
-            cli.shm_size.is_power_of_two() && cli.shm_size >= PAGE_SIZE as u64,
-            "--shm-size must be a power of two (of at least 4K): it becomes a PCI BAR"
+            bar || cli.shm_size == 0,
+            "--shm-size must be a power of two (of at least 4K), since it becomes a PCI BAR, or 0 for no region"
         );
+        ensure!(cli.max_memory > 0, "--max-memory must be more than 0");
         Ok(Self {
             shm_size: cli.shm_size,
             max_memory: usize::try_from(cli.max_memory).context("--max-memory is too large")?,
@@ -120,6 +122,8 @@ mod tests {
     fn region_size() {
         assert!(Limits::new(&cli(&["--shm-size", "3G"])).is_err());
         assert!(Limits::new(&cli(&["--shm-size", "2K"])).is_err());
+        assert!(Limits::new(&cli(&["--max-memory", "0"])).is_err());
+        assert_eq!(Limits::new(&cli(&["--shm-size", "0"])).unwrap().shm_size, 0);
         assert_eq!(Limits::new(&cli(&[])).unwrap(), Limits::default());
     }
 }

@@ -10,6 +10,7 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use virtio_v4l2d::cli::Cli;
 use virtio_v4l2d::config::{DeviceSpec, Limits};
+use virtio_v4l2d::counters;
 use virtio_v4l2d::device::{self, Device};
 use virtio_v4l2d::startup;
 use virtio_v4l2d::transport::{Endpoint, Stop, serve};
@@ -54,6 +55,12 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
             }
             tracing::info!("stopping");
             stop.set();
+        });
+        let mut statistics = signal(SignalKind::user_defined1()).context("cannot catch SIGUSR1")?;
+        tokio::spawn(async move {
+            while statistics.recv().await.is_some() {
+                counters::log_all();
+            }
         });
         anyhow::Ok(())
     })?;

@@ -193,6 +193,8 @@ impl Client {
                 ring.add_indirect(&parts.flat_map(|part| part.split(size)).collect::<Vec<_>>())
             }
         };
+        // Of a command that nobody waited for.
+        self.done.remove(&head);
         self.in_flight.insert(head, (input, output));
         Pending(head)
     }
@@ -236,6 +238,17 @@ impl Client {
             bytes,
         };
         self.done.insert(head, reply);
+    }
+
+    /// Replies to commands that the device is done with and nobody waited for, oldest first.
+    pub fn reap(&mut self) -> Vec<Reply> {
+        let mut replies = Vec::new();
+        while let Some(used) = self.link.commands.pop_used() {
+            let head = used.id as u16;
+            self.complete(used);
+            replies.extend(self.done.remove(&head));
+        }
+        replies
     }
 
     /// Waits for the device to be done with a command, for as long as is right.

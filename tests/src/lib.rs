@@ -13,6 +13,7 @@ use std::time::Duration;
 pub mod client;
 pub mod link;
 pub mod memory;
+pub mod objects;
 pub mod pages;
 pub mod ring;
 pub mod stream;

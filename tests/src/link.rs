@@ -43,6 +43,8 @@ pub struct Options {
     pub indirect: bool,
     /// Offer shared memory regions, as recent VMMs do.
     pub shmem: bool,
+    /// Offer shared objects.
+    pub objects: bool,
     /// Buffers that the driver leaves on the event queue.
     pub event_buffers: usize,
 }
@@ -57,6 +59,7 @@ impl Default for Options {
             event_idx: true,
             indirect: true,
             shmem: true,
+            objects: true,
             event_buffers: 64,
         }
     }
@@ -111,6 +114,9 @@ impl Link {
         if options.shmem {
             wanted |= VhostUserProtocolFeatures::SHMEM;
         }
+        if options.objects {
+            wanted |= VhostUserProtocolFeatures::SHARED_OBJECT;
+        }
         let protocol_features = offered & wanted;
         frontend
             .set_protocol_features(protocol_features)
@@ -131,7 +137,7 @@ impl Link {
             frontend
                 .set_backend_request_fd(&handler.get_tx_raw_fd())
                 .map_err(io::Error::other)?;
-            requests = Some(serve_requests(handler, &stop)?);
+            requests = Some(serve_requests(handler, &shared, &stop)?);
         }
         if protocol_features.contains(VhostUserProtocolFeatures::SHMEM) {
             let config = frontend.get_shmem_config().map_err(io::Error::other)?;
@@ -263,10 +269,12 @@ impl Link {
 /// Answers the daemon's requests until `stop` is signalled or the daemon hangs up.
 fn serve_requests(
     mut handler: FrontendReqHandler<SharedRegion>,
+    shared: &Arc<SharedRegion>,
     stop: &EventFd,
 ) -> io::Result<JoinHandle<()>> {
     let epoll = Epoll::new()?;
     let stop = stop.try_clone()?;
+    let shared = Arc::clone(shared);
     for (fd, data) in [(handler.as_raw_fd(), 0), (stop.as_raw_fd(), 1)] {
         let event = EpollEvent::new(EventSet::IN, data);
         epoll.ctl(ControlOperation::Add, fd, event)?;
@@ -280,6 +288,11 @@ fn serve_requests(
                     Ok(1) if events[0].data() == 0 => {}
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                     _ => break,
+                }
+                match shared.objects.serve(handler.as_raw_fd()) {
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    Err(_) => break,
                 }
                 match handler.handle_request() {
                     // A refusal is the daemon's to handle.

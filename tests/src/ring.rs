@@ -362,6 +362,30 @@ impl Ring {
         }
     }
 
+    /// Waits for the device to signal, and looks at nothing but that; with `VIRTIO_F_EVENT_IDX` it asks for the next
+    /// signal first, as drivers do, and takes what came before as signalled. False if none comes within `timeout`.
+    pub fn wait_signal(&mut self, timeout: Duration) -> bool {
+        if self.event_idx {
+            let used_event = self.avail.addr + 4 + 2 * u64::from(self.size);
+            self.memory.store(used_event, self.next_used);
+            if self.used_index() != self.next_used {
+                return true;
+            }
+        }
+        let deadline = Instant::now() + timeout;
+        while self.drain_calls() == 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let mut events = [EpollEvent::default()];
+            let wait = left.as_millis().clamp(1, 1_000_000) as i32;
+            // Interrupted or not: the loop looks again.
+            let _ = self.epoll.wait(wait, &mut events);
+        }
+        true
+    }
+
     /// Asks the device not to signal (`VIRTQ_AVAIL_F_NO_INTERRUPT`), or to.
     pub fn set_no_interrupt(&self, off: bool) {
         self.memory.store(self.avail.addr, u16::from(off));

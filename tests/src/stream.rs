@@ -303,6 +303,20 @@ impl Stream {
     /// As [`step`](Self::step), with an event of this session that has come.
     #[track_caller]
     pub fn take(&mut self, client: &mut Client, event: WireEvent) -> Step {
+        let step = self.take_only(client, event);
+        if let Step::Coded(coded) = &step
+            && coded.flags & V4L2_BUF_FLAG_LAST == 0
+            && let Some(index) = self.capture.free.pop()
+        {
+            self.queue_capture(client, index)
+                .expect("a buffer goes back");
+        }
+        step
+    }
+
+    /// As [`take`](Self::take); no buffer is queued again.
+    #[track_caller]
+    pub fn take_only(&mut self, client: &Client, event: WireEvent) -> Step {
         match event {
             WireEvent::Dqbuf(event) if event.hdr.session_id == self.session => {
                 let buffer = event.buffer;
@@ -327,12 +341,7 @@ impl Stream {
                     let read = shared.read(mapping.addr + start, len);
                     read.expect("a mapped buffer")
                 };
-                if buffer.flags & V4L2_BUF_FLAG_LAST == 0 {
-                    self.queue_capture(client, buffer.index)
-                        .expect("a buffer goes back");
-                } else {
-                    self.capture.free.push(buffer.index);
-                }
+                self.capture.free.push(buffer.index);
                 Step::Coded(Coded {
                     data,
                     flags: buffer.flags,

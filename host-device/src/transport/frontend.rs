@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use protocol::wire::NUM_QUEUES;
+use protocol::wire::sg::Uuid;
 use vhost::VhostUserMemoryRegionBase;
 use vhost::vhost_user::message::{
     VhostTransferStateDirection, VhostTransferStatePhase, VhostUserConfigFlags, VhostUserInflight,
@@ -157,14 +158,17 @@ impl VhostUserBackendReqHandlerMut for Frontend {
     }
 
     fn get_protocol_features(&mut self) -> Result<VhostUserProtocolFeatures> {
-        Ok(VhostUserProtocolFeatures::MQ
+        let mut features = VhostUserProtocolFeatures::MQ
             | VhostUserProtocolFeatures::CONFIG
             | VhostUserProtocolFeatures::REPLY_ACK
             | VhostUserProtocolFeatures::BACKEND_REQ
             | VhostUserProtocolFeatures::BACKEND_SEND_FD
             | VhostUserProtocolFeatures::RESET_DEVICE
-            | VhostUserProtocolFeatures::SHARED_OBJECT
-            | VhostUserProtocolFeatures::SHMEM)
+            | VhostUserProtocolFeatures::SHARED_OBJECT;
+        if self.link.region.size() > 0 {
+            features |= VhostUserProtocolFeatures::SHMEM;
+        }
+        Ok(features)
     }
 
     fn set_protocol_features(&mut self, features: u64) -> Result<()> {
@@ -310,8 +314,13 @@ impl VhostUserBackendReqHandlerMut for Frontend {
         Err(Error::InvalidOperation("not a GPU"))
     }
 
-    fn get_shared_object(&mut self, _: VhostUserSharedMsg) -> Result<File> {
-        Err(Error::InvalidOperation("no shared objects"))
+    fn get_shared_object(&mut self, object: VhostUserSharedMsg) -> Result<File> {
+        // The VMM hands it on to a device that looks for it. Without a file the answer says that there is none.
+        self.link
+            .vm
+            .object_fd(Uuid(object.uuid.into_bytes()))
+            .map(File::from)
+            .ok_or_else(|| other("no such object"))
     }
 
     fn get_inflight_fd(&mut self, _: &VhostUserInflight) -> Result<(VhostUserInflight, File)> {

@@ -8,9 +8,11 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::{Mutex, MutexGuard};
 
-use vhost::vhost_user::message::{VhostUserMMap, VhostUserMMapFlags};
+use vhost::vhost_user::message::{VhostUserMMap, VhostUserMMapFlags, VhostUserSharedMsg};
 use vhost::vhost_user::{HandlerResult, VhostUserFrontendReqHandler};
 use vm_memory::{Bytes, FileOffset, MmapRegion, VolatileMemory};
+
+use crate::objects::Objects;
 
 const PAGE: u64 = 4096;
 
@@ -21,6 +23,8 @@ const PAGE: u64 = 4096;
 /// [`violations`](Self::violations).
 pub struct SharedRegion {
     state: Mutex<State>,
+    /// Objects of the VM's devices.
+    pub objects: Objects,
 }
 
 #[derive(Default)]
@@ -44,6 +48,7 @@ impl SharedRegion {
     pub(crate) fn new() -> Self {
         Self {
             state: Mutex::new(State::default()),
+            objects: Objects::default(),
         }
     }
 
@@ -159,6 +164,16 @@ impl State {
 }
 
 impl VhostUserFrontendReqHandler for SharedRegion {
+    fn shared_object_add(&self, object: &VhostUserSharedMsg) -> HandlerResult<u64> {
+        self.objects.add(object.uuid.into_bytes());
+        Ok(0)
+    }
+
+    fn shared_object_remove(&self, object: &VhostUserSharedMsg) -> HandlerResult<u64> {
+        self.objects.remove(object.uuid.into_bytes());
+        Ok(0)
+    }
+
     fn shmem_map(&self, req: &VhostUserMMap, fd: &dyn AsRawFd) -> HandlerResult<u64> {
         let (id, start, len, fd_offset, flags) =
             (req.shmid, req.shm_offset, req.len, req.fd_offset, req.flags);
