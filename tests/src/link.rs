@@ -35,6 +35,8 @@ const EVENT_IDX: u64 = 1 << 29;
 pub struct Options {
     /// Runs of guest memory: address and length.
     pub memory: Vec<(u64, usize)>,
+    /// Seal the files of that against shrinking.
+    pub sealed: bool,
     /// Descriptors in each queue.
     pub queue_size: u16,
     /// Take `VIRTIO_F_EVENT_IDX` if the device offers it.
@@ -55,6 +57,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             memory: vec![(0, 32 << 20), (1 << 32, 1 << 20)],
+            sealed: true,
             queue_size: 256,
             event_idx: true,
             indirect: true,
@@ -145,7 +148,7 @@ impl Link {
         }
 
         frontend.set_features(features).map_err(io::Error::other)?;
-        let memory = GuestMemory::new(&options.memory)?;
+        let memory = GuestMemory::new(&options.memory, options.sealed)?;
         frontend
             .set_mem_table(&memory.table())
             .map_err(io::Error::other)?;

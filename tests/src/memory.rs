@@ -7,6 +7,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use vhost::VhostUserMemoryRegionInfo;
 use vm_memory::{
@@ -44,17 +45,23 @@ pub struct Block {
 }
 
 impl GuestMemory {
-    /// Memory in `runs` of guest-physical address and length, which are multiples of a page.
+    /// Memory in `runs` of guest-physical address and length, which are multiples of a page. Its files are sealed against
+    /// shrinking if `sealed` says so, as those of QEMU are.
     ///
     /// # Errors
     ///
     /// The system has no memory, or runs overlap.
-    pub fn new(runs: &[(u64, usize)]) -> io::Result<Arc<Self>> {
+    pub fn new(runs: &[(u64, usize)], sealed: bool) -> io::Result<Arc<Self>> {
         let ranges = runs
             .iter()
             .map(|&(start, len)| {
-                let file = File::from(memfd_create("guest", MFdFlags::MFD_CLOEXEC)?);
+                let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+                let file = File::from(memfd_create("guest", flags)?);
                 file.set_len(len as u64)?;
+                if sealed {
+                    let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
+                    fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
+                }
                 Ok((GuestAddress(start), len, Some(FileOffset::new(file, 0))))
             })
             .collect::<io::Result<Vec<_>>>()?;

@@ -15,7 +15,8 @@ pub const PAGE: usize = 4096;
 /// Pages of the guest, in an order of their own.
 pub struct Pages {
     memory: Arc<GuestMemory>,
-    _block: Block,
+    /// Given back with it.
+    _block: Option<Block>,
     /// Where they are, in order.
     pub entries: Vec<SgEntry>,
 }
@@ -35,7 +36,7 @@ impl Pages {
         let entries = vec![SgEntry::new(block.addr + offset as u64, len as u32)];
         Self {
             memory: memory.clone(),
-            _block: block,
+            _block: Some(block),
             entries,
         }
     }
@@ -45,6 +46,12 @@ impl Pages {
     pub fn scattered(memory: &Arc<GuestMemory>, len: usize, offset: usize) -> Self {
         let count = (offset + len).div_ceil(PAGE);
         let block = memory.alloc(count * PAGE, PAGE as u64);
+        Self::scattered_at(memory, block.addr, len, offset).keeping(block)
+    }
+
+    /// As [`scattered`](Self::scattered), in the pages from `start`, which nobody else is to use.
+    pub fn scattered_at(memory: &Arc<GuestMemory>, start: u64, len: usize, offset: usize) -> Self {
+        let count = (offset + len).div_ceil(PAGE);
         // From the last to the first, the odd ones before the even ones.
         let order = (0..count)
             .rev()
@@ -57,14 +64,19 @@ impl Pages {
                 let skip = if at == 0 { offset } else { 0 };
                 let now = left.min(PAGE - skip);
                 left -= now;
-                SgEntry::new(block.addr + (page * PAGE + skip) as u64, now as u32)
+                SgEntry::new(start + (page * PAGE + skip) as u64, now as u32)
             })
             .collect();
         Self {
             memory: memory.clone(),
-            _block: block,
+            _block: None,
             entries,
         }
+    }
+
+    fn keeping(mut self, block: Block) -> Self {
+        self._block = Some(block);
+        self
     }
 
     /// Length in bytes.

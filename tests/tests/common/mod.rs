@@ -159,3 +159,13 @@ pub fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// The host has no /dev/udmabuf: what was to be tested with it is not, which is a failure where the environment says that
+/// it is to be there.
+pub fn no_udmabuf() {
+    assert!(
+        std::env::var_os("VIRTIO_V4L2_REQUIRE_UDMABUF").is_none(),
+        "no /dev/udmabuf here"
+    );
+    println!("skipped: no /dev/udmabuf here");
+}
