@@ -26,6 +26,40 @@ pub struct Manner {
     pub fails: Option<u32>,
 }
 
+/// A piece of memory of a raw frame, as an encoder finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Where it is mapped.
+    pub address: usize,
+    /// Its first byte.
+    pub first: u8,
+    /// It is one of GStreamer's dmabufs.
+    pub dmabuf: bool,
+}
+
+static SEEN: Mutex<Vec<Vec<Seen>>> = Mutex::new(Vec::new());
+
+/// The memory of every frame that came to an encoder of ours since the last call.
+pub fn seen() -> Vec<Vec<Seen>> {
+    std::mem::take(&mut SEEN.lock().unwrap())
+}
+
+fn look(frame: &gst_video::VideoCodecFrame) {
+    let Some(buffer) = frame.input_buffer() else {
+        return;
+    };
+    let memories = (0..buffer.n_memory()).map(|at| buffer.peek_memory(at));
+    let seen = memories.map(|memory| {
+        let map = memory.map_readable().unwrap();
+        Seen {
+            address: map.as_ptr() as usize,
+            first: map[0],
+            dmabuf: memory.is_memory_type::<gstreamer_allocators::DmaBufMemory>(),
+        }
+    });
+    SEEN.lock().unwrap().push(seen.collect());
+}
+
 macro_rules! fake {
     ($module:ident, $name:literal, $manner:expr) => {
         pub mod $module {
@@ -104,6 +138,7 @@ macro_rules! fake {
                         gst::element_imp_error!(self, gst::StreamError::Encode, ["told to fail"]);
                         return Err(gst::FlowError::Error);
                     }
+                    look(&frame);
                     drop(frame);
                     let mut held = self.held.lock().unwrap();
                     held.push_back(number);
@@ -127,7 +162,7 @@ macro_rules! fake {
 
 fn templates() -> Vec<gst::PadTemplate> {
     let raw = gst_video::VideoCapsBuilder::new()
-        .format(gst_video::VideoFormat::Nv12)
+        .format_list([gst_video::VideoFormat::Nv12, gst_video::VideoFormat::I420])
         .build();
     let coded = gst::Caps::new_empty_simple("video/x-h264");
     let always = gst::PadPresence::Always;
@@ -161,6 +196,15 @@ fake!(
     "fakeslowenc",
     Manner {
         delay: 3,
+        drops: 0,
+        fails: None
+    }
+);
+fake!(
+    prompt,
+    "fakepromptenc",
+    Manner {
+        delay: 0,
         drops: 0,
         fails: None
     }
@@ -201,6 +245,7 @@ pub fn register() {
     ONCE.call_once(|| {
         let rank = gst::Rank::NONE;
         gst::Element::register(None, slow::NAME, rank, slow::Fake::static_type()).unwrap();
+        gst::Element::register(None, prompt::NAME, rank, prompt::Fake::static_type()).unwrap();
         gst::Element::register(None, dropping::NAME, rank, dropping::Fake::static_type()).unwrap();
         gst::Element::register(None, dead::NAME, rank, dead::Fake::static_type()).unwrap();
         gst::Element::register(None, failing::NAME, rank, failing::Fake::static_type()).unwrap();

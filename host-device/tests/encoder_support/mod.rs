@@ -113,9 +113,14 @@ pub fn encoder(settings: Settings) -> Encoder {
 
 impl Client {
     pub fn new(encoder: &Encoder) -> Self {
+        Self::of(encoder, Vm::without_guest())
+    }
+
+    /// A session of `vm`.
+    pub fn of(encoder: &Encoder, vm: Vm) -> Self {
         let (events, sent) = Events::channel_for_tests();
         Self {
-            session: encoder.open(1, events, Vm::without_guest()).unwrap(),
+            session: encoder.open(1, events, vm).unwrap(),
             sent,
             free_output: VecDeque::new(),
             got: VecDeque::new(),
