@@ -16,6 +16,7 @@
 pub(crate) mod device;
 pub(crate) mod dmabuf;
 pub(crate) mod event;
+pub(crate) mod export;
 pub(crate) mod fence;
 pub(crate) mod file;
 pub(crate) mod ioctl;

@@ -14,6 +14,7 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_dma_buf.h>
 #include <linux/virtio_ids.h>
+#include <linux/vmalloc.h>
 #include <linux/workqueue.h>
 
 #include <media/v4l2-dev.h>

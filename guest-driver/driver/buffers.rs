@@ -211,6 +211,15 @@ impl Queue {
         Ok(slot.on_wire(&rules))
     }
 
+    /// Length and `m` of a plane.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if there is none.
+    pub(super) fn plane(&mut self, index: u32, plane: u32) -> Result<(u32, u64)> {
+        self.slot(index)?.plane(plane as usize)
+    }
+
     /// PREPARE_BUF has succeeded.
     pub(super) fn prepared(&mut self, index: u32) {
         if let Ok(slot) = self.slot(index) {

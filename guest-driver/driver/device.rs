@@ -8,6 +8,7 @@ use super::memory::Mappings;
 use super::session::{SessionHandle, SessionNode};
 use super::stats::Stats;
 use super::watchdog::{Pulse, Verdict};
+use crate::media::export::Exports;
 use crate::media::Handle;
 use crate::virtio::sync::{new_irq_lock, IrqLock};
 use crate::virtio::{self, Attach, Later, Request, ShmRegion, Tell, Virtqueue, STATUS_NEEDS_RESET};
@@ -61,6 +62,7 @@ pub(crate) struct MediaDevice {
     bus_info: [u8; 32],
     shm: Option<ShmRegion>,
     dma_device: ARef<kernel::device::Device>,
+    exports: Arc<Exports>,
     stats: Stats,
     /// Number of the last QBUF.
     postings: Atomic<u64>,
@@ -77,6 +79,7 @@ impl MediaDevice {
         let config = *config;
         let pulse = Pulse::new()?;
         let dma_device = dev.dma_device();
+        let exports = Exports::new()?;
         let later = Later::new()?;
         Arc::pin_init(
             pin_init!(Self {
@@ -90,6 +93,7 @@ impl MediaDevice {
                 bus_info,
                 shm,
                 dma_device,
+                exports,
                 stats: Stats::new(),
                 postings: Atomic::new(0),
                 later,
@@ -152,6 +156,11 @@ impl MediaDevice {
     /// The device that dmabufs are attached to.
     pub(super) fn dma_device(&self) -> &ARef<kernel::device::Device> {
         &self.dma_device
+    }
+
+    /// The dmabufs that were made of its buffers.
+    pub(super) fn exports(&self) -> &Arc<Exports> {
+        &self.exports
     }
 
     /// Fences that a buffer of that session was held for are over. Called in any context, with a fence's lock held and
@@ -245,6 +254,7 @@ impl MediaDevice {
     pub(super) fn remove(&self) -> bool {
         let before = self.health.xchg(health::GONE, Relaxed);
         self.mappings.lock().close();
+        self.exports.end();
         self.wake_all();
         before == health::ALIVE
     }

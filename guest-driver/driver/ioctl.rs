@@ -5,7 +5,7 @@
 use super::command::{ioctl_request, status, Lent, Pending, Undo};
 use super::controls;
 use super::session::{Session, SessionNode};
-use super::{qbuf, queueing};
+use super::{lend, qbuf, queueing};
 use crate::media::ioctl::{number, NUMBERS};
 use crate::media::{Handle, Request};
 use crate::wire::command::{CmdIoctl, RespIoctl};
@@ -54,6 +54,7 @@ pub(super) fn run(handle: &Handle<SessionNode>, mut request: Request<'_>) -> Res
         number::QUERYBUF => queueing::querybuf(session, &mut request),
         number::PREPARE_BUF => queueing::prepare_buf(session, &mut request),
         number::QBUF => qbuf::qbuf(handle, &mut request),
+        number::EXPBUF => lend::expbuf(session, &mut request),
         number::STREAMON => streamon(session, &mut request),
         number::STREAMOFF => streamoff(handle, &mut request),
         number::ENCODER_CMD | number::DECODER_CMD => codec_cmd(handle, &mut request),

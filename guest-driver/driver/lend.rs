@@ -14,10 +14,12 @@
 //! and REMOVE_BUFS are answered before their buffers go, and what a closed session had lent goes when its CLOSE has been
 //! answered.
 
+mod export;
 mod fence;
 mod plane;
 mod request;
 
+pub(super) use export::expbuf;
 pub(super) use fence::{FenceState, Ready};
 
 use super::session::Session;

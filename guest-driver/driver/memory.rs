@@ -14,9 +14,9 @@ use kernel::sync::Arc;
 /// A buffer that the device has mapped into its shared memory region. Dropping it tells the device to take it out
 /// again.
 ///
-/// A mapping belongs to areas of process memory, not to the session: it stays when the buffer is freed. (The
-/// session cannot be closed before, as an area keeps its file open.)
-struct Mapping {
+/// A mapping belongs to areas of process memory or to a dmabuf, not to the session: it stays when the buffer is freed,
+/// and when the session is closed.
+pub(super) struct Mapping {
     device: Arc<MediaDevice>,
     id: u64,
 }
@@ -76,26 +76,16 @@ impl Mappings {
     }
 }
 
-/// Maps the plane whose offset the area asks for.
+/// Has the device map the plane at `offset`, and tells where it is and how many bytes, in whole pages.
 ///
 /// # Errors
 ///
-/// - `EINVAL`: a private mapping, a wrong offset, an area longer than the plane, a device without shared memory.
+/// - `EINVAL`: a wrong offset, a device without shared memory.
 /// - `EIO`: the device mapped the plane outside of its region.
 /// - `ENOMEM`, and as any command.
-pub(super) fn map(session: &Session, vma: &mut Vma<'_>) -> Result {
-    session.check()?;
-    if !vma.is_shared() {
-        return Err(EINVAL);
-    }
-    if let Some(pages) = session.lending().own_pages(vma.offset()) {
-        return vma.insert(&pages, 0, pages.clone());
-    }
+pub(super) fn establish(session: &Session, offset: u32, flags: u32) -> Result<(Mapping, u64, u64)> {
     let device = session.device();
     let region = device.shm().ok_or(EINVAL)?;
-    let offset = u32::try_from(vma.offset()).map_err(|_| EINVAL)?;
-    let flags = if vma.is_writable() { MMAP_FLAG_RW } else { 0 };
-
     let command = CmdMmap::new(session.id(), flags, offset);
     let undo = Undo::Munmap(munmap_request()?);
     let (reply, undo) = device.command(&command, undo)?;
@@ -123,6 +113,25 @@ pub(super) fn map(session: &Session, vma: &mut Vma<'_>) -> Result {
     if len == 0 || end > region.len || page_align(addr as usize) != Some(addr as usize) {
         return Err(EIO);
     }
+    Ok((mapping, addr, len))
+}
+
+/// Maps the plane whose offset the area asks for.
+///
+/// # Errors
+///
+/// `EINVAL`: a private mapping, or one longer than the plane; as [`establish`].
+pub(super) fn map(session: &Session, vma: &mut Vma<'_>) -> Result {
+    session.check()?;
+    if !vma.is_shared() {
+        return Err(EINVAL);
+    }
+    if let Some(pages) = session.lending().own_pages(vma.offset()) {
+        return vma.insert(&pages, 0, pages.clone());
+    }
+    let offset = u32::try_from(vma.offset()).map_err(|_| EINVAL)?;
+    let flags = if vma.is_writable() { MMAP_FLAG_RW } else { 0 };
+    let (mapping, addr, len) = establish(session, offset, flags)?;
     if vma.len() as u64 > len {
         return Err(EINVAL);
     }
@@ -130,7 +139,7 @@ pub(super) fn map(session: &Session, vma: &mut Vma<'_>) -> Result {
     // While the lock is held the device is not taken away, after which the area must have no pages. Should mapping
     // fail, the mapping is dropped without the lock, which it takes.
     let spare = mapping.clone();
-    let mappings = device.mappings().lock();
+    let mappings = session.device().mappings().lock();
     let result = if mappings.ended {
         Err(ENODEV)
     } else {

@@ -6,6 +6,7 @@
 #include <linux/dma-buf.h>
 #include <linux/dma-direct.h>
 #include <linux/dma-fence.h>
+#include <linux/file_ref.h>
 #include <linux/iommu.h>
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -121,6 +122,43 @@ phys_addr_t virtio_v4l2_dma_to_phys(struct device *dev, dma_addr_t addr)
 void virtio_v4l2_dma_buf_ref(struct dma_buf *dmabuf)
 {
 	get_dma_buf(dmabuf);
+}
+
+/* A reference to a dmabuf whose release has not returned, unless the last one is gone. */
+bool virtio_v4l2_dma_buf_get_live(struct dma_buf *dmabuf)
+{
+	return file_ref_get(&dmabuf->file->f_ref);
+}
+
+/* Maps memory of a device, which has no pages, for @dev. */
+int virtio_v4l2_map_resource(struct device *dev, struct sg_table *table, phys_addr_t addr, unsigned int len,
+			     enum dma_data_direction dir)
+{
+	dma_addr_t dma;
+	int ret;
+
+	ret = sg_alloc_table(table, 1, GFP_KERNEL);
+	if (ret)
+		return ret;
+	dma = dma_map_resource(dev, addr, len, dir, 0);
+	if (dma_mapping_error(dev, dma)) {
+		sg_free_table(table);
+		return -EIO;
+	}
+	sg_set_page(table->sgl, NULL, len, 0);
+	sg_dma_address(table->sgl) = dma;
+	sg_dma_len(table->sgl) = len;
+	return 0;
+}
+
+void virtio_v4l2_unmap_resource(struct device *dev, struct sg_table *table, enum dma_data_direction dir)
+{
+	dma_unmap_resource(dev, sg_dma_address(table->sgl), sg_dma_len(table->sgl), dir, 0);
+}
+
+void *virtio_v4l2_vmap(struct page **pages, unsigned int count)
+{
+	return vmap(pages, count, VM_MAP, PAGE_KERNEL);
 }
 
 void virtio_v4l2_fence_put(struct dma_fence *fence)

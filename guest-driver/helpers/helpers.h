@@ -32,6 +32,11 @@ phys_addr_t virtio_v4l2_page_to_phys(struct page *page);
 
 phys_addr_t virtio_v4l2_dma_to_phys(struct device *dev, dma_addr_t addr);
 void virtio_v4l2_dma_buf_ref(struct dma_buf *dmabuf);
+bool virtio_v4l2_dma_buf_get_live(struct dma_buf *dmabuf);
+int virtio_v4l2_map_resource(struct device *dev, struct sg_table *table, phys_addr_t addr, unsigned int len,
+			     enum dma_data_direction dir);
+void virtio_v4l2_unmap_resource(struct device *dev, struct sg_table *table, enum dma_data_direction dir);
+void *virtio_v4l2_vmap(struct page **pages, unsigned int count);
 void virtio_v4l2_fence_put(struct dma_fence *fence);
 
 int virtio_v4l2_find_vqs(struct virtio_device *vdev, unsigned int count, struct virtqueue *vqs[],

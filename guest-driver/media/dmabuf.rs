@@ -43,6 +43,32 @@ impl DmaBuf {
         NonNull::new(raw).map(Self).ok_or(EINVAL)
     }
 
+    /// Takes over a reference.
+    ///
+    /// # Safety
+    ///
+    /// The pointer is valid, and the caller gives up a reference to it.
+    pub(super) unsafe fn from_raw(raw: NonNull<bindings::dma_buf>) -> Self {
+        // INVARIANT: By the safety requirements.
+        Self(raw)
+    }
+
+    /// Makes it a file descriptor of the calling process. `flags` may have `O_CLOEXEC`.
+    ///
+    /// # Errors
+    ///
+    /// `EMFILE`: too many; `ENOMEM`.
+    pub(crate) fn into_fd(self, flags: u32) -> Result<i32> {
+        // SAFETY: By the type invariant.
+        let fd = unsafe { bindings::dma_buf_fd(self.as_ptr(), flags as i32) };
+        if fd < 0 {
+            return Err(Error::from_errno(fd));
+        }
+        // The reference is the file descriptor's.
+        core::mem::forget(self);
+        Ok(fd)
+    }
+
     pub(super) fn as_ptr(&self) -> *mut bindings::dma_buf {
         self.0.as_ptr()
     }

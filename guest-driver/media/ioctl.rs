@@ -88,7 +88,7 @@ macro_rules! plain {
 
 plain! {
     v4l2_audio, v4l2_audioout, v4l2_capability, v4l2_create_buffers, v4l2_cropcap, v4l2_decoder_cmd,
-    v4l2_dv_timings, v4l2_dv_timings_cap, v4l2_enc_idx, v4l2_encoder_cmd, v4l2_enum_dv_timings,
+    v4l2_dv_timings, v4l2_dv_timings_cap, v4l2_enc_idx, v4l2_encoder_cmd, v4l2_enum_dv_timings, v4l2_exportbuffer,
     v4l2_event_subscription, v4l2_fmtdesc, v4l2_format, v4l2_framebuffer, v4l2_frequency, v4l2_frequency_band,
     v4l2_frmivalenum, v4l2_frmsizeenum, v4l2_hw_freq_seek, v4l2_input, v4l2_modulator, v4l2_output,
     v4l2_query_ext_ctrl, v4l2_querymenu, v4l2_remove_buffers, v4l2_requestbuffers, v4l2_selection,
@@ -286,6 +286,7 @@ table! {
         vidioc_try_fmt_sdr_out = TRY_FMT, vidioc_try_fmt_meta_cap = TRY_FMT, vidioc_try_fmt_meta_out = TRY_FMT,
         vidioc_reqbufs = REQBUFS, vidioc_querybuf = QUERYBUF, vidioc_qbuf = QBUF, vidioc_dqbuf = DQBUF,
         vidioc_create_bufs = CREATE_BUFS, vidioc_prepare_buf = PREPARE_BUF, vidioc_remove_bufs = REMOVE_BUFS,
+        vidioc_expbuf = EXPBUF,
         vidioc_g_fbuf = G_FBUF,
         vidioc_g_std = G_STD, vidioc_querystd = QUERYSTD,
         vidioc_enum_input = ENUMINPUT, vidioc_g_input = G_INPUT,
@@ -336,7 +337,7 @@ macro_rules! numbers {
 
 numbers! {
     QUERYCAP = 0, ENUM_FMT = 2, G_FMT = 4, S_FMT = 5, REQBUFS = 8, QUERYBUF = 9, G_FBUF = 10, S_FBUF = 11,
-    OVERLAY = 14, QBUF = 15, DQBUF = 17, STREAMON = 18, STREAMOFF = 19, G_PARM = 21, S_PARM = 22, G_STD = 23,
+    OVERLAY = 14, QBUF = 15, EXPBUF = 16, DQBUF = 17, STREAMON = 18, STREAMOFF = 19, G_PARM = 21, S_PARM = 22, G_STD = 23,
     S_STD = 24, ENUMINPUT = 26, G_TUNER = 29, S_TUNER = 30, G_AUDIO = 33, S_AUDIO = 34, QUERYMENU = 37,
     G_INPUT = 38, S_INPUT = 39, G_EDID = 40, S_EDID = 41, G_OUTPUT = 46, S_OUTPUT = 47, ENUMOUTPUT = 48,
     G_AUDOUT = 49, S_AUDOUT = 50, G_MODULATOR = 54, S_MODULATOR = 55, G_FREQUENCY = 56, S_FREQUENCY = 57,

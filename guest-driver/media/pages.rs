@@ -179,6 +179,19 @@ impl OwnPages {
         self.0.iter().map(Page::as_ptr)
     }
 
+    /// The pages in order, as the C side wants them.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn list(&self) -> Result<KVVec<*mut bindings::page>> {
+        let mut list = KVVec::with_capacity(self.count(), GFP_KERNEL)?;
+        for page in self.iter() {
+            list.push(page, GFP_KERNEL)?;
+        }
+        Ok(list)
+    }
+
     /// Adds where the first `len` bytes are.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use kernel::sync::Arc;
 
 const VM_WRITE: usize = 0x2;
 const VM_SHARED: usize = 0x8;
+const VM_MAYWRITE: usize = 0x20;
 
 /// An area of a process's memory that `mmap(2)` is setting up.
 ///
@@ -58,6 +59,11 @@ impl Vma<'_> {
     /// Whether writes go to the device: `MAP_SHARED`.
     pub(crate) fn is_shared(&self) -> bool {
         self.flags() & VM_SHARED != 0
+    }
+
+    /// Whether writes go, or could go, to copies of the process's own: `MAP_PRIVATE` of what may be written to.
+    pub(crate) fn copies(&self) -> bool {
+        self.flags() & (VM_SHARED | VM_MAYWRITE) == VM_MAYWRITE
     }
 
     /// Whether the process may write: `PROT_WRITE`.

@@ -260,6 +260,17 @@ impl Slot {
         layout
     }
 
+    /// Length and `m` of a plane.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if there is none.
+    pub(super) fn plane(&self, at: usize) -> Result<(u32, u64)> {
+        let planes = self.planes.get(..self.count).unwrap_or_default();
+        let plane = planes.get(at).ok_or(EINVAL)?;
+        Ok((plane.length, plane.m))
+    }
+
     /// Sets what the client is to know a plane by.
     pub(in crate::driver) fn set_pointer(&mut self, plane: usize, pointer: u64) {
         if let Some(plane) = self.planes.get_mut(plane) {

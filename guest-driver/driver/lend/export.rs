@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! EXPBUF: MMAP buffers as dmabufs.
+//!
+//! A dmabuf has the memory of its buffer, not the buffer: it stays when the buffer is freed and when its session is
+//! closed. If the device has given it a UUID, it is a virtio dmabuf, which can be queued to this device, and others of
+//! the host, as an object.
+
+use super::{offset, Lending};
+use crate::driver::ioctl::{exchange, payload};
+use crate::driver::memory::{establish, Mapping};
+use crate::driver::session::Session;
+use crate::media::export::{Export, Place};
+use crate::media::ioctl::number;
+use crate::media::pages::OwnPages;
+use crate::media::Request;
+use crate::wire::command::MMAP_FLAG_RW;
+use crate::wire::v4l2::{ExportBuffer, MEMORY_MMAP};
+use kernel::page::PAGE_SIZE;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use zerocopy::IntoBytes;
+
+/// `O_ACCMODE`.
+const ACCESS_MODE: u32 = kernel::bindings::O_ACCMODE;
+/// `O_CLOEXEC`.
+const CLOSE_ON_EXEC: u32 = kernel::bindings::O_CLOEXEC;
+
+/// Memory of a plane.
+enum Exported {
+    /// Pages of the driver's own.
+    Own(Arc<OwnPages>),
+    /// Memory of the device.
+    Mapped {
+        _mapping: Mapping,
+        addr: u64,
+        uuid: Option<[u8; 16]>,
+    },
+}
+
+impl Export for Exported {
+    fn place(&self) -> Place<'_> {
+        match self {
+            Self::Own(pages) => Place::Pages(pages),
+            Self::Mapped { addr, .. } => Place::Device(*addr),
+        }
+    }
+
+    fn uuid(&self) -> Option<[u8; 16]> {
+        match self {
+            Self::Own(_) => None,
+            Self::Mapped { uuid, .. } => *uuid,
+        }
+    }
+}
+
+/// Runs EXPBUF.
+///
+/// # Errors
+///
+/// - `EINVAL`: no such plane, not an MMAP buffer, unknown flags.
+/// - `EMFILE`: the process has too many files.
+/// - `ENOMEM`; the device's; as any command.
+pub(in crate::driver) fn expbuf(session: &Session, request: &mut Request<'_>) -> Result {
+    let wanted = *payload::<ExportBuffer>(request)?;
+    if wanted.flags & !(ACCESS_MODE | CLOSE_ON_EXEC) != 0 {
+        return Err(EINVAL);
+    }
+    let _passing = session.gate().pass()?;
+    let mut state = session.state().lock();
+    let queue = state.streams.get(wanted.type_)?;
+    if queue.rules.memory != MEMORY_MMAP {
+        return Err(EINVAL);
+    }
+    let (length, at) = queue.plane(wanted.index, wanted.plane)?;
+    drop(state);
+
+    let own = session.lending().own_plane(&wanted, at);
+    let (memory, size) = match own {
+        Some(pages) => {
+            let size = pages.count() * PAGE_SIZE;
+            (Exported::Own(pages), size)
+        }
+        None => mapped(session, &wanted, at)?,
+    };
+    if size < length as usize {
+        return Err(EIO);
+    }
+    let memory = Arc::new(memory, GFP_KERNEL)?;
+    let access = wanted.flags & ACCESS_MODE;
+    let dmabuf = session.device().exports().export(memory, size, access)?;
+    let fd = dmabuf.into_fd(wanted.flags & CLOSE_ON_EXEC)?;
+    payload::<ExportBuffer>(request)?.fd = fd;
+    Ok(())
+}
+
+/// A plane of the device's memory, and its size in whole pages.
+fn mapped(session: &Session, wanted: &ExportBuffer, at: u64) -> Result<(Exported, usize)> {
+    let mut export = *wanted;
+    export.fd = 0;
+    let mut uuid = [0; 16];
+    let mut request = Request {
+        number: number::EXPBUF,
+        payload: export.as_mut_bytes(),
+        array: &mut uuid,
+        nonblocking: false,
+    };
+    let uuid = match exchange(session, &mut request, &[], KVec::new()) {
+        Ok(_) => Some(uuid),
+        // It does not give its buffers to others, but here they can be shared.
+        Err(error) if error == ENOTTY => None,
+        Err(error) => return Err(error),
+    };
+    let at = u32::try_from(at).map_err(|_| EIO)?;
+    // Writable whatever the client's file is: other drivers that import it do not ask.
+    let (mapping, addr, len) = establish(session, at, MMAP_FLAG_RW)?;
+    let memory = Exported::Mapped {
+        _mapping: mapping,
+        addr,
+        uuid,
+    };
+    Ok((memory, len as usize))
+}
+
+impl Lending {
+    /// The pages of a plane of the driver's own.
+    fn own_plane(&self, wanted: &ExportBuffer, at: u64) -> Option<Arc<OwnPages>> {
+        let known = offset(wanted.type_, wanted.index, wanted.plane as usize);
+        if known != Ok(at) {
+            return None;
+        }
+        self.own_pages(at)
+    }
+}

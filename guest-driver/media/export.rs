@@ -1,0 +1,379 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Buffers that are shared between devices, as who exports them makes them.
+//!
+//! C headers: `include/linux/dma-buf.h`, `include/linux/virtio_dma_buf.h`
+
+use super::dmabuf::DmaBuf;
+use super::pages::OwnPages;
+use super::vma::Vma;
+use crate::bindings;
+use core::marker::PhantomData;
+use core::ptr::{self, NonNull};
+use kernel::c_str;
+use kernel::error::{from_err_ptr, from_result, to_result};
+use kernel::page::PAGE_SIZE;
+use kernel::prelude::*;
+use kernel::sync::{new_mutex, Arc, Mutex};
+
+/// Memory to be exported. It lives as long as the dmabuf and what is mapped of it.
+pub(crate) trait Export: Send + Sync + 'static {
+    /// Where it is.
+    fn place(&self) -> Place<'_>;
+
+    /// The UUID under which the host knows it.
+    fn uuid(&self) -> Option<[u8; 16]>;
+}
+
+/// Where memory is.
+pub(crate) enum Place<'a> {
+    /// In pages of the guest.
+    Pages(&'a OwnPages),
+    /// In a device, at this guest-physical address, a multiple of the page size: it goes when the device goes.
+    Device(u64),
+}
+
+/// The dmabufs of a device.
+#[pin_data]
+pub(crate) struct Exports {
+    #[pin]
+    list: Mutex<List>,
+}
+
+struct List {
+    buffers: KVec<Entry>,
+    /// The device goes away.
+    ended: bool,
+}
+
+/// A dmabuf in the device's memory.
+///
+/// # Invariants
+///
+/// The pointer is valid while the entry is in the list: its release takes it out.
+struct Entry(*mut bindings::dma_buf);
+
+// SAFETY: A `struct dma_buf` may be used from any thread.
+unsafe impl Send for Entry {}
+
+impl Exports {
+    /// None.
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        let list = List {
+            buffers: KVec::new(),
+            ended: false,
+        };
+        Arc::pin_init(pin_init!(Self { list <- new_mutex!(list) }), GFP_KERNEL)
+    }
+
+    /// Exports `size` bytes, a multiple of the page size, of memory. `flags` is the access mode: `O_RDONLY`, `O_WRONLY`
+    /// or `O_RDWR`. The module cannot be removed while the dmabuf lives.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV`: the device goes away; `EINVAL`: nothing, or 4 GiB; `ENOMEM`.
+    pub(crate) fn export<T: Export>(
+        self: &Arc<Self>,
+        memory: Arc<T>,
+        size: usize,
+        flags: u32,
+    ) -> Result<DmaBuf> {
+        if size == 0 || size % PAGE_SIZE != 0 || u32::try_from(size).is_err() {
+            return Err(EINVAL);
+        }
+        let in_device = matches!(memory.place(), Place::Device(_));
+        let uuid = memory.uuid().is_some();
+        let exported = Exported {
+            memory,
+            exports: self.clone(),
+        };
+        let exported = KBox::into_raw(KBox::new(exported, GFP_KERNEL)?);
+        let mut info: bindings::dma_buf_export_info = pin_init::zeroed();
+        info.exp_name = c_str!("virtio_v4l2").as_char_ptr();
+        info.size = size;
+        info.flags = flags as i32;
+        info.priv_ = exported.cast();
+        // The list is locked so that the dmabuf cannot be missed.
+        let mut list = self.list.lock();
+        let raw = if in_device && list.ended {
+            Err(ENODEV)
+        } else if list.buffers.reserve(1, GFP_KERNEL).is_err() {
+            Err(ENOMEM)
+        } else {
+            // SAFETY: The operations are for what `priv_` is. Those of virtio stand in a `virtio_dma_buf_ops`.
+            from_err_ptr(unsafe {
+                info.owner = bindings::virtio_v4l2_this_module();
+                if uuid {
+                    info.ops = &raw const Operations::<T>::VIRTIO.ops;
+                    bindings::virtio_dma_buf_export(&info)
+                } else {
+                    info.ops = Operations::<T>::PLAIN;
+                    bindings::dma_buf_export(&info)
+                }
+            })
+        };
+        let raw = raw.and_then(|raw| NonNull::new(raw).ok_or(ENOMEM));
+        if let (Ok(raw), true) = (raw, in_device) {
+            // There is room. INVARIANT: `release` takes it out.
+            let _ = list.buffers.push_within_capacity(Entry(raw.as_ptr()));
+        }
+        drop(list);
+        match raw {
+            // SAFETY: The reference is ours.
+            Ok(raw) => Ok(unsafe { DmaBuf::from_raw(raw) }),
+            Err(error) => {
+                // SAFETY: There is no dmabuf that has it.
+                drop(unsafe { KBox::from_raw(exported) });
+                Err(error)
+            }
+        }
+    }
+
+    /// The device goes away: touching what is mapped of its memory is `SIGBUS` from now on, and nothing can be mapped any
+    /// more. May sleep.
+    pub(crate) fn end(&self) {
+        let mut list = self.list.lock();
+        list.ended = true;
+        for entry in list.buffers.iter() {
+            // SAFETY: By the type invariant, as the list is locked. A dmabuf that is about to be released has no
+            // mappings; of others there is a reference until they are unmapped.
+            unsafe {
+                if bindings::virtio_v4l2_dma_buf_get_live(entry.0) {
+                    bindings::unmap_mapping_range((*(*entry.0).file).f_mapping, 0, 0, 1);
+                    bindings::dma_buf_put(entry.0);
+                }
+            }
+        }
+    }
+
+    /// Calls `action` if the device is there, and keeps it from going meanwhile.
+    fn alive<R>(&self, action: impl FnOnce() -> Result<R>) -> Result<R> {
+        let list = self.list.lock();
+        if list.ended {
+            return Err(ENODEV);
+        }
+        action()
+    }
+}
+
+/// The private data of a dmabuf.
+struct Exported<T> {
+    memory: Arc<T>,
+    exports: Arc<Exports>,
+}
+
+/// What the C side calls.
+struct Operations<T>(PhantomData<T>);
+
+impl<T: Export> Operations<T> {
+    const OPS: bindings::dma_buf_ops = bindings::dma_buf_ops {
+        map_dma_buf: Some(Self::map_dma_buf),
+        unmap_dma_buf: Some(Self::unmap_dma_buf),
+        release: Some(Self::release),
+        mmap: Some(Self::mmap),
+        vmap: Some(Self::vmap),
+        vunmap: Some(Self::vunmap),
+        ..pin_init::zeroed()
+    };
+
+    const PLAIN: &'static bindings::dma_buf_ops = &Self::OPS;
+
+    const VIRTIO: &'static bindings::virtio_dma_buf_ops = &bindings::virtio_dma_buf_ops {
+        ops: bindings::dma_buf_ops {
+            attach: Some(bindings::virtio_dma_buf_attach),
+            ..Self::OPS
+        },
+        device_attach: None,
+        get_uuid: Some(Self::get_uuid),
+    };
+
+    /// # Safety
+    ///
+    /// `dmabuf` is one of [`Exports::export`] with this `T`, and lives for `'a`.
+    unsafe fn exported<'a>(dmabuf: *mut bindings::dma_buf) -> &'a Exported<T> {
+        // SAFETY: By the safety requirements.
+        unsafe { &*(*dmabuf).priv_.cast::<Exported<T>>() }
+    }
+
+    /// # Safety
+    ///
+    /// As called by the dmabuf core, for a dmabuf of this `T`; so are all that follow.
+    unsafe extern "C" fn get_uuid(
+        dmabuf: *mut bindings::dma_buf,
+        uuid: *mut bindings::uuid_t,
+    ) -> c_int {
+        // SAFETY: As called by the core; `uuid` is valid for writes.
+        unsafe {
+            match Self::exported(dmabuf).memory.uuid() {
+                Some(own) => {
+                    (*uuid).b = own;
+                    0
+                }
+                None => ENODEV.to_errno(),
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// See [`Self::get_uuid`].
+    unsafe extern "C" fn map_dma_buf(
+        attachment: *mut bindings::dma_buf_attachment,
+        direction: bindings::dma_data_direction,
+    ) -> *mut bindings::sg_table {
+        // SAFETY: As called by the core.
+        let result = unsafe { Self::map(attachment, direction) };
+        match result {
+            Ok(table) => KBox::into_raw(table),
+            Err(error) => error.to_ptr(),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Self::map_dma_buf`].
+    unsafe fn map(
+        attachment: *mut bindings::dma_buf_attachment,
+        direction: bindings::dma_data_direction,
+    ) -> Result<KBox<bindings::sg_table>> {
+        // SAFETY: As called by the core.
+        let (dev, this, size) = unsafe {
+            let dmabuf = (*attachment).dmabuf;
+            ((*attachment).dev, Self::exported(dmabuf), (*dmabuf).size)
+        };
+        let mut table = KBox::new(bindings::sg_table::default(), GFP_KERNEL)?;
+        match this.memory.place() {
+            Place::Pages(pages) => {
+                let mut list = pages.list()?;
+                // SAFETY: `list` has the pages of the whole size, and `table` is for the call to fill in. What fails is
+                // undone.
+                unsafe {
+                    to_result(bindings::sg_alloc_table_from_pages_segment(
+                        &mut *table,
+                        list.as_mut_ptr(),
+                        list.len() as u32,
+                        0,
+                        size,
+                        u32::MAX,
+                        bindings::GFP_KERNEL,
+                    ))?;
+                    to_result(bindings::dma_map_sgtable(dev, &mut *table, direction, 0))
+                        .inspect_err(|_| bindings::sg_free_table(&mut *table))?;
+                }
+            }
+            Place::Device(addr) => this.exports.alive(|| {
+                // SAFETY: The memory is the device's, which is there; `table` is for the call to fill in.
+                to_result(unsafe {
+                    bindings::virtio_v4l2_map_resource(
+                        dev,
+                        &mut *table,
+                        addr,
+                        size as u32,
+                        direction,
+                    )
+                })
+            })?,
+        }
+        Ok(table)
+    }
+
+    /// # Safety
+    ///
+    /// See [`Self::get_uuid`].
+    unsafe extern "C" fn unmap_dma_buf(
+        attachment: *mut bindings::dma_buf_attachment,
+        table: *mut bindings::sg_table,
+        direction: bindings::dma_data_direction,
+    ) {
+        // SAFETY: As called by the core, with a table of `map`.
+        unsafe {
+            let dev = (*attachment).dev;
+            match Self::exported((*attachment).dmabuf).memory.place() {
+                Place::Pages(_) => bindings::dma_unmap_sgtable(dev, table, direction, 0),
+                Place::Device(_) => bindings::virtio_v4l2_unmap_resource(dev, table, direction),
+            }
+            bindings::sg_free_table(table);
+            drop(KBox::from_raw(table));
+        }
+    }
+
+    /// # Safety
+    ///
+    /// See [`Self::get_uuid`].
+    unsafe extern "C" fn mmap(
+        dmabuf: *mut bindings::dma_buf,
+        vma: *mut bindings::vm_area_struct,
+    ) -> c_int {
+        // SAFETY: As called by the core; the area is being set up, and within the dmabuf.
+        let (this, mut vma) = unsafe { (Self::exported(dmabuf), Vma::new(vma)) };
+        from_result(|| {
+            if vma.copies() {
+                return Err(EINVAL);
+            }
+            let (offset, keep) = (vma.offset(), this.memory.clone());
+            match this.memory.place() {
+                Place::Pages(pages) => vma.insert(pages, offset as usize / PAGE_SIZE, keep),
+                Place::Device(addr) => this.exports.alive(|| vma.map(addr + offset, keep)),
+            }?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// See [`Self::get_uuid`].
+    unsafe extern "C" fn vmap(
+        dmabuf: *mut bindings::dma_buf,
+        map: *mut bindings::iosys_map,
+    ) -> c_int {
+        // SAFETY: As called by the core.
+        let (this, size) = unsafe { (Self::exported(dmabuf), (*dmabuf).size) };
+        from_result(|| {
+            let addr = match this.memory.place() {
+                Place::Pages(pages) => {
+                    let mut list = pages.list()?;
+                    // SAFETY: The pages are valid, and live as long as the mapping.
+                    unsafe { bindings::virtio_v4l2_vmap(list.as_mut_ptr(), list.len() as u32) }
+                }
+                Place::Device(addr) => this.exports.alive(|| {
+                    // SAFETY: The memory is the device's, which is there.
+                    Ok(unsafe { bindings::memremap(addr, size, bindings::MEMREMAP_WB as usize) })
+                })?,
+            };
+            if addr.is_null() {
+                return Err(ENOMEM);
+            }
+            // SAFETY: `map` is valid for writes.
+            unsafe {
+                (*map).__bindgen_anon_1.vaddr = addr;
+                (*map).is_iomem = false;
+            }
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// See [`Self::get_uuid`].
+    unsafe extern "C" fn vunmap(dmabuf: *mut bindings::dma_buf, map: *mut bindings::iosys_map) {
+        // SAFETY: As called by the core, with what `vmap` set.
+        unsafe {
+            let addr = (*map).__bindgen_anon_1.vaddr;
+            match Self::exported(dmabuf).memory.place() {
+                Place::Pages(_) => bindings::vunmap(addr),
+                Place::Device(_) => bindings::memunmap(addr),
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// See [`Self::get_uuid`].
+    unsafe extern "C" fn release(dmabuf: *mut bindings::dma_buf) {
+        // SAFETY: As called by the core, which calls nothing for this dmabuf any more.
+        let this = unsafe { KBox::from_raw((*dmabuf).priv_.cast::<Exported<T>>()) };
+        let mut list = this.exports.list.lock();
+        list.buffers.retain(|entry| !ptr::eq(entry.0, dmabuf));
+        drop(list);
+    }
+}
