@@ -19,6 +19,8 @@ static const struct {
 	{ "abandon", test_abandon },
 	{ "opens", test_opens },
 	{ "hold", test_hold },
+	{ "posted", test_posted },
+	{ "refused", test_refused },
 };
 
 int main(int argc, char **argv)

@@ -22,4 +22,8 @@ void test_abandon(void);
 void test_opens(void);
 void test_hold(void);
 
+/* queueing.c */
+void test_posted(void);
+void test_refused(void);
+
 #endif

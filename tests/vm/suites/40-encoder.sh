@@ -3,7 +3,7 @@
 # What an encoder promises beyond one clean run, by our own client (tests/guest).
 . /harness/tap.sh
 
-for test in drains keyframe bitrate timestamps slow-consumer restart; do
+for test in drains keyframe bitrate timestamps slow-consumer restart refused; do
     client "$test"
 done
 check "rmmod" within 10 rmmod virtio_v4l2

@@ -22,6 +22,9 @@ else
     not_ok "after the late reply the device serves on" "$(tail -n 1 /tmp/controls)"
 fi
 
+# It stops and continues the daemon by itself.
+client posted
+
 touch /out/stop-daemon-2
 await daemon-stopped-2
 begin=$SECONDS
