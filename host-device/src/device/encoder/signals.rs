@@ -3,15 +3,17 @@
 //! When the guest is told of buffers that the encoder thread gave back.
 //!
 //! Before the thread waits for anything it tells of everything, so nobody waits for a signal that does not come. While
-//! it has frames to go on with, a signal may wait until as many are done as still wait: a client with one frame at a
-//! time gets one for each, a client with many gets one for several and finds the encoder at work when it is back.
+//! it has frames to go on with, a signal may wait until more are done than still wait, or one is left: a client with
+//! one frame at a time gets one for each, a client with many gets one for several, and the encoder has something to do
+//! until the client is back.
 
 use std::time::{Duration, Instant};
 
 use crate::events::Events;
 
-/// The longest that a buffer may wait for its signal behind the next frame.
-const MAX_DELAY: Duration = Duration::from_millis(10);
+/// The longest that a buffer may wait for its signal behind the next frame: about a frame at 50 frames a second. Only
+/// buffers wait behind which more frames are queued, which will wait for longer.
+const MAX_DELAY: Duration = Duration::from_millis(20);
 
 /// What was delivered and not signalled.
 #[derive(Debug)]
@@ -90,7 +92,7 @@ impl Signals {
 /// Whether the signal for `done` buffers, of which the oldest is done since `age`, cannot wait for another frame that
 /// takes `frame`, with `waiting` frames to encode.
 fn due(done: usize, waiting: usize, age: Duration, frame: Duration) -> bool {
-    done >= waiting || age + frame > MAX_DELAY
+    done > waiting || waiting <= 1 || age + frame > MAX_DELAY
 }
 
 #[cfg(test)]
@@ -99,12 +101,21 @@ mod tests {
 
     const FAST: Duration = Duration::from_millis(1);
 
+    /// Done and waiting of `depth` frames when the first signal is due.
+    fn first(depth: usize) -> (usize, usize) {
+        (1..depth)
+            .map(|done| (done, depth - done))
+            .find(|&(done, waiting)| due(done, waiting, FAST, FAST))
+            .unwrap_or((depth, 0))
+    }
+
     #[test]
-    fn half_of_what_waits_shares_a_signal() {
-        assert!(due(1, 1, FAST, FAST), "one frame at a time");
-        assert!(!due(1, 3, FAST, FAST));
-        assert!(due(2, 2, FAST, FAST));
-        assert!(due(1, 0, FAST, FAST));
+    fn more_than_half_of_what_waits_shares_a_signal() {
+        assert_eq!(first(1), (1, 0));
+        assert_eq!(first(2), (1, 1), "the encoder is not left with nothing");
+        assert_eq!(first(3), (2, 1));
+        assert_eq!(first(4), (3, 1));
+        assert_eq!(first(8), (5, 3));
     }
 
     #[test]
