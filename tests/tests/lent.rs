@@ -4,70 +4,18 @@
 
 mod common;
 
-use common::encoder::{OUTPUT, baseline, reqbufs, works};
-use common::{Pair, alone, panics};
+use common::encoder::{baseline, works};
+use common::lent::{encode, feed, feed_rest, frame, pair_with, queue_as, size};
+use common::{alone, panics};
+use frontend::Pages;
 use frontend::client::Mapping;
 use frontend::pages::PAGE;
-use frontend::stream::{Coded, Memory, Settings, Step, Stream};
-use frontend::{Client, Options, Pages};
+use frontend::stream::{Memory, Settings, Step, Stream};
 use nix::errno::Errno;
 use protocol::wire::ioctl;
 use protocol::wire::sg::{SgEntry, Uuid};
 use protocol::wire::v4l2::{MEMORY_DMABUF, MEMORY_MMAP, MEMORY_USERPTR, Timeval};
-use v4l2r::bindings::V4L2_BUF_FLAG_ERROR;
-use vhost::VhostBackend;
-use virtio_v4l2d::config::{DeviceSpec, Limits};
-use virtio_v4l2d::memory::probe_udmabuf;
 use zerocopy::IntoBytes;
-
-/// Where the guest's second run of memory is.
-const HIGH: u64 = 1 << 32;
-
-fn pair_with(memory: usize) -> Pair {
-    let device = virtio_v4l2d::device::open(&DeviceSpec::default()).unwrap();
-    let options = Options {
-        memory: vec![(0, memory), (HIGH, 4 << 20)],
-        ..Options::default()
-    };
-    Pair::limited(device, &options, Limits::default())
-}
-
-/// A frame of so many bytes that differs from others and from row to row.
-fn frame(len: usize, number: usize) -> Vec<u8> {
-    (0..len)
-        .map(|at| (at / 97 + at % 61 + 29 * number) as u8)
-        .collect()
-}
-
-fn size(settings: &Settings) -> usize {
-    (settings.width * settings.height * 3 / 2) as usize
-}
-
-/// The bitstream of `count` frames.
-#[track_caller]
-fn encode(client: &mut Client, settings: &Settings, count: usize) -> Vec<Vec<u8>> {
-    let mut stream = Stream::start(client, settings).unwrap();
-    let coded = feed(client, &mut stream, settings, count);
-    stream.end(client);
-    coded
-}
-
-#[track_caller]
-fn feed(
-    client: &mut Client,
-    stream: &mut Stream,
-    settings: &Settings,
-    count: usize,
-) -> Vec<Vec<u8>> {
-    let frames: Vec<Vec<u8>> = (0..count).map(|n| frame(size(settings), n)).collect();
-    let coded = stream.encode(
-        client,
-        frames.iter().map(|frame| (&frame[..], Timeval::default())),
-    );
-    assert_eq!(coded.len(), count);
-    assert!(coded.iter().all(|c| c.flags & V4L2_BUF_FLAG_ERROR == 0));
-    coded.into_iter().map(|Coded { data, .. }| data).collect()
-}
 
 /// Whatever memory frames and bitstream are in, the bitstream is the same.
 #[test]
@@ -183,23 +131,6 @@ fn the_largest_frame_in_single_pages() {
         let expected = encode(client, &mmap, 3);
         assert!(encode(client, &lent, 3) == expected);
     }
-}
-
-/// QBUF of frame 0 as the caller wants it.
-fn queue_as(
-    client: &mut Client,
-    stream: &Stream,
-    memory: u32,
-    length: Option<u32>,
-    lists: &[u8],
-) -> Result<(), Errno> {
-    let mut buffer = stream.output.buffer(0);
-    buffer.memory = memory;
-    let mut planes = stream.output.planes(0);
-    if let Some(length) = length {
-        planes[0].length = length;
-    }
-    client.buffer(stream.session, ioctl::QBUF, &mut buffer, &mut planes, lists)
 }
 
 /// What is no memory, or not of the guest, or too little: refused, and the buffer is as it was.
@@ -381,184 +312,4 @@ fn memory_changes_from_frame_to_frame() {
     drop(spare);
     pair.end();
     before.assert_back();
-}
-
-/// Drains: what was still to come.
-fn feed_rest(client: &mut Client, stream: &mut Stream) -> Vec<Vec<u8>> {
-    let rest = stream.encode(client, std::iter::empty());
-    rest.into_iter().map(|coded| coded.data).collect()
-}
-
-/// Memory that leaves the guest while the device has frames in it: those are encoded, others are refused.
-#[test]
-fn the_memory_table_changes_under_frames() {
-    let _alone = alone();
-    let mut pair = pair_with(32 << 20);
-    let client = pair.client.as_mut().unwrap();
-    let mmap = Settings::h264(320, 240);
-    let expected = encode(client, &mmap, 4);
-    let settings = Settings {
-        output_memory: Memory::InARow,
-        ..mmap
-    };
-    let session = client.open().unwrap();
-    let mut stream = Stream::prepare(client, session, &settings).unwrap();
-    let held = std::mem::take(&mut stream.capture.free);
-    stream.streamon(client).unwrap();
-    let memory = client.link.memory.clone();
-    for (n, lent) in stream.output.lent.iter_mut().enumerate() {
-        let start = HIGH + (n as u64) * (256 << 10);
-        lent[0] = Pages::scattered_at(&memory, start, size(&settings), 0);
-    }
-    for n in 0..4 {
-        let frame = frame(size(&settings), n);
-        stream
-            .queue_frame(client, &frame, Timeval::default())
-            .unwrap();
-    }
-    let vmm = client.link.frontend();
-    vmm.set_mem_table(&[memory.region(0)]).unwrap();
-    for index in held {
-        stream.queue_capture(client, index).unwrap();
-    }
-    assert!(feed_rest(client, &mut stream) == expected);
-    let again = frame(size(&settings), 0);
-    let refused = stream.queue_frame(client, &again, Timeval::default());
-    assert_eq!(refused, Err(Errno::EFAULT));
-    vmm.set_mem_table(&[memory.region(0), memory.region(HIGH)])
-        .unwrap();
-    stream.resume(client).unwrap();
-    stream
-        .queue_frame(client, &again, Timeval::default())
-        .unwrap();
-    assert_eq!(feed_rest(client, &mut stream).len(), 1);
-    stream.end(client);
-    works(client);
-}
-
-/// A guest that reboots, a program that closes, and a VMM that dies, with frames inside: nothing stays.
-#[test]
-fn ends_with_frames_inside() {
-    let _alone = alone();
-    let before = baseline();
-    for end in 0..6 {
-        let mut pair = pair_with(32 << 20);
-        let client = pair.client.as_mut().unwrap();
-        let settings = Settings {
-            output_memory: Memory::Scattered(0),
-            capture_memory: Memory::Scattered(0),
-            ..Settings::h264(640, 360)
-        };
-        for _ in 0..3 {
-            let mut stream = Stream::start(client, &settings).unwrap();
-            while !stream.output.free.is_empty() {
-                let frame = frame(size(&settings), 1);
-                stream
-                    .queue_frame(client, &frame, Timeval::default())
-                    .unwrap();
-            }
-            match end % 3 {
-                0 => client.close(stream.session),
-                1 => client.restart().unwrap(),
-                _ => {}
-            }
-            while client.poll_event().is_some() {}
-        }
-        if end % 3 == 1 {
-            works(client);
-        }
-        pair.end();
-    }
-    before.assert_back();
-    assert_eq!(panics(), 0);
-}
-
-/// Sixteen sessions at once, all in scattered memory.
-#[test]
-fn many_sessions() {
-    let _alone = alone();
-    let before = baseline();
-    let mut pair = pair_with(96 << 20);
-    let client = pair.client.as_mut().unwrap();
-    let settings = Settings {
-        output_memory: Memory::Scattered(0),
-        output_buffers: 2,
-        ..Settings::h264(176, 144)
-    };
-    let expected = encode(client, &settings, 6);
-    let mut streams: Vec<_> = (0..16)
-        .map(|_| (Stream::start(client, &settings).unwrap(), 0, Vec::new()))
-        .collect();
-    while streams.iter().any(|(_, _, coded)| coded.len() < 6) {
-        for (stream, sent, _) in &mut streams {
-            while *sent < 6 && !stream.output.free.is_empty() {
-                let frame = frame(size(&settings), *sent);
-                stream
-                    .queue_frame(client, &frame, Timeval::default())
-                    .unwrap();
-                *sent += 1;
-            }
-        }
-        let event = client.event();
-        let session = event.session();
-        let (stream, _, coded) = streams
-            .iter_mut()
-            .find(|(stream, _, _)| stream.session == session)
-            .unwrap();
-        if let Step::Coded(unit) = stream.take(client, event) {
-            coded.push(unit.data);
-        }
-    }
-    for (stream, _, coded) in streams {
-        assert!(coded == expected);
-        stream.end(client);
-        while client.poll_event().is_some() {}
-    }
-    pair.end();
-    before.assert_back();
-}
-
-/// REQBUFS gives back what was lent, and another kind of memory may follow.
-#[test]
-fn kinds_of_memory_follow_each_other() {
-    let _alone = alone();
-    let before = baseline();
-    let mut pair = pair_with(32 << 20);
-    let client = pair.client.as_mut().unwrap();
-    let settings = Settings {
-        output_memory: Memory::Scattered(0),
-        ..Settings::h264(320, 240)
-    };
-    let stream = Stream::start(client, &settings).unwrap();
-    let queue_one = |client: &mut Client, stream: &Stream| {
-        queue_as(
-            client,
-            stream,
-            MEMORY_USERPTR,
-            None,
-            &stream.output.lists(0),
-        )
-    };
-    let mut type_ = OUTPUT;
-    client
-        .ioctl(stream.session, ioctl::STREAMOFF, &mut type_)
-        .unwrap();
-    queue_one(client, &stream).unwrap();
-    let lent = common::leaks::Holdings::now().shared_mappings;
-    assert_eq!(reqbufs(client, stream.session, OUTPUT, 2), Ok(2));
-    assert_eq!(
-        queue_one(client, &stream),
-        Err(Errno::EINVAL),
-        "MMAP buffers now"
-    );
-    let now = common::leaks::Holdings::now().shared_mappings;
-    assert!(now < lent, "{now} mappings, {lent} before");
-    client.close(stream.session);
-    drop(stream);
-    pair.end();
-    before.assert_back();
-    // What this machine proves of the other kind of view.
-    if !probe_udmabuf() {
-        common::no_udmabuf();
-    }
 }

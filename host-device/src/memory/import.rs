@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use gstreamer as gst;
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::mman::munmap;
 use nix::sys::statfs::fstatfs;
 use nix::unistd::{Whence, lseek};
@@ -19,6 +18,7 @@ use nix::unistd::{Whence, lseek};
 use super::budget::Charge;
 use super::bytes::Bytes;
 use super::dmabuf::Mapped;
+use super::truncated::is_sealed;
 use super::view::{Access, map_whole};
 use super::vm::Vm;
 use crate::counters::Counters;
@@ -51,12 +51,7 @@ unsafe impl Sync for Import {}
 fn keeps_its_size(fd: &OwnedFd) -> bool {
     let is_dmabuf =
         fstatfs(fd).is_ok_and(|file| file.filesystem_type().0.cast_unsigned() == DMA_BUF_MAGIC);
-    let sealed = || {
-        fcntl(fd, FcntlArg::F_GET_SEALS).is_ok_and(|seals| {
-            SealFlag::from_bits_truncate(seals).contains(SealFlag::F_SEAL_SHRINK)
-        })
-    };
-    is_dmabuf || sealed()
+    is_dmabuf || is_sealed(fd)
 }
 
 impl Import {

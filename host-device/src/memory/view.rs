@@ -19,6 +19,7 @@ use super::PAGE_SIZE;
 use super::budget::{Charge, Share};
 use super::bytes::Bytes;
 use super::dmabuf::Mapped;
+use super::truncated::{Guard, is_sealed};
 use super::udmabuf;
 use crate::counters::Counters;
 
@@ -69,6 +70,8 @@ pub struct View {
     counters: Arc<Counters>,
     /// What its mappings cost.
     charge: Option<Charge>,
+    /// For files that can be cut short.
+    guard: Option<Guard>,
 }
 
 // SAFETY: The mapping belongs to `self` alone, and its content is only touched as memory that others may change at
@@ -155,6 +158,20 @@ fn run(guest: &GuestMemoryMmap, page: u64, end: u64) -> Result<Run<'_>, Errno> {
     })
 }
 
+/// Whether the VMM can cut one of the files short.
+fn can_shrink(runs: &[Run<'_>]) -> bool {
+    let mut sealed: Vec<&Arc<std::fs::File>> = Vec::new();
+    runs.iter().any(|run| {
+        let known = sealed.iter().any(|file| Arc::ptr_eq(file, run.file));
+        if !known && is_sealed(run.file) {
+            sealed.push(run.file);
+        } else if !known {
+            return true;
+        }
+        false
+    })
+}
+
 /// Reserves `size` bytes of addresses.
 fn reserve(size: NonZeroUsize) -> Result<NonNull<c_void>, Errno> {
     let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
@@ -218,6 +235,7 @@ impl View {
             dmabuf,
             counters: Arc::clone(counters),
             charge: None,
+            guard: None,
         };
         view.charge = Some(Charge::new(share, count).inspect_err(|_| {
             tracing::warn!(
@@ -227,6 +245,11 @@ impl View {
         })?);
         if view.dmabuf.is_none() {
             view.map(&runs, access)?;
+            if can_shrink(&runs) {
+                // SAFETY: `Bytes` gives nobody a reference to the content, and `drop` ends the guard before the mapping.
+                let guard = unsafe { Guard::new(base.as_ptr().expose_provenance(), mapped) };
+                view.guard = Some(guard?);
+            }
         }
         Ok(Arc::new(view))
     }
@@ -286,6 +309,7 @@ impl View {
 impl Drop for View {
     fn drop(&mut self) {
         Counters::add(&self.counters.unmaps, 1);
+        self.guard = None;
         // SAFETY: The mapping is ours (type invariant) and nobody holds a pointer into it any more: those who
         // were lent one hold a reference to `self`.
         let _ = unsafe { munmap(self.base, self.mapped) };

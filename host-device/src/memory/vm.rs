@@ -3,12 +3,15 @@
 //! The VM that a session serves, as far as memory goes.
 
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::errno::Errno;
 use protocol::wire::sg::{SgEntry, Uuid};
 use tokio::runtime::Handle;
-use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
+use vm_memory::{
+    GuestAddressSpace, GuestMemoryAtomic, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+    MemoryRegionAddress,
+};
 
 use super::arena::Arena;
 use super::budget::Share;
@@ -17,16 +20,21 @@ use super::fence::{self, Fence};
 use super::lending::Caches;
 use super::object::{Lookup, Object, Objects};
 use super::plane::PlaneMemory;
+use super::truncated::{Guard, is_sealed};
 use super::view::{Access, View};
 use crate::counters::Counters;
 
 /// Guest memory as the VMM describes it; replaced as a whole when that changes.
 pub type GuestMemory = GuestMemoryAtomic<GuestMemoryMmap>;
 
+/// Guest memory that the VMM can cut short: what guards it, and then what keeps it mapped.
+type Guarded = (Vec<Guard>, Option<Arc<GuestMemoryMmap>>);
+
 #[derive(Debug)]
 struct Inner {
     guest: GuestMemory,
     arena: Option<Arc<Arena>>,
+    guarded: Mutex<Guarded>,
     caches: Caches,
     objects: Arc<Objects>,
     counters: Arc<Counters>,
@@ -54,6 +62,7 @@ impl Vm {
             inner: Arc::new(Inner {
                 guest,
                 arena,
+                guarded: Mutex::default(),
                 caches: Caches::default(),
                 objects: Objects::new(lookup),
                 counters,
@@ -97,6 +106,17 @@ impl Vm {
         guard
             .unwrap_or_else(PoisonError::into_inner)
             .replace(memory);
+        let now = self.inner.guest.memory().into_inner();
+        let guarded = (guards(&now), Some(now));
+        let old = std::mem::replace(
+            &mut *self
+                .inner
+                .guarded
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+            guarded,
+        );
+        drop(old);
         self.inner.caches.forget_pages();
     }
 
@@ -175,4 +195,20 @@ impl Vm {
         let guest = self.inner.guest.memory();
         View::new(&guest, entries, access, &self.share, &self.inner.counters)
     }
+}
+
+/// Guards for those regions of `memory` whose files can be cut short.
+fn guards(memory: &Arc<GuestMemoryMmap>) -> Vec<Guard> {
+    let unsealed = memory.iter().filter(|region| {
+        region
+            .file_offset()
+            .is_some_and(|file| !is_sealed(file.file()))
+    });
+    let guards = unsealed.filter_map(|region| {
+        let start = region.get_host_address(MemoryRegionAddress(0)).ok()?;
+        // SAFETY: Guest memory is accessed as volatile only, and `Guarded` keeps it for longer than the guards.
+        let guard = unsafe { Guard::new(start.expose_provenance(), region.len() as usize) };
+        guard.ok()
+    });
+    guards.collect()
 }

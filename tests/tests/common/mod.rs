@@ -22,6 +22,7 @@ pub mod encoder;
 pub mod fake;
 pub mod hand;
 pub mod leaks;
+pub mod lent;
 
 /// What a command gets that names a session which is not open.
 pub const UNKNOWN_SESSION: nix::errno::Errno = nix::errno::Errno::EINVAL;
