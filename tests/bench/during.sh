@@ -24,18 +24,18 @@ within() {
 }
 more_stats() { [ "$(stats)" -gt "$seen" ]; }
 quiet() { "$@" >/dev/null 2>&1; }
-# CPU time of the daemon's threads, in ns.
-cpu() { cat "/proc/$pid/task"/*/schedstat | awk '{sum += $1} END {printf "%.0f", sum}'; }
-
 answer() {
     local what=$1 label=$2
     case $what in
-        expect-stats) seen=$(stats) ;;
+        streaming) [ -z "${BENCH_DAEMON_PID:-}" ] || pin_encoder "$pid" ;;
         stats-*)
+            seen=$(stats)
+            kill -USR1 "$pid"
             if within 20 more_stats; then
                 note "$label $what $(sed -n 's/.*stats: //p' "$log" | tail -n 1)"
             fi
-            note "$label cpu-${what#stats-} $(cpu)"
+            note "$label cpu-${what#stats-} $(cpu_time "$pid" .)"
+            note "$label encoder-${what#stats-} $(cpu_time "$pid" encode)"
             ;;
         # Without slowing it down, where the kernel lets us.
         count)

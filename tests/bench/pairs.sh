@@ -9,7 +9,26 @@ declare -A TIMED=([640x360]=500 [1920x1080]=80)
 # Before a size is timed. In a guest, a third of it is the warm-up, the rest the short window.
 WARMUP=36
 
-# host_only LABEL FILE: the encoder alone, on the core that the daemon has otherwise, as the daemon's log says of the
+# threads PID NAME: its threads whose name has NAME in it (a regular expression).
+threads() { grep -l "$2" "/proc/$1/task"/*/comm 2>/dev/null | cut -d/ -f5; }
+
+# cpu_time PID NAME: what these threads have worked, in ns.
+cpu_time() {
+    local thread
+    for thread in $(threads "$1" "$2"); do
+        cat "/proc/$1/task/$thread/schedstat" 2>/dev/null || true
+    done | awk '{sum += $1} END {printf "%.0f", sum}'
+}
+
+# pin_encoder PID: the daemon's encoders on core 1, all else of it where it is.
+pin_encoder() {
+    local thread
+    for thread in $(threads "$1" encode); do
+        taskset -cp 1 "$thread" >/dev/null
+    done
+}
+
+# host_only LABEL FILE: the encoder alone, on the core that the daemon's encoder has otherwise, as the daemon's log says of the
 # last stream of that size. The label is pair-SIZE-NUMBER.
 host_only() {
     local size=${1#pair-} line

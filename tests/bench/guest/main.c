@@ -6,11 +6,9 @@
 #include "bench.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 void fatal(const char *what)
 {
@@ -24,21 +22,6 @@ double now(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &time);
 	return time.tv_sec + time.tv_nsec / 1e9;
-}
-
-/* The daemon logs its counters when a session ends: one without frames makes it do so. */
-static void host_counters(const struct options *options, const char *point)
-{
-	char what[64];
-	int fd;
-
-	host_ask("expect-stats", options->label);
-	fd = open(options->device, O_RDWR);
-	if (fd < 0)
-		fatal(options->device);
-	close(fd);
-	snprintf(what, sizeof(what), "stats-%s", point);
-	host_ask(what, options->label);
 }
 
 static void window(struct session *sessions, const struct options *options, const char *name, unsigned int frames)
@@ -145,12 +128,13 @@ int main(int argc, char **argv)
 		host_ask("host-only", options.label);
 	for (unsigned int i = 0; i < options.sessions; i++)
 		session_start(&sessions[i], &options);
+	host_ask("streaming", options.label);
 	sessions_stream(sessions, &options, options.warmup);
-	host_counters(&options, "0");
+	host_ask("stats-0", options.label);
 	counted_window(sessions, &options, "short", options.brief);
-	host_counters(&options, "1");
+	host_ask("stats-1", options.label);
 	counted_window(sessions, &options, "long", options.frames);
-	host_counters(&options, "2");
+	host_ask("stats-2", options.label);
 	if (options.trace) {
 		host_ask("trace", options.label);
 		window(sessions, &options, "traced", options.frames);

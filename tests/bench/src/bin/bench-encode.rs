@@ -29,7 +29,7 @@ fn main() -> Result<()> {
     for number in 0..warmup + count {
         if number == warmup {
             *lock(&window) = Window::new(count);
-            begun = cpu("self")?;
+            begun = cpu("self", "")?;
         }
         let mut buffer = gst::Buffer::new();
         if let Some(buffer) = buffer.get_mut() {
@@ -40,7 +40,7 @@ fn main() -> Result<()> {
         }
         encoder.raw.push(buffer)?;
     }
-    let used = cpu("self")? - begun;
+    let used = cpu("self", "")? - begun;
     let window = lock(&window);
     ensure!(
         window.complete(),

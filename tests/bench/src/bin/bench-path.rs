@@ -7,9 +7,10 @@
 //! client.
 
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use bench::{Arguments, FRAMES, Window, cpu};
+use bench::{Arguments, FRAMES, Window, cpu, threads};
 use frontend::client::{Pending, WireEvent, ioctl_parts};
 use frontend::stream::{Queue, Settings};
 use frontend::{Client, Options, PATIENCE, Stream};
@@ -19,6 +20,8 @@ use zerocopy::IntoBytes;
 
 /// `V4L2_CID_MPEG_VIDEO_BITRATE`.
 const BITRATE: u32 = 0x0099_09cf;
+/// Name of the daemon's threads that encode.
+const ENCODER: &str = "encode";
 /// Answers to QBUF that may be outstanding: far fewer than the queue has room for.
 const UNREAD: usize = 32;
 
@@ -33,13 +36,27 @@ fn main() -> Result<()> {
     let socket = UnixStream::connect(arguments.text("socket")?).context("the daemon's socket")?;
     let client = Client::new(socket, &Options::default())?;
     let mut run = Run::new(client, (width, height), &arguments.frames()?)?;
-    let depth = arguments.number("depth")?;
+    let (pid, depth) = (arguments.text("pid")?, arguments.number("depth")?);
+    pin_encoder(pid)?;
     run.stream(warmup, depth)?;
-    let begun = cpu(arguments.text("pid")?)?;
+    let before = (cpu(pid, "")?, cpu(pid, ENCODER)?);
     let window = run.stream(count, depth)?;
-    let used = cpu(arguments.text("pid")?)? - begun;
-    println!("{}", window.report(arguments.text("label")?, used));
+    let after = (cpu(pid, "")?, cpu(pid, ENCODER)?);
+    let mut report = window.report(arguments.text("label")?, after.0 - before.0);
+    report["encoder_ns"] = (after.1 - before.1).into();
+    println!("{report}");
     run.stream.end(&mut run.client);
+    Ok(())
+}
+
+/// Puts the daemon's encoders on core 1.
+fn pin_encoder(pid: &str) -> Result<()> {
+    for thread in threads(pid, ENCODER)? {
+        let taskset = Command::new("taskset")
+            .args(["-cp", "1", &thread])
+            .output()?;
+        ensure!(taskset.status.success(), "taskset cannot pin the encoder");
+    }
     Ok(())
 }
 

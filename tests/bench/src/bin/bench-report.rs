@@ -20,7 +20,8 @@ fn main() -> Result<ExitCode> {
     let pairs = load(&raw.join("guest"), "encoder")?;
     let mut through = ratios(&raw.join("path"), "no guest", |_| None)?;
     through.extend(ratios(&raw.join("guest"), "guest", |label| {
-        pairs.iter().find(|row| row.label == label)?.cpu()
+        let row = pairs.iter().find(|row| row.label == label)?;
+        row.cpu().zip(row.encoder_cpu())
     })?);
     let targets = targets(&rows, &through);
     let emulated = arguments.text("accel")? == "tcg";

@@ -135,6 +135,11 @@ impl Row {
         Some(self.per_frame(&["cpu_ns"])? / 1000.0)
     }
 
+    /// The part of it that was the thread of an encoder.
+    pub fn encoder_cpu(&self) -> Option<f64> {
+        Some(self.per_frame(&["encoder_ns"])? / 1000.0)
+    }
+
     /// Whether the daemon's counters are those of exactly this window.
     pub fn exact(&self) -> bool {
         self.get("daemon.frames") == Some(self.frames as f64)
@@ -212,7 +217,7 @@ pub fn load(dir: &Path, run: &str) -> Result<Vec<Row>> {
 }
 
 /// Adds what the host noted: `LABEL WHAT VALUE`, or pairs `KEY=VALUE`, at points 0, 1 and 2: before, between and after
-/// the windows. What is more from 1 to 2 than from 0 to 1 is the row's; from 1 to 2 where nothing cancels out.
+/// the windows.
 fn note(row: &mut Row, notes: &str) {
     let of = |what: &str| {
         let prefix = format!("{} {what} ", row.label);
@@ -227,27 +232,30 @@ fn note(row: &mut Row, notes: &str) {
             .filter_map(|(key, value)| Some((key, value.parse().ok()?)))
             .collect()
     };
-    let more = if row.overlaps() { 1.0 } else { 0.0 };
+    let less = if row.overlaps() { 1.0 } else { 0.0 };
     let mut found = BTreeMap::new();
     if let (Some(short), Some(long)) = (number("perf-short"), number("perf-long")) {
-        found.insert("syscalls".to_owned(), long - more * short);
+        found.insert("syscalls".to_owned(), long - less * short);
     }
     if let Some(traced) = number("strace") {
         found.insert("strace".to_owned(), traced);
     }
-    if let [Some(a), Some(b), Some(c)] = ["cpu-0", "cpu-1", "cpu-2"].map(number) {
-        found.insert("cpu_ns".to_owned(), (c - b) - more * (b - a));
+    for name in ["cpu", "encoder"] {
+        let points = ["0", "1", "2"].map(|point| number(&format!("{name}-{point}")));
+        if let [Some(a), Some(b), Some(c)] = points {
+            found.insert(format!("{name}_ns"), (c - b) - less * (b - a));
+        }
     }
     let [before, between, after] = ["stats-0", "stats-1", "stats-2"].map(stats);
     for (key, c) in after {
         if let (Some(a), Some(b)) = (before.get(key), between.get(key)) {
             // Times are not counts: their mean is that of the whole window.
-            let more = if key.starts_with("latency_") {
+            let less = if key.starts_with("latency_") {
                 0.0
             } else {
-                more
+                less
             };
-            found.insert(format!("daemon.{key}"), (c - b) - more * (b - a));
+            found.insert(format!("daemon.{key}"), (c - b) - less * (b - a));
         }
     }
     row.values.extend(found);

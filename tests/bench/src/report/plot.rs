@@ -13,7 +13,7 @@ type Series = (&'static str, fn(&Row) -> Option<f64>);
 fn bars(out: &mut String, title: &str, rows: &[&Row], series: &[Series], limit: f64) {
     let mut data = String::from("$data << END\n");
     for row in rows {
-        let _ = write!(data, "\"{} {}p d{}\"", row.memory, row.size.1, row.depth);
+        let _ = write!(data, "\"{} {} {}p\"", row.run, row.memory, row.size.1);
         for (_, measure) in series {
             let value = measure(row).map_or_else(|| "NaN".to_owned(), |value| value.to_string());
             let _ = write!(data, " {value}");
@@ -40,30 +40,27 @@ pub fn plot(rows: &[Row], ratios: &[Ratio], png: &str) -> String {
         "set terminal pngcairo size 1500,1100 font 'sans,11'\nset output '{png}'\nset multiplot layout 2,2\n\
          set grid y\nset key top right\nset ylabel 'per frame'\n"
     );
-    let sink = |depth| -> Vec<&Row> {
+    let single = |depth| -> Vec<&Row> {
         rows.iter()
-            .filter(|row| row.sessions == 1 && row.run == "sink" && row.depth == depth)
+            .filter(|row| row.depth == depth && !row.label.contains("sessions"))
             .collect()
     };
     let signals: [Series; 2] = [("kicks", Row::kicks), ("interrupts", Row::interrupts)];
     bars(
         &mut out,
-        "one frame queued: kicks and interrupts (sink)",
-        &sink(1),
+        "one frame queued: kicks and interrupts",
+        &single(1),
         &signals,
         1.0,
     );
     bars(
         &mut out,
-        "four frames queued: kicks and interrupts (sink)",
-        &sink(4),
+        "four frames queued: kicks and interrupts",
+        &single(4),
         &signals,
         0.5,
     );
-    let both: Vec<_> = rows
-        .iter()
-        .filter(|row| row.sessions == 1 && row.run == "sink")
-        .collect();
+    let both: Vec<_> = rows.iter().filter(|row| row.syscalls().is_some()).collect();
     bars(
         &mut out,
         "system calls of the daemon (encoder replaced by a sink)",

@@ -83,7 +83,7 @@ fn write(
     if !ratios.is_empty() {
         writeln!(
             out,
-            "\nThe path over x264enc alone, same frames, one thread; encoder and daemon on one core, the guest on another:"
+            "\nThe path over x264enc alone, same frames, one thread: the encoder thread on one core, all else on another:"
         )?;
         for ratio in ratios {
             let ((least, greatest), (path, host)) = (ratio.spread(), ratio.rates());
@@ -95,8 +95,11 @@ fn write(
                 ratio.median(),
                 ratio.pairs.len(),
             )?;
-            if let Some((daemon, encoder)) = ratio.cpu {
-                write!(out, ", CPU {daemon:.0} over {encoder:.0} us a frame")?;
+            if let Some([daemon, thread, host]) = ratio.cpu {
+                write!(
+                    out,
+                    "; CPU for a frame: daemon {daemon:.0} us, its encoder thread {thread:.0} us, x264enc alone {host:.0} us"
+                )?;
             }
             if ratio.same_bytes < ratio.pairs.len() {
                 write!(

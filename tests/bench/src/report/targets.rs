@@ -153,8 +153,9 @@ fn throughput(ratio: &Ratio) -> Target {
     let median = ratio.median();
     let met = median >= 0.98;
     let why = match ratio.cpu {
-        Some((daemon, encoder)) if !met => format!(
-            "a frame costs the daemon {daemon:.0} us of CPU, the encoder alone {encoder:.0} us; the rest is waiting"
+        Some([_, thread, host]) if !met => format!(
+            "CPU for a frame: {thread:.0} us of the encoder thread, {host:.0} us alone; what is more was waiting for a \
+             processor or for frames"
         ),
         _ => String::new(),
     };

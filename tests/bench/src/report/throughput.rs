@@ -18,8 +18,9 @@ pub struct Ratio {
     pub size: String,
     /// Frames per second of the path and of the encoder on its own, for each pair.
     pub pairs: Vec<(f64, f64)>,
-    /// Time of processors for a frame in microseconds: the daemon, and the encoder on its own. Medians.
-    pub cpu: Option<(f64, f64)>,
+    /// Time of processors for a frame in microseconds: the daemon, its encoder thread in that, and the encoder on its
+    /// own. Medians.
+    pub cpu: Option<[f64; 3]>,
     /// Pairs of which both streams have as many bytes: the same work was done.
     pub same_bytes: usize,
 }
@@ -68,7 +69,9 @@ impl Ratio {
             "pairs": self.pairs.len(),
             "ratio": {"median": self.median(), "least": least, "greatest": greatest, "all": self.ratios()},
             "frames_per_second": self.pairs,
-            "cpu_us_per_frame": self.cpu.map(|(path, host)| json!({"daemon": path, "encoder": host})),
+            "cpu_us_per_frame": self.cpu.map(|[daemon, thread, host]| json!({
+                "daemon": daemon, "daemon_encoder_thread": thread, "host_only": host,
+            })),
             "pairs_with_equal_bytes": self.same_bytes,
         })
     }
@@ -78,12 +81,12 @@ fn rate(object: &Map<String, Value>) -> Option<f64> {
     Some(object["steady_frames"].as_f64()? / object["steady_seconds"].as_f64()?)
 }
 
-fn cpu(object: &Map<String, Value>) -> Option<f64> {
-    Some(object.get("cpu_ns")?.as_f64()? / object["frames"].as_f64()? / 1000.0)
+fn cpu(object: &Map<String, Value>, key: &str) -> Option<f64> {
+    Some(object.get(key)?.as_f64()? / object["frames"].as_f64()? / 1000.0)
 }
 
 /// The pairs in `dir`: cases of the path have a label `pair-SIZE-NUMBER`, and the encoder's run has the same.
-/// `path_cpu` tells the daemon's time, in microseconds for a frame, where the case itself does not.
+/// `path_cpu` tells the time of the daemon and of its encoder thread, in microseconds for a frame, where the case itself does not.
 ///
 /// # Errors
 ///
@@ -91,11 +94,11 @@ fn cpu(object: &Map<String, Value>) -> Option<f64> {
 pub fn ratios(
     dir: &Path,
     path: &str,
-    path_cpu: impl Fn(&str) -> Option<f64>,
+    path_cpu: impl Fn(&str) -> Option<(f64, f64)>,
 ) -> Result<Vec<Ratio>> {
     let hosts = lines(&dir.join("host-only.jsonl"))?;
     let mut all: Vec<Ratio> = Vec::new();
-    let mut times: Vec<Vec<(f64, f64)>> = Vec::new();
+    let mut times: Vec<Vec<[f64; 3]>> = Vec::new();
     for case in lines(&dir.join("bench.jsonl"))? {
         // Without a guest there is one window.
         if case.get("window").is_some_and(|window| window != "long") {
@@ -134,12 +137,16 @@ pub fn ratios(
             });
         all[at].pairs.push((ours, theirs));
         all[at].same_bytes += usize::from(case["coded_bytes"] == host["coded_bytes"]);
-        let daemon = cpu(&case).or_else(|| path_cpu(label));
-        times[at].extend(daemon.zip(cpu(host)));
+        let ours = cpu(&case, "cpu_ns").zip(cpu(&case, "encoder_ns"));
+        if let (Some((daemon, thread)), Some(host)) =
+            (ours.or_else(|| path_cpu(label)), cpu(host, "cpu_ns"))
+        {
+            times[at].push([daemon, thread, host]);
+        }
     }
     for (ratio, times) in all.iter_mut().zip(times) {
-        let (path, host): (Vec<_>, Vec<_>) = times.into_iter().unzip();
-        ratio.cpu = (!path.is_empty()).then(|| (median(&path), median(&host)));
+        let column = |at: usize| median(&times.iter().map(|row| row[at]).collect::<Vec<_>>());
+        ratio.cpu = (!times.is_empty()).then(|| [column(0), column(1), column(2)]);
     }
     Ok(all)
 }
