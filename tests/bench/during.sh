@@ -24,6 +24,7 @@ within() {
 }
 more_stats() { [ "$(stats)" -gt "$seen" ]; }
 quiet() { "$@" >/dev/null 2>&1; }
+
 answer() {
     local what=$1 label=$2
     case $what in
