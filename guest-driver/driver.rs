@@ -87,6 +87,7 @@ struct Flushed(Arc<MediaDevice>);
 
 impl Drop for Flushed {
     fn drop(&mut self) {
+        self.0.end_lending();
         self.0.end_discards();
     }
 }

@@ -389,6 +389,21 @@ impl MediaDevice {
         Later::discard(&self.later, request);
     }
 
+    /// The device has been reset: sessions that are still open give back what they lent to it. May sleep.
+    pub(super) fn end_lending(&self) {
+        let mut last = None;
+        loop {
+            let sessions = self.sessions.lock();
+            let next = sessions.iter().find(|(id, _)| Some(**id) > last);
+            let Some((id, session)) = next.map(|(id, session)| (*id, session.clone())) else {
+                break;
+            };
+            drop(sessions);
+            session.lending().end(&session);
+            last = Some(id);
+        }
+    }
+
     /// Waits until all that was discarded is dropped. May sleep.
     pub(super) fn end_discards(&self) {
         self.later.flush();

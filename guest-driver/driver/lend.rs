@@ -297,6 +297,19 @@ impl Lending {
         None
     }
 
+    /// The device has been reset: gives all back before the device that dmabufs are attached to goes. May sleep.
+    pub(super) fn end(&self, session: &Session) {
+        // An ioctl may be about to lend something. None waits for the device any more; if a signal is why this one does
+        // not wait, that ioctl gives it back itself.
+        let passing = session.gate().pass();
+        for buf_type in 0..TYPES {
+            let old = self.with(buf_type as u32, |queue| Ok(core::mem::take(queue)));
+            // Out of the lock.
+            drop(old);
+        }
+        drop(passing);
+    }
+
     /// REMOVE_BUFS has succeeded.
     pub(super) fn removed(&self, buf_type: u32, first: u32, count: u32) {
         for index in first..first.saturating_add(count) {
