@@ -98,6 +98,10 @@ pub fn serve_stream(
     stop: &Stop,
 ) -> anyhow::Result<()> {
     memory::set_limit(limits.max_memory);
+    // One that was passed on may be anything.
+    stream
+        .set_nonblocking(false)
+        .context("cannot wait on the socket")?;
     let connection = stream.try_clone().context("cannot duplicate the socket")?;
     let link = Link::new(Arc::clone(device), limits, runtime.clone())
         .context("cannot set up for a VMM")?;

@@ -10,7 +10,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use common::encoder::works;
-use common::{Pair, panics};
+use common::{Pair, no_udmabuf, panics};
 use frontend::client::Mapping;
 use frontend::objects::Answer;
 use frontend::stream::{Memory, Settings, Step, Stream};
@@ -21,7 +21,11 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use protocol::wire::ioctl;
 use protocol::wire::sg::Uuid;
 use protocol::wire::v4l2::Timeval;
+use vhost::vhost_user::VhostUserFrontend;
+use vhost::vhost_user::message::VhostUserSharedMsg;
 use virtio_v4l2d::config::{DeviceSpec, Limits};
+use virtio_v4l2d::memory::probe_udmabuf;
+use vm_memory::ByteValued;
 
 const SIZE: usize = 320 * 240 * 3 / 2;
 
@@ -217,6 +221,33 @@ fn a_vmm_without_objects() {
     mmap.export(client).unwrap();
     mmap.end(client);
     assert_eq!(client.link.shared.objects.added().len(), 0);
+}
+
+/// The VMM asks for the file of an object, for another device: there is one where the host has udmabuf.
+#[test]
+fn the_vmm_asks_for_an_object() {
+    let mut pair = pair(&Options::default());
+    let client = &mut *pair;
+    let mmap = Stream::start(client, &settings(Memory::Mmap)).unwrap();
+    let uuid = mmap.export(client).unwrap()[0][0];
+    let ask = |client: &mut Client, bytes: &[u8; 16]| {
+        let mut object = VhostUserSharedMsg::default();
+        object.as_mut_slice().copy_from_slice(bytes);
+        client.link.frontend().get_shared_object(&object).ok()
+    };
+    assert!(ask(client, &[0x55; 16]).is_none(), "nobody's");
+    let file = ask(client, &uuid.0);
+    assert_eq!(file.is_some(), probe_udmabuf());
+    if let Some(file) = file {
+        let len = file.metadata().unwrap().len();
+        assert!(len >= SIZE as u64, "{len}");
+    } else {
+        no_udmabuf();
+    }
+    mmap.end(client);
+    assert!(ask(client, &uuid.0).is_none(), "it is gone");
+    works(client);
+    assert_eq!(panics(), 0);
 }
 
 /// What is exported is made known once, for as long as it lives.

@@ -117,6 +117,38 @@ fn one_signal_a_frame_at_most() {
     assert_eq!(panics(), 0);
 }
 
+/// Frames that wait together are told of together: some of them at a time, so that the program can queue more while
+/// the encoder works.
+#[test]
+fn several_frames_share_a_signal() {
+    const FRAMES: usize = 16;
+    let mut pair = sink(&Options {
+        event_idx: false,
+        ..Options::default()
+    });
+    let client = &mut *pair;
+    let session = client.open().unwrap();
+    let mut stream = Stream::prepare(client, session, &settings(FRAMES as u32, 16)).unwrap();
+    post_all(client, &mut stream, &mut FRAMES.clone());
+    client.link.events.drain_calls();
+    let before = client.link.events.calls;
+    for mut type_ in [stream.output.type_, stream.capture.type_] {
+        client.ioctl(session, ioctl::STREAMON, &mut type_).unwrap();
+    }
+    let mut coded = 0;
+    while coded < FRAMES {
+        assert!(client.link.events.wait_signal(PATIENCE));
+        while let Some(event) = client.poll_event() {
+            coded += usize::from(matches!(stream.take_only(client, event), Step::Coded(_)));
+        }
+    }
+    client.link.events.drain_calls();
+    let signals = client.link.events.calls - before;
+    // Four, if nothing keeps the encoder from its work for long.
+    assert!((2..=8).contains(&signals), "{signals} signals");
+    stream.end(client);
+}
+
 /// No buffer waits for a signal that does not come, however few or many there are of either kind.
 #[test]
 fn every_frame_is_signalled_to_who_waits_for_it() {

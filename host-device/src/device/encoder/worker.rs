@@ -264,7 +264,9 @@ impl Run {
             }
             // Before `next` takes one of them.
             let waiting = core.can_encode();
+            let work = core.has_work();
             if let Some(action) = core.next(true, &self.shared.events) {
+                debug_assert!(work, "nobody would have woken the thread for {action:?}");
                 let changed =
                     matches!(action, Action::Encode(_)) && std::mem::take(&mut core.changed);
                 let params =
