@@ -61,6 +61,13 @@ dmesg_clean() {
 }
 ALLOW=()
 
+# vivid_node KIND: the first node of vivid of this kind (vid-cap, 001-vid-out).
+vivid_node() {
+    local node
+    node=$(grep -l -- "^vivid-.*$1\$" /sys/class/video4linux/*/name | head -n 1)
+    printf '/dev/%s\n' "$(basename "${node%/name}")"
+}
+
 # Waits up to 10 s for a file that the host's half of the suite makes in /out.
 await() {
     local i

@@ -2,8 +2,9 @@
 # shellcheck shell=bash
 # The guest: a stock Debian 13 on an ext4 image that no run changes, and a small initramfs that finds it.
 
+# The daemon runs in it, too, when it is the host of a VM in a VM: hence the encoder.
 GUEST_PACKAGES="v4l-utils ffmpeg gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good
-kmod udev procps psmisc util-linux strace less"
+gstreamer1.0-plugins-ugly kmod udev procps psmisc util-linux strace less"
 # Modules the initramfs needs before there is a root file system.
 BOOT_MODULES="virtio_blk ext4 9p 9pnet_virtio overlay"
 

@@ -4,7 +4,7 @@
 
 # machine_arguments DIR: DIR holds the run's files (harness/, out/, sockets).
 machine_arguments() {
-    local dir=$1 share
+    local dir=$1 share shares tag path mode
     # shellcheck disable=SC2054 # QEMU's options have commas
     # tsc=reliable: on a busy host an emulated clock jitters, about which the guest would complain.
     MACHINE=(
@@ -20,11 +20,18 @@ machine_arguments() {
         -device virtio-serial-pci -device virtconsole,chardev=hvc
         -device pcie-root-port,id=port0,chassis=1,slot=1
     )
-    for share in harness out; do
-        local readonly=on
-        [ "$share" = harness ] || readonly=off
-        MACHINE+=(-fsdev "local,id=$share,path=$dir/$share,security_model=none,readonly=$readonly"
-            -device "virtio-9p-pci,fsdev=$share,mount_tag=$share")
+    # tag path read-only
+    shares=("harness $dir/harness on" "out $dir/out off")
+    if [ "$ROLE" = host ]; then
+        shares+=("repo $REPO on" "cache $CACHE on")
+        # The image of the guest's guest. As a file of the share it would be slow.
+        # shellcheck disable=SC2054
+        MACHINE+=(-drive "file=$GUEST_DIR/root.ext4,format=raw,if=none,id=guest,readonly=on" -device virtio-blk-pci,drive=guest)
+    fi
+    for share in "${shares[@]}"; do
+        read -r tag path mode <<<"$share"
+        MACHINE+=(-fsdev "local,id=$tag,path=$path,security_model=none,readonly=$mode"
+            -device "virtio-9p-pci,fsdev=$tag,mount_tag=$tag")
     done
     if [ "$SHELL_MODE" = 1 ]; then
         # shellcheck disable=SC2054

@@ -9,8 +9,8 @@ QEMU_ROOT=$CACHE/qemu-$(hash_of "$QEMU_PACKAGES")/root
 # Sets QEMU: the command that starts it, without the machine.
 qemu_command() {
     local lib=$1/usr/lib/x86_64-linux-gnu
-    QEMU=("$lib/ld-linux-x86-64.so.2" --library-path "$lib" "$1/usr/bin/qemu-system-x86_64"
-        -L "$1/usr/share/qemu" -L "$1/usr/share/seabios")
+    QEMU=(env QEMU_MODULE_DIR="$lib/qemu" "$lib/ld-linux-x86-64.so.2" --library-path "$lib"
+        "$1/usr/bin/qemu-system-x86_64" -L "$1/usr/share/qemu" -L "$1/usr/share/seabios")
 }
 
 qemu_make() {
