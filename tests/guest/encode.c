@@ -6,50 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Takes what is ready within `ms` of waiting for each buffer; LAST ends it. Returns the frames that had data. */
-static unsigned int take(struct node *node, int ms, bool *last, void (*each)(const struct coded *, void *),
-			 void *context)
-{
-	struct coded coded;
-	unsigned int frames = 0;
-
-	while (!node_dequeue(node, &coded, ms)) {
-		if (coded.bytes) {
-			frames++;
-			if (each)
-				each(&coded, context);
-		}
-		if (coded.flags & V4L2_BUF_FLAG_LAST) {
-			*last = true;
-			break;
-		}
-		node_requeue(node, coded.index);
-	}
-	return frames;
-}
-
-/* Encodes `count` frames from `first`, taking results as they come. */
-static unsigned int encode(struct node *node, unsigned int first, unsigned int count, bool noise,
-			   void (*each)(const struct coded *, void *), void *context)
-{
-	unsigned int frames = 0;
-	bool last = false;
-
-	for (unsigned int i = 0; i < count; i++) {
-		node_queue_frame(node, first + i, NULL, noise);
-		frames += take(node, 0, &last, each, context);
-	}
-	return frames;
-}
-
-static unsigned int drain(struct node *node, bool *last, void (*each)(const struct coded *, void *),
-			  void *context)
-{
-	*last = false;
-	node_command(node, V4L2_ENC_CMD_STOP);
-	return take(node, 10000, last, each, context);
-}
-
 static void start(struct node *node, unsigned int width, unsigned int height)
 {
 	node_open(node);
@@ -69,9 +25,9 @@ void test_drains(void)
 	start(&node, 320, 240);
 	for (unsigned int i = 0, first = 0; i < 10; first += counts[i++]) {
 		bool last, eos;
-		unsigned int frames = encode(&node, first, counts[i], false, NULL, NULL);
+		unsigned int frames = node_encode(&node, first, counts[i], false, NULL, NULL);
 
-		frames += drain(&node, &last, NULL, NULL);
+		frames += node_drain(&node, &last, NULL, NULL);
 		eos = node_take_eos(&node);
 		snprintf(name, sizeof(name), "drain %u of 10: %u frames, EOS, LAST", i + 1, counts[i]);
 		check(frames == counts[i] && last && eos, name, "%u frames, EOS %d, LAST %d", frames, eos, last);
@@ -116,10 +72,10 @@ void test_keyframe(void)
 	node_queue_all_capture(&node);
 	node_stream(&node, OUTPUT, true);
 	node_stream(&node, CAPTURE, true);
-	encode(&node, 0, 17, false, note_idr, &idrs);
+	node_encode(&node, 0, 17, false, note_idr, &idrs);
 	node_set_control(&node, V4L2_CID_MPEG_VIDEO_FORCE_KEY_FRAME, 1);
-	encode(&node, 17, 23, false, note_idr, &idrs);
-	drain(&node, &last, note_idr, &idrs);
+	node_encode(&node, 17, 23, false, note_idr, &idrs);
+	node_drain(&node, &last, note_idr, &idrs);
 	check(idrs.frame == 40, "forced key frame: no frame lost", "%u of 40", idrs.frame);
 	check(idrs.count == 2 && idrs.at == 17, "forced key frame: the IDR is frame 17",
 	      "%u IDR frames, the last is frame %u", idrs.count, idrs.at);
@@ -156,15 +112,15 @@ void test_bitrate(void)
 		if (i)
 			node_set_control(&node, V4L2_CID_MPEG_VIDEO_BITRATE, rates[i]);
 		/* Rate control needs some frames to get there; then three seconds count. */
-		encode(&node, frame, 50, true, add_bytes, &settling);
-		unsigned int measured = encode(&node, frame + 50, 75, true, add_bytes, &bytes);
+		node_encode(&node, frame, 50, true, add_bytes, &settling);
+		unsigned int measured = node_encode(&node, frame + 50, 75, true, add_bytes, &bytes);
 		double rate = measured ? bytes * 8.0 * 25 / measured : 0;
 
 		frame += 125;
 		snprintf(name, sizeof(name), "bitrate %d kbit/s %s", rates[i] / 1000, i ? "set in mid-stream" : "");
 		check(rate > rates[i] * 0.7 && rate < rates[i] * 1.3, name, "measured %.0f kbit/s", rate / 1000);
 	}
-	drain(&node, &last, NULL, NULL);
+	node_drain(&node, &last, NULL, NULL);
 	node_close(&node);
 }
 
@@ -203,9 +159,9 @@ void test_timestamps(void)
 		stamps.sent[i].tv_sec = i % 7 ? rand() : (int)i;
 		stamps.sent[i].tv_usec = i % 5 ? rand() % 1000000 : 0;
 		node_queue_frame(&node, i, &stamps.sent[i], false);
-		take(&node, 0, &last, compare_stamp, &stamps);
+		node_take(&node, 0, &last, compare_stamp, &stamps);
 	}
-	drain(&node, &last, compare_stamp, &stamps);
+	node_drain(&node, &last, compare_stamp, &stamps);
 	check(stamps.next == 64, "timestamps: no frame lost", "%u of 64", stamps.next);
 	check(!stamps.wrong, "timestamps come back as sent", "%u differ", stamps.wrong);
 	check(stamps.flags, "TIMESTAMP_COPY on every buffer", "not on all");
@@ -233,8 +189,8 @@ void test_slow_consumer(void)
 	check(frames == held && err == ETIME, "no CAPTURE buffer queued: nothing is dequeued", "%u of %u, %s", frames,
 	      held, err ? strerror(err) : "a buffer");
 	node_queue_all_capture(&node);
-	frames += take(&node, 1000, &last, NULL, NULL);
-	frames += drain(&node, &last, NULL, NULL);
+	frames += node_take(&node, 1000, &last, NULL, NULL);
+	frames += node_drain(&node, &last, NULL, NULL);
 	check(frames == sent && last, "slow consumer gets all frames", "%u of %u, LAST %d", frames, sent, last);
 	node_close(&node);
 }
@@ -260,15 +216,10 @@ void test_restart(void)
 		node_stream(&node, OUTPUT, true);
 		node_stream(&node, CAPTURE, true);
 	}
-	frames = encode(&node, 0, 20, false, NULL, NULL);
-	frames += drain(&node, &last, NULL, NULL);
+	frames = node_encode(&node, 0, 20, false, NULL, NULL);
+	frames += node_drain(&node, &last, NULL, NULL);
 	check(frames == 20 && last, "whole after ten STREAMOFF with frames inside", "%u of 20, LAST %d", frames, last);
 	node_close(&node);
-}
-
-static void save(const struct coded *coded, void *context)
-{
-	fwrite(coded->data, 1, coded->bytes, context);
 }
 
 /* Encodes a rectangle of each frame to /out/crop.h264; what was in it is left in /out/crop.nv12 for the host. */
@@ -297,12 +248,12 @@ void test_crop(void)
 		unsigned int index = node_queue_frame(&node, i, NULL, false);
 
 		for (int y = 0; y < 128; y++)
-			fwrite(node.output.memory[index] + (34 + y) * 320 + 64, 1, 160, raw);
+			fwrite(node.output.chunk[index].data + (34 + y) * 320 + 64, 1, 160, raw);
 		for (int y = 0; y < 64; y++)
-			fwrite(node.output.memory[index] + luma + (17 + y) * 320 + 64, 1, 160, raw);
-		frames += take(&node, 0, &last, save, coded);
+			fwrite(node.output.chunk[index].data + luma + (17 + y) * 320 + 64, 1, 160, raw);
+		frames += node_take(&node, 0, &last, node_save, coded);
 	}
-	frames += drain(&node, &last, save, coded);
+	frames += node_drain(&node, &last, node_save, coded);
 	check(frames == 20, "crop: no frame lost", "%u of 20", frames);
 	fclose(coded);
 	fclose(raw);

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static void draw(struct node *node, uint8_t *raw, unsigned int number, bool noise)
+void node_draw(struct node *node, uint8_t *raw, unsigned int number, bool noise)
 {
 	size_t luma = (size_t)node->width * node->height;
 	uint32_t random = number * 2654435761u + 1;
@@ -20,17 +20,22 @@ static void draw(struct node *node, uint8_t *raw, unsigned int number, bool nois
 	memset(raw + luma, 128, node->frame_size - luma);
 }
 
-static int dequeue_output(struct node *node)
+int node_dequeue_output(struct node *node, unsigned int *index, uint32_t *flags)
 {
 	struct v4l2_plane plane = { 0 };
 	struct v4l2_buffer buffer = {
-		.type = OUTPUT, .memory = V4L2_MEMORY_MMAP, .m.planes = &plane, .length = 1,
+		.type = OUTPUT, .memory = node->output.kind->memory, .m.planes = &plane, .length = 1,
 	};
 	int err = node_ioctl(node->fd, VIDIOC_DQBUF, &buffer);
 
-	if (!err)
-		node->output.ours[buffer.index] = true;
-	return err;
+	if (err)
+		return err;
+	node->output.ours[buffer.index] = true;
+	if (index)
+		*index = buffer.index;
+	if (flags)
+		*flags = buffer.flags;
+	return 0;
 }
 
 static int free_output(struct node *node)
@@ -43,7 +48,7 @@ static int free_output(struct node *node)
 				return i;
 		poll(&wait, 1, 1000);
 		if (wait.revents & POLLOUT)
-			dequeue_output(node);
+			node_dequeue_output(node, NULL, NULL);
 	}
 	fatal("an OUTPUT buffer comes back", "none within 10 s");
 }
@@ -51,19 +56,20 @@ static int free_output(struct node *node)
 unsigned int node_queue_frame(struct node *node, unsigned int number, const struct timeval *timestamp, bool noise)
 {
 	unsigned int index = free_output(node);
-	struct v4l2_plane plane = { .bytesused = node->frame_size };
-	struct v4l2_buffer buffer = {
-		.index = index, .type = OUTPUT, .memory = V4L2_MEMORY_MMAP, .m.planes = &plane, .length = 1,
-		.flags = V4L2_BUF_FLAG_TIMESTAMP_COPY | V4L2_BUF_FLAG_TIMECODE,
-		.timecode = { .type = V4L2_TC_TYPE_25FPS, .frames = number % 25, .seconds = number / 25 % 60 },
-	};
+	struct v4l2_plane plane;
+	struct v4l2_buffer buffer = node_buffer(&node->output, index, &plane);
 	int err;
 
+	plane.bytesused = node->frame_size;
+	buffer.flags = V4L2_BUF_FLAG_TIMESTAMP_COPY | V4L2_BUF_FLAG_TIMECODE;
+	buffer.timecode = (struct v4l2_timecode){
+		.type = V4L2_TC_TYPE_25FPS, .frames = number % 25, .seconds = number / 25 % 60,
+	};
 	if (timestamp)
 		buffer.timestamp = *timestamp;
 	else
 		buffer.timestamp.tv_sec = number;
-	draw(node, node->output.memory[index], number, noise);
+	node_draw(node, node->output.chunk[index].data, number, noise);
 	err = node_ioctl(node->fd, VIDIOC_QBUF, &buffer);
 	if (err)
 		fatal("QBUF(OUTPUT)", "frame %u: %s", number, strerror(err));
@@ -78,7 +84,7 @@ int node_dequeue(struct node *node, struct coded *coded, int ms)
 	for (;;) {
 		struct v4l2_plane plane = { 0 };
 		struct v4l2_buffer buffer = {
-			.type = CAPTURE, .memory = V4L2_MEMORY_MMAP, .m.planes = &plane, .length = 1,
+			.type = CAPTURE, .memory = node->capture.kind->memory, .m.planes = &plane, .length = 1,
 		};
 		int err = node_ioctl(node->fd, VIDIOC_DQBUF, &buffer);
 
@@ -90,7 +96,7 @@ int node_dequeue(struct node *node, struct coded *coded, int ms)
 			coded->sequence = buffer.sequence;
 			coded->timestamp = buffer.timestamp;
 			coded->timecode = buffer.timecode;
-			coded->data = node->capture.memory[buffer.index] + plane.data_offset;
+			coded->data = node->capture.chunk[buffer.index].data + plane.data_offset;
 			return 0;
 		}
 		if (err != EAGAIN)
@@ -103,6 +109,51 @@ int node_dequeue(struct node *node, struct coded *coded, int ms)
 		if (wait.revents & POLLERR)
 			return EIO;
 	}
+}
+
+unsigned int node_take(struct node *node, int ms, bool *last, each_coded *each, void *context)
+{
+	struct coded coded;
+	unsigned int frames = 0;
+
+	while (!node_dequeue(node, &coded, ms)) {
+		if (coded.bytes) {
+			frames++;
+			if (each)
+				each(&coded, context);
+		}
+		if (coded.flags & V4L2_BUF_FLAG_LAST) {
+			*last = true;
+			break;
+		}
+		node_requeue(node, coded.index);
+	}
+	return frames;
+}
+
+unsigned int node_encode(struct node *node, unsigned int first, unsigned int count, bool noise,
+			   each_coded *each, void *context)
+{
+	unsigned int frames = 0;
+	bool last = false;
+
+	for (unsigned int i = 0; i < count; i++) {
+		node_queue_frame(node, first + i, NULL, noise);
+		frames += node_take(node, 0, &last, each, context);
+	}
+	return frames;
+}
+
+unsigned int node_drain(struct node *node, bool *last, each_coded *each, void *context)
+{
+	*last = false;
+	node_command(node, V4L2_ENC_CMD_STOP);
+	return node_take(node, 10000, last, each, context);
+}
+
+void node_save(const struct coded *coded, void *context)
+{
+	fwrite(coded->data, 1, coded->bytes, context);
 }
 
 bool has_nal(const uint8_t *data, size_t length, unsigned int type)

@@ -14,6 +14,14 @@ static const struct {
 	{ "slow-consumer", test_slow_consumer },
 	{ "restart", test_restart },
 	{ "crop", test_crop },
+	{ "lend", test_lend },
+	{ "lend-refused", test_lend_refused },
+	{ "manage", test_manage },
+	{ "export", test_export },
+	{ "hold-lent", test_hold_lent },
+	{ "fences", test_fences },
+	{ "fence-ends", test_fence_ends },
+	{ "fence-fails", test_fence_fails },
 	{ "blocked-dqbuf", test_blocked_dqbuf },
 	{ "bad-requests", test_bad_requests },
 	{ "abandon", test_abandon },
@@ -23,16 +31,21 @@ static const struct {
 	{ "refused", test_refused },
 };
 
+int argument_count;
+char **arguments;
+
 int main(int argc, char **argv)
 {
-	if (argc > 2)
-		device_path = argv[2];
+	if (argc > 2) {
+		argument_count = argc - 2;
+		arguments = argv + 2;
+	}
 	for (unsigned int i = 0; argc > 1 && i < sizeof(tests) / sizeof(*tests); i++)
 		if (!strcmp(argv[1], tests[i].name)) {
 			tests[i].run();
 			return failures;
 		}
-	fprintf(stderr, "usage: client TEST [NODE], where TEST is one of\n");
+	fprintf(stderr, "usage: client TEST [ARGUMENT...], where TEST is one of\n");
 	for (unsigned int i = 0; i < sizeof(tests) / sizeof(*tests); i++)
 		fprintf(stderr, "  %s\n", tests[i].name);
 	return 2;

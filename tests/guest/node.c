@@ -74,42 +74,73 @@ void node_open(struct node *node)
 		fatal("open", "%s: %s", device_path, strerror(errno));
 }
 
-static void map_queue(struct node *node, struct queue *queue, unsigned int count)
+static void fill_queue(struct node *node, struct queue *queue, unsigned int count, const struct memory_kind *kind)
 {
 	struct v4l2_requestbuffers request = {
-		.count = count, .type = queue->type, .memory = V4L2_MEMORY_MMAP,
+		.count = count, .type = queue->type, .memory = kind->memory,
 	};
 
 	must(node->fd, VIDIOC_REQBUFS, &request, "REQBUFS");
 	if (request.count > MAX_BUFFERS)
 		fatal("REQBUFS", "%u buffers for %u", request.count, count);
+	queue->kind = kind;
 	queue->count = request.count;
 	for (unsigned int i = 0; i < queue->count; i++) {
+		struct chunk *chunk = &queue->chunk[i];
 		struct v4l2_plane plane = { 0 };
 		struct v4l2_buffer buffer = {
-			.index = i, .type = queue->type, .memory = V4L2_MEMORY_MMAP,
+			.index = i, .type = queue->type, .memory = kind->memory,
 			.m.planes = &plane, .length = 1,
 		};
 
 		must(node->fd, VIDIOC_QUERYBUF, &buffer, "QUERYBUF");
-		queue->length[i] = plane.length;
-		queue->memory[i] = mmap(NULL, plane.length, PROT_READ | PROT_WRITE, MAP_SHARED, node->fd,
-					plane.m.mem_offset);
-		if (queue->memory[i] == MAP_FAILED)
-			fatal("mmap", "buffer %u of type %u: %s", i, queue->type, strerror(errno));
+		if (buffer.memory != kind->memory)
+			fatal("QUERYBUF", "memory %u instead of %u", buffer.memory, kind->memory);
 		queue->ours[i] = true;
+		if (kind->allocate) {
+			memory_allocate(chunk, kind, plane.length);
+			continue;
+		}
+		*chunk = (struct chunk){ .size = plane.length, .mapped = plane.length, .fd = -1, .owner = -1 };
+		chunk->mapping = chunk->data = mmap(NULL, plane.length, PROT_READ | PROT_WRITE, MAP_SHARED, node->fd,
+						    plane.m.mem_offset);
+		if (chunk->mapping == MAP_FAILED)
+			fatal("mmap", "buffer %u of type %u: %s", i, queue->type, strerror(errno));
 	}
+}
+
+struct v4l2_buffer node_buffer(const struct queue *queue, unsigned int index, struct v4l2_plane *plane)
+{
+	const struct chunk *chunk = &queue->chunk[index];
+
+	*plane = (struct v4l2_plane){ 0 };
+	if (queue->kind->memory == V4L2_MEMORY_USERPTR) {
+		plane->m.userptr = (unsigned long)chunk->data;
+		plane->length = chunk->size;
+	} else if (queue->kind->memory == V4L2_MEMORY_DMABUF) {
+		/* Length 0: the whole dmabuf. */
+		plane->m.fd = chunk->fd;
+	}
+	return (struct v4l2_buffer){
+		.index = index, .type = queue->type, .memory = queue->kind->memory, .m.planes = plane, .length = 1,
+	};
 }
 
 void node_setup(struct node *node, unsigned int width, unsigned int height, unsigned int outputs,
 		unsigned int captures)
+{
+	node_setup_memory(node, width, height, outputs, &memory_mmap, captures, &memory_mmap);
+}
+
+void node_setup_memory(struct node *node, unsigned int width, unsigned int height, unsigned int outputs,
+		       const struct memory_kind *output, unsigned int captures, const struct memory_kind *capture)
 {
 	struct v4l2_format coded = { .type = CAPTURE };
 	struct v4l2_format raw = { .type = OUTPUT };
 
 	coded.fmt.pix_mp.pixelformat = V4L2_PIX_FMT_H264;
 	coded.fmt.pix_mp.num_planes = 1;
-	coded.fmt.pix_mp.plane_fmt[0].sizeimage = 2 << 20;
+	coded.fmt.pix_mp.plane_fmt[0].sizeimage = CODED_SIZE;
 	must(node->fd, VIDIOC_S_FMT, &coded, "S_FMT(CAPTURE)");
 	raw.fmt.pix_mp.width = width;
 	raw.fmt.pix_mp.height = height;
@@ -122,8 +153,8 @@ void node_setup(struct node *node, unsigned int width, unsigned int height, unsi
 	node->width = width;
 	node->height = height;
 	node->frame_size = raw.fmt.pix_mp.plane_fmt[0].sizeimage;
-	map_queue(node, &node->output, outputs);
-	map_queue(node, &node->capture, captures);
+	fill_queue(node, &node->output, outputs, output);
+	fill_queue(node, &node->capture, captures, capture);
 }
 
 void node_set_control(struct node *node, uint32_t id, int32_t value)
@@ -145,10 +176,8 @@ void node_stream(struct node *node, enum v4l2_buf_type type, bool on)
 
 void node_requeue(struct node *node, unsigned int index)
 {
-	struct v4l2_plane plane = { 0 };
-	struct v4l2_buffer buffer = {
-		.index = index, .type = CAPTURE, .memory = V4L2_MEMORY_MMAP, .m.planes = &plane, .length = 1,
-	};
+	struct v4l2_plane plane;
+	struct v4l2_buffer buffer = node_buffer(&node->capture, index, &plane);
 
 	must(node->fd, VIDIOC_QBUF, &buffer, "QBUF(CAPTURE)");
 	node->capture.ours[index] = false;
@@ -167,7 +196,7 @@ void node_close(struct node *node)
 
 	for (unsigned int q = 0; q < 2; q++)
 		for (unsigned int i = 0; i < queues[q]->count; i++)
-			munmap(queues[q]->memory[i], queues[q]->length[i]);
+			memory_free(&queues[q]->chunk[i]);
 	close(node->fd);
 }
 

@@ -3,6 +3,8 @@
 #ifndef NODE_H
 #define NODE_H
 
+#include "memory.h"
+
 #include <linux/videodev2.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -11,12 +13,14 @@
 #define OUTPUT V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE
 #define CAPTURE V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE
 #define MAX_BUFFERS 32
+/* What node_setup() asks for. */
+#define CODED_SIZE (2u << 20)
 
 struct queue {
 	enum v4l2_buf_type type;
+	const struct memory_kind *kind;
 	unsigned int count;
-	size_t length[MAX_BUFFERS];
-	uint8_t *memory[MAX_BUFFERS];
+	struct chunk chunk[MAX_BUFFERS];
 	/* Not queued; the client's. */
 	bool ours[MAX_BUFFERS];
 };
@@ -50,11 +54,20 @@ void node_open(struct node *node);
 /* H.264 from NV12, with these buffers on the queues; the fatal kind of set-up. */
 void node_setup(struct node *node, unsigned int width, unsigned int height, unsigned int outputs,
 		unsigned int captures);
+/* The same with other memory than the device's own. */
+void node_setup_memory(struct node *node, unsigned int width, unsigned int height, unsigned int outputs,
+		       const struct memory_kind *output, unsigned int captures, const struct memory_kind *capture);
 void node_set_control(struct node *node, uint32_t id, int32_t value);
 void node_stream(struct node *node, enum v4l2_buf_type type, bool on);
 void node_queue_all_capture(struct node *node);
 void node_close(struct node *node);
 
+/* What the client passes for a buffer of its queue: for QBUF, PREPARE_BUF. One plane, which the caller keeps. */
+struct v4l2_buffer node_buffer(const struct queue *queue, unsigned int index, struct v4l2_plane *plane);
+/* Takes a buffer off the OUTPUT queue, if one is ready: 0, or the errno. `flags` may be NULL. */
+int node_dequeue_output(struct node *node, unsigned int *index, uint32_t *flags);
+/* Draws frame `number`. */
+void node_draw(struct node *node, uint8_t *raw, unsigned int number, bool noise);
 /* Draws frame `number` and queues it; waits for an OUTPUT buffer if none is free. Returns its index. */
 unsigned int node_queue_frame(struct node *node, unsigned int number, const struct timeval *timestamp, bool noise);
 /* The next coded buffer within `ms`; 0, or the errno (ETIME when nothing came). */
@@ -65,6 +78,18 @@ void node_command(struct node *node, uint32_t command);
 void node_subscribe_eos(struct node *node);
 /* Is an EOS event there? Takes it. */
 bool node_take_eos(struct node *node);
+
+/* What is done with each coded buffer that has data. */
+typedef void each_coded(const struct coded *coded, void *context);
+/* Takes what is ready within `ms` of waiting for each buffer; LAST ends it. Returns the frames that had data. */
+unsigned int node_take(struct node *node, int ms, bool *last, each_coded *each, void *context);
+/* Encodes `count` frames from `first`, taking results as they come. */
+unsigned int node_encode(struct node *node, unsigned int first, unsigned int count, bool noise, each_coded *each,
+			 void *context);
+/* STOP, and the rest of the frames. */
+unsigned int node_drain(struct node *node, bool *last, each_coded *each, void *context);
+/* An each_coded whose context is a FILE. */
+each_coded node_save;
 
 /* Does this access unit have an IDR slice (or, `type`, another NAL unit type)? */
 bool has_nal(const uint8_t *data, size_t length, unsigned int type);

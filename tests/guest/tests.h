@@ -6,6 +6,10 @@
 
 #include <stdio.h>
 
+/* What stands behind the test's name on the command line. */
+extern int argument_count;
+extern char **arguments;
+
 /* encode.c */
 void test_drains(void);
 void test_keyframe(void);
@@ -14,6 +18,18 @@ void test_timestamps(void);
 void test_slow_consumer(void);
 void test_restart(void);
 void test_crop(void);
+
+/* lend.c */
+void test_lend(void);
+void test_lend_refused(void);
+void test_manage(void);
+void test_export(void);
+void test_hold_lent(void);
+
+/* fences.c */
+void test_fences(void);
+void test_fence_ends(void);
+void test_fence_fails(void);
 
 /* robust.c */
 void test_blocked_dqbuf(void);
