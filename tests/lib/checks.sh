@@ -10,7 +10,7 @@ phase_prepare() {
     ok "kernel tree, guest and QEMU are there"
 }
 
-shell_scripts() { grep -rlE '^#!.*(ba)?sh|shellcheck shell=|/harness/tap.sh' tests/run tests/lib tests/vm tests/demo tests/bench tests/guest .ci; }
+shell_scripts() { grep -rlE '^#!.*(ba)?sh|shellcheck shell=|/harness/tap.sh' tests/run tests/lib tests/vm tests/nested tests/demo tests/bench tests/guest .ci; }
 
 phase_format() {
     try "rustfmt" cargo fmt --all --check || true
@@ -27,7 +27,7 @@ spdx() {
             echo "$file has no SPDX line"
             missing=1
         }
-    done < <(git ls-files '*.rs' '*.c' '*.h' '*.sh' Kbuild Makefile tests/run tests/vm tests/bench .ci | grep -v '\.md$' | sort -u)
+    done < <(git ls-files '*.rs' '*.c' '*.h' '*.sh' '*Kbuild' Makefile tests/run tests/vm tests/bench .ci | grep -v '\.md$' | sort -u)
     return "$missing"
 }
 
@@ -82,9 +82,12 @@ module_clippy() {
     ! grep -iE 'warning' "$log"
 }
 
+fence_module() { OUT=$REPO/out/fence "$VM_DIR/kmake" tests/fence; }
+
 phase_module() {
     try "the module builds without a warning" module_without_warnings || true
     try "clippy of the module" module_clippy || true
     try "the daemon builds (release)" cargo build --release --locked -p virtio-v4l2d || true
     try "the guest's clients build" tests/guest/build || true
+    try "the test module of fences builds" fence_module || true
 }

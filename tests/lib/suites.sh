@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 # shellcheck shell=bash
 # The suites in a VM: tests/vm/suites/NAME.sh runs in the guest, NAME.during on the host meanwhile, NAME.host on the
-# host afterwards. "# vm: A=b" in the suite sets variables of tests/vm/run, "# files: x" names what it finds in /job.
+# host afterwards. "# vm: A=b" in the suite sets a variable of tests/vm/run, "# files: x" names what it finds in /job.
 
 FIXTURES=$CACHE/fixtures
 
@@ -27,6 +27,7 @@ fixture() {
             echo "$FIXTURES/$1"
             ;;
         client | bench) echo "$REPO/out/guest/$1" ;;
+        test_fence.ko) echo "$REPO/out/fence/test_fence.ko" ;;
         *) die "no such fixture: $1" ;;
     esac
 }
@@ -39,7 +40,7 @@ run_suite() {
     for file in $(sed -n 's/^# files: //p' "$suite"); do
         files+=("$(fixture "$file")")
     done
-    read -ra settings <<<"$(sed -n 's/^# vm: //p' "$suite" | tr '\n' ' ')"
+    mapfile -t settings < <(sed -n 's/^# vm: //p' "$suite")
     OUT=$LOGS/$name
     [ ! -e "${suite%.sh}.during" ] || settings+=("HOST_SCRIPT=${suite%.sh}.during")
     env OUT="$OUT" "${settings[@]}" \

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 # files: client
-# vm: DAEMON=target/debug/examples/hostile-device MODULE_PARAMS=timeout_ms=1000 TIMEOUT=300
+# vm: DAEMON=target/debug/examples/hostile-device
+# vm: MODULE_PARAMS=timeout_ms=1000
+# vm: TIMEOUT=300
 # The device lies: in replies, errors, mappings and events (tests/examples/hostile-device.rs). Programs end, the
 # module goes, the kernel is none the worse.
 . /harness/tap.sh

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+# vm: TIMEOUT=900
+# vm: QEMU_ARGS=-device virtio-gpu-pci
+# files: client test_fence.ko
+# Frames in memory of every kind: no program can tell from the stream where they lay.
+. /harness/tap.sh
+
+modprobe -a vgem virtio-gpu
+modprobe vivid n_devs=1 node_types=0x101
+VIVID=$(vivid_node vid-cap)
+export VIVID
+insmod /job/test_fence.ko
+
+LIMIT=240
+client lend 640x360 userptr userptr-offset userptr-scattered heap udmabuf vgem virtio-gpu vivid
+client lend 640x360 export
+client lend 1296x972 userptr heap
+client lend 1920x1080 userptr-offset udmabuf
+client lend 4096x2304 userptr-scattered
+client lend-refused
+client manage
+client export
+client fences
+client fence-ends
+client fence-fails
+
+check "rmmod" within 10 rmmod virtio_v4l2
+dmesg_clean "no kernel warning from insmod to rmmod"
+exit "$failed"
