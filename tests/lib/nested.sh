@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+# shellcheck shell=bash
+# A VM that is a host: daemon and VMM run on a kernel with /dev/udmabuf and DMA heaps, which CI's own may not have.
+
+# The tests of cargo that run there: the source of each binary, and parts of the names of those that concern memory.
+NESTED_TESTS="host-device/src/lib.rs memory::
+host-device/tests/encoder_lent.rs
+tests/tests/lent.rs
+tests/tests/mappings.rs"
+
+# SOURCE EXECUTABLE of each test binary that cargo has built.
+nested_binaries() {
+    cargo test --workspace --locked --no-run --message-format=json 2>"$LOGS/nested-build.log" |
+        sed -n 's|.*"src_path":"'"$REPO"'/\([^"]*\)".*"executable":"\([^"]*\)".*|\1 \2|p'
+}
+
+phase_nested() {
+    local files=() source filters binary job=$LOGS/nested-job status=0 start=$SECONDS
+    mkdir -p "$LOGS" "$job"
+    : >"$job/binaries"
+    nested_binaries >"$job/built"
+    while read -r source filters; do
+        binary=$(sed -n "s|^$source ||p" "$job/built")
+        [ -n "$binary" ] || {
+            not_ok "nested: cargo builds the tests of $source" "see $LOGS/nested-build.log"
+            return
+        }
+        files+=("$binary")
+        printf '%s %s\n' "$(basename "$binary")" "$filters" >>"$job/binaries"
+    done <<<"$NESTED_TESTS"
+    printf 'REPO=%q\n' "$REPO" >"$job/settings"
+    OUT=$LOGS/nested
+    ROLE=host OUT=$OUT TIMEOUT=2400 "$VM_DIR/run" tests/nested/host.sh tests/nested/guest.sh "$job/settings" "$job/binaries" \
+        "${files[@]}" "$(fixture client)" "$(fixture source-176x144.nv12)" "$REPO/out/module/virtio_v4l2.ko" \
+        "${CARGO_TARGET_DIR:-$REPO/target}/release/virtio-v4l2d" 2>&1 </dev/null |
+        sed -u 's/\r//' | tee "$OUT.log" | sed -unE 's/^(ok|not ok|skip) - /&nested: /p; /^# /p' | while read -r line; do
+        case $line in '#'*) printf '%s (%d s)\n' "$line" $((SECONDS - start)) ;; *) result "$line" ;; esac
+    done || status=${PIPESTATUS[0]}
+    case $status in
+        0 | 1) grep -qE '^(ok|not ok) - ' "$OUT.log" || not_ok "nested" "no result: $(tail -n 1 "$OUT.log")" ;;
+        *) not_ok "nested: runs to its end" "status $status: $(tail -n 1 "$OUT.log")" ;;
+    esac
+}

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+# shellcheck shell=bash
+# In the VM that is a host: a real kernel with /dev/udmabuf and DMA heaps. First what needs no guest, then one boot of a
+# guest in it, with many checks. tests/lib/nested.sh starts it; `settings` says where this repository is.
+. /harness/tap.sh
+. /job/settings
+
+for node in /dev/udmabuf /dev/dma_heap/system; do
+    check "this host has $node" test -c "$node"
+done
+
+# The tests of cargo that concern memory, on this kernel: their own lines become ours.
+export VIRTIO_V4L2_REQUIRE_UDMABUF=1 RUST_BACKTRACE=1
+while read -r binary filters; do
+    log=/out/${binary%-*}.log
+    # shellcheck disable=SC2086 # a list of words
+    timeout -k 5 300 "/job/$binary" --test-threads=2 $filters >"$log" 2>&1
+    status=$?
+    sed -nE 's/^test (.*) \.\.\. ok$/ok - \1/p; s/^test (.*) \.\.\. FAILED$/not ok - \1 # see its log/p' "$log"
+    ran=$(grep -cE '^test .* \.\.\. (ok|FAILED)$' "$log")
+    if [ "$status" = 0 ] && [ "$ran" -gt 0 ]; then
+        ok "${binary%-*}: $ran tests"
+    else
+        not_ok "${binary%-*}: all of its tests" "status $status: $(tail -n 1 "$log")"
+    fi
+done </job/binaries
+
+echo "# the guest in it: begin after $SECONDS s"
+# No output on the serial port and no mitigations: each takes many seconds here.
+cd "$REPO" || exit
+DAEMON=/job/virtio-v4l2d KO=/job/virtio_v4l2.ko OUT=/out/guest TIMEOUT=1800 ACCEL=tcg MEM=768M SMP=1 UDEV=0 \
+    KERNEL_ARGS="mitigations=off quiet" tests/vm/run /job/guest.sh /job/source-176x144.nv12 /job/client 2>&1
+status=$?
+echo "# the guest in it: end after $SECONDS s"
+case $status in
+    0) ;;
+    1) failed=1 ;;
+    *) not_ok "the guest's job runs to its end" "status $status" ;;
+esac
+
+log=/out/guest/daemon.log
+check "the daemon takes the guest's frames as dmabufs" grep -q 'guest frames: udmabuf' "$log"
+
+stats=$(sed -n 's/.* stats: //p' "$log" | tail -n 1)
+echo "# $stats"
+check "no byte of a raw frame was copied" grep -q ' raw_bytes_copied=0 ' <<<"$stats"
+check "udmabuf gave its frames" grep -q ' udmabufs=[1-9]' <<<"$stats"
+
+# What the daemon says makes the same stream.
+line=$(sed -n 's/.*the same stream on the host: \(gst-launch-1.0 .*\)$/\1/p' "$log" | head -n 1)
+line=${line/location=RAW/location=/job/source-176x144.nv12}
+bash -c "${line/location=CODED/location=/out/host.h264}" >/out/host.log 2>&1
+for stream in /out/guest/*.h264; do
+    check "$(basename "$stream" .h264): bit-identical to x264enc on its host" cmp "$stream" /out/host.h264
+done
+exit "$failed"
