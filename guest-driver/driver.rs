@@ -4,7 +4,21 @@
 //!
 //! It knows V4L2's ioctls by the table that it shares with the host ([`crate::wire::ioctl`]) and makes no assumption
 //! about what the device does with them. What it does by itself is what user space expects of any V4L2 driver and a
-//! round trip to the host cannot give: waiting for buffers and events, poll, and mapping buffers.
+//! round trip to the host cannot give: queueing buffers, waiting for buffers and events, poll, and mapping buffers.
+//!
+//! # Notifications
+//!
+//! A frame makes no round trip that somebody waits for: QBUF is posted, and its answer raises no interrupt. The device
+//! is told of posted buffers
+//!
+//! - with the next command that somebody waits for;
+//! - when it knows of no other buffer of the queue, or, once the program has taken all that are done, of no more than
+//!   it does not know of;
+//! - when the program is about to wait, in DQBUF, DQEVENT or poll, or finds nothing there;
+//! - at once while somebody sleeps there.
+//!
+//! So whatever the device may be waiting for, it knows of before everybody sleeps: it may hold buffers back as long as
+//! it likes.
 //!
 //! # Locks
 //!
@@ -18,7 +32,8 @@
 //! 5. a session's buffers ([`buffers::Streams`]), and beside it the V4L2 core's lock of the node's file handles;
 //! 6. the lock of a waiting call ([`command`]) and the command queue's, which are leaves.
 //!
-//! 3 to 6 are spinlocks with interrupts off. DQBUF sleeps without the gate.
+//! 3 to 6 are spinlocks with interrupts off. DQBUF sleeps without the gate. The lock of a dma_fence is outside of 3: a
+//! fence's callback posts what waited for it. The tables of [`lend`] are a mutex inside of 2.
 
 #![deny(unsafe_code)]
 

@@ -4,8 +4,9 @@
 //!
 //! A command is either *called*: somebody waits for the answer, or *posted*: nobody does. Posted answers raise no
 //! interrupt; they are looked at when there is one for another reason, when something is sent, and now and then.
-//! Either way the memory of command and answer belongs to the request on the queue. Who waits may give up, by a signal or after the time
-//! limit; then the answer, should it ever come, is looked at once more only to [undo](Undo) what the command did.
+//! Either way the memory of command and answer belongs to the request on the queue. Who waits may give up, by a signal
+//! or after the time limit; then the answer, should it ever come, is looked at once more only to [undo](Undo) what the
+//! command did.
 
 use super::buffers::OnWire;
 use super::device::MediaDevice;
@@ -113,6 +114,7 @@ impl Ticket {
         let undo = core::mem::replace(&mut state.undo, Undo::No);
         drop(state);
         undo.run(device, &completed);
+        device.discard(completed.into_request());
     }
 }
 

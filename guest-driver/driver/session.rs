@@ -9,12 +9,11 @@ use super::lend::Lending;
 use super::{cap, ioctl, memory};
 use crate::media::event::EVENT_SIZE;
 use crate::media::{self, poll, Handle, Request, Vma};
-use crate::virtio::sync::{new_irq_lock, IrqLock, IrqSpinLock};
+use crate::virtio::sync::{new_irq_lock, IrqLock};
 use crate::wire::command::CmdOpen;
 use crate::wire::v4l2::{Buffer, Plane, VIDEO_MAX_PLANES};
 use kernel::c_str;
 use kernel::prelude::*;
-use kernel::sync::lock::Guard;
 use kernel::sync::{new_condvar, new_mutex, Arc, CondVar, Mutex};
 
 /// The node's side of the driver.
@@ -48,7 +47,7 @@ pub(super) struct State {
     pub(super) streams: Streams,
     /// The device has ended the session.
     lost: bool,
-    /// How many wait for [`Session::changed`].
+    /// How many wait for [`Session::changed`], or are about to.
     pub(super) sleepers: usize,
 }
 
@@ -188,29 +187,30 @@ impl Session {
         nonblocking: bool,
     ) -> Result {
         let mut state = self.state.lock();
-        let mut settled = false;
-        loop {
-            self.device.check()?;
-            if state.lost {
-                return Err(EIO);
-            }
-            let queue = state.streams.get(buffer.type_)?;
-            match queue.dequeue(buffer, planes) {
-                Ok(()) => break,
-                Err(Nothing::Ever(error)) => return Err(error),
-                Err(Nothing::Yet) if !settled => {
-                    drop(state);
-                    self.device.settle();
-                    settled = true;
-                    state = self.state.lock();
-                    continue;
+        let mut result = self.try_dqbuf(&mut state, buffer, planes);
+        if result == Err(Nothing::Yet) {
+            // Before the device is told of everything: who queues a buffer after that sees that somebody sleeps.
+            state.sleepers += 1;
+            drop(state);
+            self.device.settle();
+            state = self.state.lock();
+            loop {
+                result = self.try_dqbuf(&mut state, buffer, planes);
+                if nonblocking || result != Err(Nothing::Yet) {
+                    break;
                 }
-                Err(Nothing::Yet) if nonblocking => return Err(EAGAIN),
-                Err(Nothing::Yet) => {}
+                if self.changed.wait_interruptible(&mut state) {
+                    result = Err(Nothing::Ever(ERESTARTSYS));
+                    break;
+                }
             }
-            self.sleep(&mut state)?;
+            state.sleepers -= 1;
         }
         drop(state);
+        result.map_err(|nothing| match nothing {
+            Nothing::Yet => EAGAIN,
+            Nothing::Ever(error) => error,
+        })?;
         if buffer.flags & flag::LAST != 0 {
             // Others who wait are to learn that nothing comes any more.
             self.notify();
@@ -218,20 +218,48 @@ impl Session {
         Ok(())
     }
 
-    /// Waits until something changes. The device has been [settled](MediaDevice::settle): who queues a buffer
-    /// meanwhile sees that somebody sleeps.
+    fn try_dqbuf(
+        &self,
+        state: &mut State,
+        buffer: &mut Buffer,
+        planes: &mut [Plane],
+    ) -> Result<(), Nothing> {
+        self.device.check().map_err(Nothing::Ever)?;
+        if state.lost {
+            return Err(Nothing::Ever(EIO));
+        }
+        let queue = state.streams.get(buffer.type_).map_err(Nothing::Ever)?;
+        queue.dequeue(buffer, planes)
+    }
+
+    /// Waits until `ready`, or an error.
     ///
     /// # Errors
     ///
-    /// `ERESTARTSYS`: there is a signal.
-    fn sleep(&self, state: &mut Guard<'_, State, IrqSpinLock>) -> Result {
+    /// - `ERESTARTSYS`: there is a signal.
+    /// - as [`Self::check`].
+    fn wait_until(&self, ready: impl Fn() -> bool) -> Result {
+        let mut state = self.state.lock();
         state.sleepers += 1;
-        let signal = self.changed.wait_interruptible(state);
+        drop(state);
+        self.device.settle();
+        let mut state = self.state.lock();
+        let result = loop {
+            if ready() {
+                break Ok(());
+            }
+            if let Err(error) = self.device.check() {
+                break Err(error);
+            }
+            if state.lost {
+                break Err(EIO);
+            }
+            if self.changed.wait_interruptible(&mut state) {
+                break Err(ERESTARTSYS);
+            }
+        };
         state.sleepers -= 1;
-        if signal {
-            return Err(ERESTARTSYS);
-        }
-        Ok(())
+        result
     }
 }
 
@@ -434,18 +462,10 @@ impl media::Driver for SessionNode {
     }
 
     fn wait_for_event(handle: &Handle<Self>) -> Result {
-        if !handle.has_events() {
-            handle.device.settle();
+        if handle.has_events() {
+            return Ok(());
         }
-        let mut state = handle.state.lock();
-        while !handle.has_events() {
-            handle.device.check()?;
-            if state.lost {
-                return Err(EIO);
-            }
-            handle.sleep(&mut state)?;
-        }
-        Ok(())
+        handle.wait_until(|| handle.has_events())
     }
 
     fn poll(handle: &Handle<Self>, requested: u32) -> u32 {

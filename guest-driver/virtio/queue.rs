@@ -355,7 +355,6 @@ impl<C: Send> Virtqueue<C> {
     /// Without the queue's lock: `each` may submit. When there are no more the device's notification is enabled if
     /// it is wanted.
     pub(crate) fn drain(&self, mut each: impl FnMut(Completed<C>)) {
-        let rcu = rcu::read_lock();
         let mut inner = self.inner.lock();
         let mut refilled = false;
         loop {
@@ -372,13 +371,10 @@ impl<C: Send> Virtqueue<C> {
                 break;
             }
         }
-        let kick = if refilled {
-            self.next_round(&mut inner)
-        } else {
-            None
-        };
         drop(inner);
-        self.notify(kick, &rcu);
+        if refilled {
+            self.kick();
+        }
     }
 
     /// Passes all that the device has written to `each`, in order, and gives the buffers back to the device.
