@@ -210,6 +210,10 @@ struct HostileSession {
 impl Drop for HostileSession {
     fn drop(&mut self) {
         self.open.store(false, Ordering::Relaxed);
+        // The driver keeps what the session has lent until CLOSE is answered.
+        if self.lies.now() {
+            std::thread::sleep(Duration::from_millis(1500));
+        }
     }
 }
 
@@ -227,6 +231,10 @@ macro_rules! buffers {
         $(fn $name(&mut self, args: BufferArgs<'_>) -> Result {
             let BufferArgs { buffer, planes, lent } = args;
             *self.last.lock().unwrap_or_else(PoisonError::into_inner) = *buffer;
+            if self.lies.now() {
+                // The buffer comes back before it is taken, or as well as it is refused.
+                self.events.dqbuf(*buffer, &[Plane::default(); 8]);
+            }
             let result = self.inner.$name(BufferArgs { buffer: &mut *buffer, planes: &mut *planes, lent });
             if self.lies.now() {
                 self.lies.event(&self.events, &self.last);
@@ -271,6 +279,9 @@ impl Session for HostileSession {
 
     fn expbuf(&mut self, export: &mut ExportBuffer, uuid: &mut Uuid) -> Result {
         let result = self.inner.expbuf(export, uuid);
+        if self.lies.below(2) == 0 {
+            self.lies.tamper(&mut uuid.0);
+        }
         self.lies.about(export.as_mut_bytes(), result)
     }
 
