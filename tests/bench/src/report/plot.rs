@@ -13,7 +13,11 @@ type Series = (&'static str, fn(&Row) -> Option<f64>);
 fn bars(out: &mut String, title: &str, rows: &[&Row], series: &[Series], limit: f64) {
     let mut data = String::from("$data << END\n");
     for row in rows {
-        let _ = write!(data, "\"{} {} {}p\"", row.run, row.memory, row.size.1);
+        let _ = write!(
+            data,
+            "\"{} {} {}p d{}\"",
+            row.run, row.memory, row.size.1, row.depth
+        );
         for (_, measure) in series {
             let value = measure(row).map_or_else(|| "NaN".to_owned(), |value| value.to_string());
             let _ = write!(data, " {value}");
@@ -29,7 +33,7 @@ fn bars(out: &mut String, title: &str, rows: &[&Row], series: &[Series], limit: 
     let _ = writeln!(
         out,
         "{data}set title \"{title}\"\nset style data histograms\nset style fill solid 0.8 noborder\nset yrange [0:*]\n\
-         set xtics rotate by -35\nplot {}, {limit} with lines dashtype 2 linecolor 'black' title 'target {limit}'",
+         set xtics rotate by -80\nset bmargin 11\nplot {}, {limit} with lines dashtype 2 linecolor 'black' title 'target {limit}'",
         plots.join(", ")
     );
 }
@@ -38,7 +42,7 @@ fn bars(out: &mut String, title: &str, rows: &[&Row], series: &[Series], limit: 
 pub fn plot(rows: &[Row], ratios: &[Ratio], png: &str) -> String {
     let mut out = format!(
         "set terminal pngcairo size 1500,1100 font 'sans,11'\nset output '{png}'\nset multiplot layout 2,2\n\
-         set grid y\nset key top right\nset ylabel 'per frame'\n"
+         set grid y\nset key outside top center horizontal\nset offsets 0,0,graph 0.05,0\nset rmargin 5\nset ylabel 'per frame'\n"
     );
     let single = |depth| -> Vec<&Row> {
         rows.iter()
@@ -48,14 +52,14 @@ pub fn plot(rows: &[Row], ratios: &[Ratio], png: &str) -> String {
     let signals: [Series; 2] = [("kicks", Row::kicks), ("interrupts", Row::interrupts)];
     bars(
         &mut out,
-        "one frame queued: kicks and interrupts",
+        "one frame queued (the target is for the encoder)",
         &single(1),
         &signals,
         1.0,
     );
     bars(
         &mut out,
-        "four frames queued: kicks and interrupts",
+        "four frames queued (the target is for the encoder)",
         &single(4),
         &signals,
         0.5,
@@ -84,7 +88,7 @@ pub fn plot(rows: &[Row], ratios: &[Ratio], png: &str) -> String {
         let _ = writeln!(
             out,
             "set title \"throughput of the path over x264enc alone, pair by pair\"\nset ylabel 'ratio'\n\
-             set yrange [*:*]\nset xrange [-0.5:{}]\nset xtics norotate ({})\n\
+             set yrange [*:*]\nset xrange [-0.5:{}]\nset bmargin 4\nset xtics norotate ({})\n\
              plot {}, 0.98 with lines dashtype 2 linecolor 'black' title 'target 0.98'",
             ratios.len() as f64 - 0.5,
             names.join(", "),
