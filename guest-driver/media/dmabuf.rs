@@ -9,6 +9,7 @@ use super::pages::Runs;
 use crate::bindings;
 use core::ptr::NonNull;
 use kernel::device::Device;
+use kernel::dma::DataDirection;
 use kernel::error::{from_err_ptr, to_result};
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
@@ -120,11 +121,13 @@ impl DmaBuf {
     ///
     /// The exporter's; `ENOMEM`.
     pub(crate) fn attach(&self, dev: ARef<Device>, writable: bool) -> Result<Attachment> {
+        // The constants of the bindings are not called the same in 7.2 and 7.3.
         let direction = if writable {
-            bindings::dma_data_direction_DMA_FROM_DEVICE
+            DataDirection::FromDevice
         } else {
-            bindings::dma_data_direction_DMA_TO_DEVICE
+            DataDirection::ToDevice
         };
+        let direction = bindings::dma_data_direction::from(direction);
         // SAFETY: By the type invariant; the device is valid.
         let attachment =
             from_err_ptr(unsafe { bindings::dma_buf_attach(self.as_ptr(), raw(&dev)) })?;
