@@ -99,6 +99,7 @@ impl Rig {
         );
         fake::register();
         fake::seen();
+        fake::caps();
         Self {
             guest,
             vm,
@@ -114,9 +115,14 @@ impl Rig {
 
     /// A client whose OUTPUT queue has four buffers of `memory`.
     fn client(&self, raw: &[u8; 4], memory: u32) -> Client {
+        self.client_of(fake::prompt::NAME, raw, memory)
+    }
+
+    /// As [`client`](Self::client), of another element.
+    fn client_of(&self, element: &str, raw: &[u8; 4], memory: u32) -> Client {
         let mut client = Client::of(
             &encoder(Settings {
-                elements: [(Codec::H264, fake::prompt::NAME.to_owned())].into(),
+                elements: [(Codec::H264, element.to_owned())].into(),
                 ..Settings::default()
             }),
             self.vm.clone(),
@@ -442,4 +448,38 @@ fn memory_lives_for_as_long_as_somebody_reads_it() {
     assert_eq!(counters.unmaps.load(Ordering::SeqCst), 0);
     drop(memory);
     assert_eq!(counters.unmaps.load(Ordering::SeqCst), 1);
+}
+
+/// Elements that want to know of dmabufs are told, frame by frame; others never are.
+#[test]
+fn dmabufs_are_announced_to_those_who_take_them() {
+    let rig = Rig::sealed();
+    let size = WIDTH * HEIGHT * 3 / 2;
+    // In more pieces than any dmabuf may have.
+    let scattered: Vec<SgEntry> = (0..2000)
+        .map(|n| SgEntry::new((1 + n % 2 * 500) * PAGE, PAGE as u32))
+        .collect();
+    for (element, takes) in [(fake::dmabuf::NAME, true), (fake::prompt::NAME, false)] {
+        let mut client = rig.client_of(element, b"NV12", MEMORY_DMABUF);
+        for is_dmabuf in [true, true, false, false, true] {
+            let (memory, length, lent) = if is_dmabuf {
+                (MEMORY_DMABUF, size, Lent::Objects(vec![FOREIGN]))
+            } else {
+                let length = 2000 * PAGE as u32;
+                (MEMORY_USERPTR, length, Lent::Pages(vec![scattered.clone()]))
+            };
+            let seen = encode(&mut client, 0, memory, &[length], lent);
+            assert_eq!(seen[0].dmabuf, is_dmabuf);
+        }
+        let told: Vec<bool> = fake::caps()
+            .iter()
+            .map(|caps| caps.features(0).unwrap().contains("memory:DMABuf"))
+            .collect();
+        let expected: &[bool] = if takes {
+            &[false, true, false, true]
+        } else {
+            &[false]
+        };
+        assert_eq!(told, expected, "{element}");
+    }
 }

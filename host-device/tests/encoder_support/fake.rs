@@ -38,6 +38,12 @@ pub struct Seen {
 }
 
 static SEEN: Mutex<Vec<Vec<Seen>>> = Mutex::new(Vec::new());
+static CAPS: Mutex<Vec<gst::Caps>> = Mutex::new(Vec::new());
+
+/// The caps that encoders of ours were told since the last call.
+pub fn caps() -> Vec<gst::Caps> {
+    std::mem::take(&mut CAPS.lock().unwrap())
+}
 
 /// The memory of every frame that came to an encoder of ours since the last call.
 pub fn seen() -> Vec<Vec<Seen>> {
@@ -62,6 +68,9 @@ fn look(frame: &gst_video::VideoCodecFrame) {
 
 macro_rules! fake {
     ($module:ident, $name:literal, $manner:expr) => {
+        fake!($module, $name, $manner, raw_caps(&[]));
+    };
+    ($module:ident, $name:literal, $manner:expr, $raw:expr) => {
         pub mod $module {
             use super::*;
 
@@ -102,7 +111,7 @@ macro_rules! fake {
 
                 fn pad_templates() -> &'static [gst::PadTemplate] {
                     static TEMPLATES: std::sync::LazyLock<Vec<gst::PadTemplate>> =
-                        std::sync::LazyLock::new(templates);
+                        std::sync::LazyLock::new(|| templates($raw));
                     TEMPLATES.as_ref()
                 }
             }
@@ -115,6 +124,7 @@ macro_rules! fake {
                         gst_video::video_codec_state::Readable,
                     >,
                 ) -> Result<(), gst::LoggableError> {
+                    CAPS.lock().unwrap().extend(state.caps_owned());
                     let caps = gst::Caps::builder("video/x-h264")
                         .field("stream-format", "byte-stream")
                         .field("alignment", "au")
@@ -160,10 +170,22 @@ macro_rules! fake {
     };
 }
 
-fn templates() -> Vec<gst::PadTemplate> {
-    let raw = gst_video::VideoCapsBuilder::new()
+/// What an encoder takes: plain frames, and those of the given memory and format.
+fn raw_caps(others: &[(&str, &str)]) -> gst::Caps {
+    let mut caps = gst_video::VideoCapsBuilder::new()
         .format_list([gst_video::VideoFormat::Nv12, gst_video::VideoFormat::I420])
         .build();
+    for (feature, format) in others {
+        let other = gst::Caps::builder("video/x-raw")
+            .features([*feature])
+            .field("format", *format)
+            .build();
+        caps.merge(other);
+    }
+    caps
+}
+
+fn templates(raw: gst::Caps) -> Vec<gst::PadTemplate> {
     let coded = gst::Caps::new_empty_simple("video/x-h264");
     let always = gst::PadPresence::Always;
     vec![
@@ -210,6 +232,16 @@ fake!(
     }
 );
 fake!(
+    dmabuf,
+    "fakedmabufenc",
+    Manner {
+        delay: 0,
+        drops: 0,
+        fails: None
+    },
+    raw_caps(&[("memory:DMABuf", "NV12")])
+);
+fake!(
     dropping,
     "fakedropenc",
     Manner {
@@ -246,6 +278,7 @@ pub fn register() {
         let rank = gst::Rank::NONE;
         gst::Element::register(None, slow::NAME, rank, slow::Fake::static_type()).unwrap();
         gst::Element::register(None, prompt::NAME, rank, prompt::Fake::static_type()).unwrap();
+        gst::Element::register(None, dmabuf::NAME, rank, dmabuf::Fake::static_type()).unwrap();
         gst::Element::register(None, dropping::NAME, rank, dropping::Fake::static_type()).unwrap();
         gst::Element::register(None, dead::NAME, rank, dead::Fake::static_type()).unwrap();
         gst::Element::register(None, failing::NAME, rank, failing::Fake::static_type()).unwrap();

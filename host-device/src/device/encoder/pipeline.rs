@@ -24,7 +24,7 @@ use super::params::Params;
 mod caps;
 mod frame;
 mod sink;
-pub use frame::wrap;
+pub use frame::{is_dmabuf, wrap};
 
 /// How long an encoder may take to give out what it holds.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,6 +38,8 @@ pub struct Setup {
     pub raw: RawFormat,
     /// The part of them that is encoded.
     pub crop: Rect,
+    /// They are dmabufs, for elements that want to know.
+    pub dmabuf: bool,
 }
 
 /// A coded frame.
@@ -109,6 +111,8 @@ pub struct Pipeline {
     /// Our pad that coded frames come in through.
     coded_pad: gst::Pad,
     downstream: Arc<Downstream>,
+    /// The element is told whether frames are dmabufs: all are of the kind that `setup` says.
+    one_kind: bool,
     /// Frames pushed.
     pushed: u64,
 }
@@ -169,7 +173,15 @@ impl Pipeline {
         link(&raw_pad, &first, "sink")?;
         link(&coded_pad, &element, "src")?;
 
+        let dmabuf_caps = (!setup.chosen.sink && first == element)
+            .then(|| caps::dmabuf(factory, &raw_caps))
+            .flatten();
+        let one_kind = dmabuf_caps.is_some();
+        let pad_caps = dmabuf_caps
+            .filter(|_| setup.dmabuf)
+            .unwrap_or_else(|| raw_caps.clone());
         let this = Self {
+            one_kind,
             setup,
             params,
             pipeline,
@@ -187,13 +199,13 @@ impl Pipeline {
         let segment = gst::FormattedSegment::<gst::ClockTime>::new();
         for event in [
             gst::event::StreamStart::new("virtio-v4l2"),
-            gst::event::Caps::new(&raw_caps),
+            gst::event::Caps::new(&pad_caps),
             gst::event::Segment::new(&segment),
         ] {
             this.raw_pad.push_event(event);
         }
         if this.downstream.failed.load(Ordering::Acquire) {
-            bail!("{} refuses {raw_caps}", this.setup.chosen.factory.name());
+            bail!("{} refuses {pad_caps}", this.setup.chosen.factory.name());
         }
         if this.setup.chosen.sink {
             tracing::info!("a sink takes {raw_caps}: nothing is encoded");
@@ -201,7 +213,7 @@ impl Pipeline {
         }
         tracing::info!(
             "encoding {} with {}; the same stream on the host: {}",
-            raw_caps,
+            pad_caps,
             this.setup.chosen.factory.name(),
             this.gst_launch(&raw_caps),
         );
@@ -229,6 +241,11 @@ impl Pipeline {
     /// What it was made for.
     pub fn setup(&self) -> &Setup {
         &self.setup
+    }
+
+    /// Whether frames can be pushed of which this is true: that they are dmabufs.
+    pub fn takes(&self, dmabuf: bool) -> bool {
+        !self.one_kind || self.setup.dmabuf == dmabuf
     }
 
     /// What its properties are set to.

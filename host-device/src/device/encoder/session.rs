@@ -26,7 +26,7 @@ use super::uapi::*;
 use super::worker::{Shared, Worker};
 use crate::device::{self, BufferArgs, ControlArgs, ControlOp, Lent, Result};
 use crate::events::Events;
-use crate::memory::{Fence, HostBuffer, PlaneMemory, Vm};
+use crate::memory::{Fence, HostBuffer, PlaneMemory, Vm, probe_udmabuf};
 
 /// Number of sessions that are open, given back on drop.
 #[derive(Debug)]
@@ -109,6 +109,7 @@ impl Session {
                     .ok_or(Errno::ENODEV)?,
                 raw: core.formats.raw.clone(),
                 crop: core.formats.crop,
+                dmabuf: probe_udmabuf(),
             }
         };
         let _entered = self.span.clone().entered();

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 
 use super::core::{Action, Core, Delivery, Job};
 use super::params::Params;
-use super::pipeline::{Pipeline, Setup, wrap};
+use super::pipeline::{Pipeline, Setup, is_dmabuf, wrap};
 use super::resolve;
 use super::settings::Settings;
 use super::signals::Signals;
@@ -337,21 +337,28 @@ impl Run {
             epoch: job.epoch,
             thread: std::thread::current().id(),
         };
-        if self.pipeline.is_none() {
-            self.pipeline = make(&self.shared, self.setup.clone(), self.params.clone());
-        }
-        let Some(pipeline) = &mut self.pipeline else {
-            self.failures += 1;
-            self.shared.lock().refused(job.payload);
-            return;
-        };
-        let frame = match wrap(pipeline.setup(), &job.planes, held) {
+        let frame = match wrap(&self.setup, &job.planes, held) {
             Ok(frame) => frame,
             Err(error) => {
                 tracing::error!("cannot wrap a frame: {error:#}");
                 self.shared.lock().refused(job.payload);
                 return;
             }
+        };
+        let dmabuf = is_dmabuf(&frame);
+        let fits = |pipeline: &Pipeline| pipeline.takes(dmabuf);
+        if !self.pipeline.as_ref().is_none_or(fits) {
+            tracing::debug!("the encoder starts anew: dmabufs {dmabuf}");
+            self.flush();
+        }
+        if self.pipeline.is_none() {
+            self.setup.dmabuf = dmabuf;
+            self.pipeline = make(&self.shared, self.setup.clone(), self.params.clone());
+        }
+        let Some(pipeline) = &mut self.pipeline else {
+            self.failures += 1;
+            self.shared.lock().refused(job.payload);
+            return;
         };
         let gop = self.params.gop;
         let due = gop != 0 && gop != pipeline.params().gop && pipeline.since_key() >= gop;

@@ -5,6 +5,7 @@
 use anyhow::{Context as _, Result};
 use gstreamer as gst;
 use gstreamer::prelude::*;
+use gstreamer_allocators as gst_allocators;
 use gstreamer_video as gst_video;
 use gstreamer_video::{
     VideoColorMatrix, VideoColorPrimaries, VideoColorRange, VideoColorimetry, VideoTransferFunction,
@@ -73,6 +74,32 @@ fn colorimetry(c: &Colorimetry) -> Option<VideoColorimetry> {
         _ => VideoColorRange::Range16_235,
     };
     Some(VideoColorimetry::new(range, matrix, transfer, primaries))
+}
+
+/// Caps of dmabufs with frames of `raw` caps, as an encoder wants them: by the format's name, or since GStreamer 1.24 by its
+/// DRM code. `None` if it takes none.
+pub fn dmabuf(factory: &gst::ElementFactory, raw: &gst::Caps) -> Option<gst::Caps> {
+    let features = gst::CapsFeatures::new([gst_allocators::CAPS_FEATURE_MEMORY_DMABUF]);
+    let named: gst::Caps = raw
+        .iter()
+        .map(|structure| (structure.to_owned(), features.clone()))
+        .collect();
+    if accepts(factory, &named) {
+        return Some(named);
+    }
+    let drm_format = match gst_video::VideoInfo::from_caps(raw).ok()?.format() {
+        gst_video::VideoFormat::Nv12 => "NV12",
+        gst_video::VideoFormat::I420 => "YU12",
+        gst_video::VideoFormat::Yuy2 => "YUYV",
+        gst_video::VideoFormat::Bgrx => "XR24",
+        _ => return None,
+    };
+    let mut coded = named;
+    coded.make_mut().iter_mut().for_each(|structure| {
+        structure.set("format", "DMA_DRM");
+        structure.set("drm-format", drm_format);
+    });
+    accepts(factory, &coded).then_some(coded)
 }
 
 /// Whether an encoder takes frames of these caps.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use gstreamer as gst;
+use gstreamer_allocators as gst_allocators;
 use gstreamer_video as gst_video;
 
 use super::Setup;
@@ -70,6 +71,13 @@ pub fn wrap<T: Send + Sync + 'static>(
     Ok(buffer)
 }
 
+/// Whether all of a frame is in dmabufs.
+pub fn is_dmabuf(frame: &gst::BufferRef) -> bool {
+    frame
+        .iter_memories()
+        .all(|memory| memory.is_memory_type::<gst_allocators::DmaBufMemory>())
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -104,6 +112,7 @@ mod tests {
             chosen: catalogue::choose(&Settings::default()).unwrap().remove(0),
             raw,
             crop,
+            dmabuf: false,
         }
     }
 
