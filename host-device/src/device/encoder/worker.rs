@@ -2,7 +2,7 @@
 
 //! The encoder thread of a session: it runs while both queues stream, one frame at a time.
 //!
-//! What it gives back to the guest it signals when it has nothing more to do, or when [`signals`] says so: with
+//! What it gives back to the guest it signals when it has nothing more to do, or when `signals` says so: with
 //! several frames waiting one signal tells of several.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
