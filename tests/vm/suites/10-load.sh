@@ -3,7 +3,7 @@
 # The module comes and goes; it takes the reserved id 30 only when told to.
 . /harness/tap.sh
 
-modprobe -a videodev mc videobuf2-v4l2
+modprobe -a videodev mc videobuf2-v4l2 virtio_dma_buf
 check "insmod without a parameter" insmod /harness/virtio_v4l2.ko
 sleep 1
 if [ ! -e /dev/video0 ]; then ok "id 30 is left alone unless allowed"; else not_ok "id 30 is left alone unless allowed"; fi
