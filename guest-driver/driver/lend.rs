@@ -326,6 +326,14 @@ impl Lending {
     }
 }
 
+impl Layout {
+    /// Size of all planes in bytes.
+    fn bytes(&self) -> u64 {
+        let lengths = self.lengths.iter().take(self.planes);
+        lengths.map(|length| u64::from(*length)).sum()
+    }
+}
+
 impl Queue {
     fn slot(&mut self, index: u32) -> Result<&mut Slot> {
         let slot = self.slots.get_mut(index as usize).ok_or(EINVAL)?;

@@ -156,6 +156,11 @@ void virtio_v4l2_unmap_resource(struct device *dev, struct sg_table *table, enum
 	dma_unmap_resource(dev, sg_dma_address(table->sgl), sg_dma_len(table->sgl), dir, 0);
 }
 
+unsigned long virtio_v4l2_ram_pages(void)
+{
+	return totalram_pages();
+}
+
 void *virtio_v4l2_vmap(struct page **pages, unsigned int count)
 {
 	return vmap(pages, count, VM_MAP, PAGE_KERNEL);

@@ -36,6 +36,7 @@ bool virtio_v4l2_dma_buf_get_live(struct dma_buf *dmabuf);
 int virtio_v4l2_map_resource(struct device *dev, struct sg_table *table, phys_addr_t addr, unsigned int len,
 			     enum dma_data_direction dir);
 void virtio_v4l2_unmap_resource(struct device *dev, struct sg_table *table, enum dma_data_direction dir);
+unsigned long virtio_v4l2_ram_pages(void);
 void *virtio_v4l2_vmap(struct page **pages, unsigned int count);
 void virtio_v4l2_fence_put(struct dma_fence *fence);
 

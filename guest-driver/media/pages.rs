@@ -169,6 +169,13 @@ impl OwnPages {
         Ok(Self(pages))
     }
 
+    /// How many bytes of such pages make sense at once: half of the memory that there is.
+    pub(crate) fn limit() -> u64 {
+        // SAFETY: May always be called.
+        let pages = unsafe { bindings::virtio_v4l2_ram_pages() };
+        pages as u64 * PAGE_SIZE as u64 / 2
+    }
+
     /// How many pages there are.
     pub(crate) fn count(&self) -> usize {
         self.0.len()

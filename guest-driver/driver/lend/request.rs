@@ -149,7 +149,7 @@ impl Lending {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`; `EINVAL` if there are too many.
+    /// `ENOMEM`, also for more than half of all memory; `EINVAL` if there are too many.
     pub(in crate::driver) fn extend(&self, buf_type: u32, first: u32, new: &mut Slots) -> Result {
         let (lent, own) = self.with(buf_type, |queue| {
             let lent = queue.device != MEMORY_MMAP;
@@ -157,6 +157,12 @@ impl Lending {
         })?;
         if !lent {
             return Ok(());
+        }
+        // Sizes are the device's word.
+        let layouts = new.iter().flatten().map(|buffer| buffer.layout());
+        let total: u64 = layouts.map(|layout| layout.bytes()).sum();
+        if own && total > OwnPages::limit() {
+            return Err(ENOMEM);
         }
         let mut slots = KVVec::with_capacity(new.len(), GFP_KERNEL)?;
         for (index, buffer) in (first..).zip(new.iter_mut().flatten()) {
