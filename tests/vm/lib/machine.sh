@@ -6,13 +6,14 @@
 machine_arguments() {
     local dir=$1 share shares tag path mode
     # shellcheck disable=SC2054 # QEMU's options have commas
-    # tsc=reliable: on a busy host an emulated clock jitters, about which the guest would complain.
+    # On a busy host an emulated clock jitters, about which the guest would complain (tsc=reliable), and its first ticks may
+    # come so late that it would panic (no_timer_check).
     MACHINE=(
         -name "virtio-v4l2" -M q35 "${ACCEL_ARGS[@]}" -smp "$SMP" -m "$MEM"
         -object "memory-backend-memfd,id=ram,share=on,size=$MEM" -machine memory-backend=ram
         -nodefaults -no-user-config -display none -no-reboot
         -kernel "$KERNEL_DIR/vmlinuz" -initrd "$GUEST_DIR/initramfs.img"
-        -append "console=ttyS0 panic=-1 printk.time=1 tsc=reliable ${KERNEL_ARGS:-}"
+        -append "console=ttyS0 panic=-1 printk.time=1 tsc=reliable no_timer_check ${KERNEL_ARGS:-}"
         -drive "file=$GUEST_DIR/root.ext4,format=raw,if=none,id=root,snapshot=on"
         -device virtio-blk-pci,drive=root
         -serial "file:$dir/console.log"
