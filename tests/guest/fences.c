@@ -206,6 +206,20 @@ void test_fence_ends(void)
 	memory_free(&kept);
 }
 
+/* Ends by a signal, with a fence pending and frames in line behind it. */
+void test_hold_fence(void)
+{
+	struct node node;
+
+	begin(&node, &memory_vgem, &memory_mmap);
+	node_queue_all_capture(&node);
+	attach(&node.output.chunk[0], true);
+	for (unsigned int i = 0; i < node.output.count; i++)
+		queue_output(&node, i, i);
+	fprintf(stderr, "ready\n");
+	pause();
+}
+
 /* By our own fences: vgem's never fail. */
 void test_fence_fails(void)
 {

@@ -22,6 +22,7 @@ static const struct {
 	{ "fences", test_fences },
 	{ "fence-ends", test_fence_ends },
 	{ "fence-fails", test_fence_fails },
+	{ "hold-fence", test_hold_fence },
 	{ "blocked-dqbuf", test_blocked_dqbuf },
 	{ "bad-requests", test_bad_requests },
 	{ "abandon", test_abandon },

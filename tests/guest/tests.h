@@ -30,6 +30,7 @@ void test_hold_lent(void);
 void test_fences(void);
 void test_fence_ends(void);
 void test_fence_fails(void);
+void test_hold_fence(void);
 
 /* robust.c */
 void test_blocked_dqbuf(void);

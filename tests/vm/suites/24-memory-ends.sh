@@ -3,17 +3,26 @@
 # Programs that die, a module and a device that go, with lent memory queued and dmabufs of the device's alive.
 . /harness/tap.sh
 
-modprobe -a vgem pciehp
+modprobe vgem
 
-for kind in mmap userptr heap vgem export; do
-    /job/client hold-lent "$kind" >/tmp/held 2>&1 &
+# killed TEST [ARGUMENT]: SIGKILL when its memory is with the device.
+killed() {
+    local pid
+    /job/client "$@" >/tmp/held 2>&1 &
     pid=$!
-    check "$kind: a program that has its memory with the device" within 20 grep -q ready /tmp/held
-    refuse "$kind: rmmod while it lives" rmmod virtio_v4l2
+    check "$*: a program that has its memory with the device" within 20 grep -q ready /tmp/held
+    refuse "$*: rmmod while it lives" rmmod virtio_v4l2
     kill -KILL "$pid"
     wait "$pid" 2>/dev/null
+}
+
+for kind in mmap userptr heap vgem export; do
+    killed hold-lent "$kind"
     client lend 320x240 "$kind"
 done
+killed hold-fence
+client lend 320x240 vgem
+killed hold-fence
 check "rmmod" within 10 rmmod virtio_v4l2
 check "insmod again" insmod /harness/virtio_v4l2.ko allow_id30=1
 check "/dev/video0 is back" within 10 test -c /dev/video0
