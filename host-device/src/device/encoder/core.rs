@@ -138,9 +138,13 @@ impl Core {
     pub fn has_work(&self) -> bool {
         let deliver = !self.coded.is_empty() && self.capture.queued() > 0;
         let encode = self.output.queued() > 0 && self.capture.queued() > 0;
+        let failed = [&self.output, &self.capture]
+            .iter()
+            .any(|queue| queue.readiness() == Some(Readiness::Failed));
         self.stop
             || self.capture.streaming
                 && (deliver
+                    || failed
                     || self.coded.is_empty()
                         && (self.drain.all_taken() || encode && self.drain.may_encode()))
     }

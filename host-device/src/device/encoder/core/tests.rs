@@ -144,6 +144,19 @@ fn a_fence_that_fails_gives_the_buffer_back_with_an_error() {
     assert!(rig.sent.try_next().is_none());
 }
 
+/// Not even room for a coded frame is needed for that.
+#[test]
+fn a_frame_that_failed_waits_for_nothing() {
+    let mut rig = Rig::new();
+    let (never, _signal, noticed) = fence(&rig.runtime, Duration::ZERO);
+    rig.queue(OUTPUT, 3, Some(never));
+    noticed.recv_timeout(PATIENCE).unwrap();
+    assert!(rig.core.has_work());
+    assert_eq!(rig.next(), None);
+    assert!(matches!(rig.sent.try_next(), Some(Sent::Dqbuf(buffer, _)) if buffer.index == 3));
+    assert!(!rig.core.has_work());
+}
+
 #[test]
 fn a_drain_does_not_wait_for_a_frame_that_failed() {
     let mut rig = Rig::new();
