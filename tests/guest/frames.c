@@ -131,8 +131,8 @@ unsigned int node_take(struct node *node, int ms, bool *last, each_coded *each, 
 	return frames;
 }
 
-unsigned int node_encode(struct node *node, unsigned int first, unsigned int count, bool noise,
-			   each_coded *each, void *context)
+unsigned int node_encode(struct node *node, unsigned int first, unsigned int count, bool noise, each_coded *each,
+			 void *context)
 {
 	unsigned int frames = 0;
 	bool last = false;
