@@ -57,11 +57,11 @@ impl Target {
 
 type Measure = fn(&Row) -> Option<f64>;
 
-/// The daemon holds a signal back for 10 ms at most: frames that come more slowly are told of one by one, each in time.
-/// With a margin, as frames of one stream take their different times.
+/// The daemon holds a signal back for 20 ms at most. Where a frame takes about half of that, signals are of one or two
+/// frames, as it comes. With a margin, as frames of one stream take their different times.
 const FAST: f64 = 125.0;
 const SLOW: &str =
-    "frames took about 10 ms or more, and the daemon holds no signal back for longer";
+    "frames took about 10 ms or more, and the daemon holds no signal back for more than 20 ms";
 
 /// A count that is to be at most `most` in all `rows`.
 fn at_most<'a>(
