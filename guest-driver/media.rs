@@ -13,6 +13,7 @@
 //!
 //! C headers: `include/media/v4l2-dev.h`, `v4l2-device.h`, `v4l2-fh.h`, `v4l2-ioctl.h`, `v4l2-event.h`
 
+mod changes;
 pub(crate) mod device;
 pub(crate) mod dmabuf;
 pub(crate) mod event;

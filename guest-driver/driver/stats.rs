@@ -25,14 +25,13 @@ pub(super) struct Stats {
 
 impl Stats {
     pub(super) const fn new() -> Self {
-        const ZERO: Atomic<u64> = Atomic::new(0);
         Self {
-            interrupts: [ZERO; 2],
-            calls: ZERO,
-            posted: ZERO,
-            pins: ZERO,
-            attaches: ZERO,
-            bytes_copied: ZERO,
+            interrupts: [Atomic::new(0), Atomic::new(0)],
+            calls: Atomic::new(0),
+            posted: Atomic::new(0),
+            pins: Atomic::new(0),
+            attaches: Atomic::new(0),
+            bytes_copied: Atomic::new(0),
         }
     }
 

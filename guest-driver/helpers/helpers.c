@@ -250,6 +250,15 @@ void virtio_v4l2_vma_no_write(struct vm_area_struct *vma)
 	vm_flags_clear(vma, VM_MAYWRITE);
 }
 
+/* Has @ops called for what changes in memory of the calling process. A kernel thread has none. */
+int virtio_v4l2_watch(struct mmu_interval_notifier *notifier, unsigned long start, unsigned long len,
+		      const struct mmu_interval_notifier_ops *ops)
+{
+	if (!current->mm)
+		return -EFAULT;
+	return mmu_interval_notifier_insert(notifier, current->mm, start, len, ops);
+}
+
 /* Whether a complaint about the device may be logged now. */
 bool virtio_v4l2_ratelimit(void)
 {

@@ -9,6 +9,7 @@
 #include <linux/completion.h>
 #include <linux/dma-buf.h>
 #include <linux/mm_types.h>
+#include <linux/mmu_notifier.h>
 #include <linux/poll.h>
 #include <linux/scatterlist.h>
 #include <linux/spinlock.h>
@@ -56,6 +57,8 @@ __poll_t virtio_v4l2_poll_requested(const struct poll_table_struct *table);
 int virtio_v4l2_remap(struct vm_area_struct *vma, phys_addr_t addr, unsigned long size);
 int virtio_v4l2_insert_page(struct vm_area_struct *vma, unsigned long index, struct page *page);
 void virtio_v4l2_vma_no_write(struct vm_area_struct *vma);
+int virtio_v4l2_watch(struct mmu_interval_notifier *notifier, unsigned long start, unsigned long len,
+		      const struct mmu_interval_notifier_ops *ops);
 bool virtio_v4l2_ratelimit(void);
 struct module *virtio_v4l2_this_module(void);
 

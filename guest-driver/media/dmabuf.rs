@@ -129,8 +129,8 @@ impl DmaBuf {
         };
         let direction = bindings::dma_data_direction::from(direction);
         // SAFETY: By the type invariant; the device is valid.
-        let attachment =
-            from_err_ptr(unsafe { bindings::dma_buf_attach(self.as_ptr(), raw(&dev)) })?;
+        let attachment = unsafe { bindings::dma_buf_attach(self.as_ptr(), raw(&dev)) };
+        let attachment = from_err_ptr(attachment)?;
         // SAFETY: Just attached.
         let table = from_err_ptr(unsafe {
             bindings::dma_buf_map_attachment_unlocked(attachment, direction)

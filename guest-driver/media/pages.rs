@@ -2,6 +2,7 @@
 
 //! Memory of the guest: pages of a process, pages of one's own, and where they are.
 
+use super::changes::Changes;
 use crate::bindings;
 use core::ops::Range;
 use kernel::page::{Page, PAGE_SIZE};
@@ -69,6 +70,7 @@ pub(crate) struct PinnedPages {
     offset: usize,
     len: usize,
     writable: bool,
+    changes: Changes,
 }
 
 // SAFETY: Pins may be given back by any task.
@@ -92,11 +94,14 @@ impl PinnedPages {
         let offset = addr % PAGE_SIZE;
         addr.checked_add(len).ok_or(EFAULT)?;
         let count = (offset + len).div_ceil(PAGE_SIZE);
+        // First: what changes from here on is seen.
+        let changes = Changes::watch(addr - offset, count * PAGE_SIZE)?;
         let mut this = Self {
             pages: KVVec::with_capacity(count, GFP_KERNEL)?,
             offset,
             len,
             writable,
+            changes,
         };
         let mut flags = bindings::FOLL_LONGTERM;
         if writable {
@@ -125,6 +130,12 @@ impl PinnedPages {
             unsafe { this.pages.inc_len(got) };
         }
         Ok(this)
+    }
+
+    /// Whether the process may have other pages at these addresses by now: it has unmapped the memory (as `free(3)`
+    /// does), or written to what was shared before.
+    pub(crate) fn are_stale(&self) -> bool {
+        self.changes.seen()
     }
 
     /// Adds where the memory is.

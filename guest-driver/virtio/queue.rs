@@ -118,6 +118,9 @@ impl Ring {
     }
 }
 
+/// A request that was not taken, and why.
+pub(crate) type Refused<C> = (KBox<Request<C>>, Error);
+
 /// Whether what went wrong will be right later: no room, or no memory to map a request just now.
 fn is_passing(error: Error) -> bool {
     error == ENOSPC || error == ENOMEM
@@ -126,10 +129,7 @@ fn is_passing(error: Error) -> bool {
 impl<C> Inner<C> {
     /// Passes on a request that can ever be in the ring: a chain may not be longer than the queue, with indirect
     /// descriptors neither.
-    fn check(
-        &self,
-        mut request: KBox<Request<C>>,
-    ) -> Result<KBox<Request<C>>, (KBox<Request<C>>, Error)> {
+    fn check(&self, mut request: KBox<Request<C>>) -> Result<KBox<Request<C>>, Refused<C>> {
         let [(_, readable), (_, writable)] = request.lists();
         if self
             .ring
@@ -141,7 +141,7 @@ impl<C> Inner<C> {
     }
 
     /// Gives `request` to the device. Fails with the request when there is no room, or no device.
-    fn add(&mut self, request: KBox<Request<C>>) -> Result<(), (KBox<Request<C>>, Error)> {
+    fn add(&mut self, request: KBox<Request<C>>) -> Result<(), Refused<C>> {
         let Some(ring) = self.ring else {
             return Err((request, ENODEV));
         };
@@ -258,7 +258,7 @@ impl<C: Send> Virtqueue<C> {
         &self,
         request: KBox<Request<C>>,
         tell: Tell,
-    ) -> Result<Submitted, (KBox<Request<C>>, Error)> {
+    ) -> Result<Submitted, Refused<C>> {
         let rcu = rcu::read_lock();
         let mut inner = self.inner.lock();
         if let Err(error) = inner.refill() {

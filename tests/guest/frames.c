@@ -69,6 +69,8 @@ unsigned int node_queue_frame(struct node *node, unsigned int number, const stru
 		buffer.timestamp = *timestamp;
 	else
 		buffer.timestamp.tv_sec = number;
+	if (node->output.kind->renew)
+		node->output.kind->renew(&node->output.chunk[index]);
 	node_draw(node, node->output.chunk[index].data, number, noise);
 	err = node_ioctl(node->fd, VIDIOC_QBUF, &buffer);
 	if (err)

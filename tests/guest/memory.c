@@ -81,6 +81,14 @@ static void userptr_scattered(struct chunk *chunk, size_t size)
 			*((uint8_t *)chunk->mapping + page * PAGE) = 1;
 }
 
+/* Pages that are pinned do not come back, so these are others. */
+static void renew(struct chunk *chunk)
+{
+	if (mmap(chunk->mapping, chunk->mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+	    MAP_FAILED)
+		fatal("mmap", "%s", strerror(errno));
+}
+
 static void heap(struct chunk *chunk, size_t size)
 {
 	struct dma_heap_allocation_data data = { .len = whole_pages(size), .fd_flags = O_RDWR | O_CLOEXEC };
@@ -207,19 +215,20 @@ static void vivid(struct chunk *chunk, size_t)
 	exported(chunk, &exporter, path, &format, 8);
 }
 
-const struct memory_kind memory_mmap = { "mmap", V4L2_MEMORY_MMAP, NULL };
-const struct memory_kind memory_userptr = { "userptr", V4L2_MEMORY_USERPTR, userptr };
-const struct memory_kind memory_vgem = { "vgem", V4L2_MEMORY_DMABUF, vgem };
-static const struct memory_kind offset = { "userptr-offset", V4L2_MEMORY_USERPTR, userptr_offset };
-static const struct memory_kind scattered = { "userptr-scattered", V4L2_MEMORY_USERPTR, userptr_scattered };
-static const struct memory_kind from_heap = { "heap", V4L2_MEMORY_DMABUF, heap };
-static const struct memory_kind from_udmabuf = { "udmabuf", V4L2_MEMORY_DMABUF, udmabuf };
-static const struct memory_kind from_gpu = { "virtio-gpu", V4L2_MEMORY_DMABUF, virtio_gpu };
-static const struct memory_kind from_export = { "export", V4L2_MEMORY_DMABUF, own_export };
-static const struct memory_kind from_vivid = { "vivid", V4L2_MEMORY_DMABUF, vivid };
+const struct memory_kind memory_mmap = { "mmap", V4L2_MEMORY_MMAP, NULL, NULL };
+const struct memory_kind memory_userptr = { "userptr", V4L2_MEMORY_USERPTR, userptr, NULL };
+const struct memory_kind memory_vgem = { "vgem", V4L2_MEMORY_DMABUF, vgem, NULL };
+static const struct memory_kind offset = { "userptr-offset", V4L2_MEMORY_USERPTR, userptr_offset, NULL };
+static const struct memory_kind scattered = { "userptr-scattered", V4L2_MEMORY_USERPTR, userptr_scattered, NULL };
+static const struct memory_kind renewed = { "userptr-renewed", V4L2_MEMORY_USERPTR, userptr, renew };
+static const struct memory_kind from_heap = { "heap", V4L2_MEMORY_DMABUF, heap, NULL };
+static const struct memory_kind from_udmabuf = { "udmabuf", V4L2_MEMORY_DMABUF, udmabuf, NULL };
+static const struct memory_kind from_gpu = { "virtio-gpu", V4L2_MEMORY_DMABUF, virtio_gpu, NULL };
+static const struct memory_kind from_export = { "export", V4L2_MEMORY_DMABUF, own_export, NULL };
+static const struct memory_kind from_vivid = { "vivid", V4L2_MEMORY_DMABUF, vivid, NULL };
 
 static const struct memory_kind *const kinds[] = {
-	&memory_mmap,  &memory_userptr, &offset,       &scattered,   &from_heap,
+	&memory_mmap,  &memory_userptr, &offset,       &scattered,   &renewed,     &from_heap,
 	&from_udmabuf, &memory_vgem,    &from_gpu, &from_export, &from_vivid,
 };
 

@@ -24,6 +24,8 @@ struct memory_kind {
 	enum v4l2_memory memory;
 	/* None: the device's own (MMAP). Ends the program when there is no such memory. */
 	void (*allocate)(struct chunk *chunk, size_t size);
+	/* Puts other pages at the same addresses, as free() and malloc() do; NULL: they stay. */
+	void (*renew)(struct chunk *chunk);
 };
 
 extern const struct memory_kind memory_mmap, memory_userptr, memory_vgem;

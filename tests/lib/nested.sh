@@ -6,6 +6,7 @@
 NESTED_TESTS="host-device/src/lib.rs memory::
 host-device/tests/encoder_lent.rs
 tests/tests/lent.rs
+tests/tests/lent_ends.rs
 tests/tests/mappings.rs"
 
 # SOURCE EXECUTABLE of each test binary that cargo has built.
@@ -28,7 +29,7 @@ phase_nested() {
         files+=("$binary")
         printf '%s %s\n' "$(basename "$binary")" "$filters" >>"$job/binaries"
     done <<<"$NESTED_TESTS"
-    printf 'REPO=%q\n' "$REPO" >"$job/settings"
+    printf 'REPO=%q\nexport XDG_CACHE_HOME=%q\n' "$REPO" "${CACHE%/*}" >"$job/settings"
     OUT=$LOGS/nested
     ROLE=host OUT=$OUT TIMEOUT=2400 "$VM_DIR/run" tests/nested/host.sh tests/nested/guest.sh "$job/settings" "$job/binaries" \
         "${files[@]}" "$(fixture client)" "$(fixture source-176x144.nv12)" "$REPO/out/module/virtio_v4l2.ko" \

@@ -81,6 +81,12 @@ impl Lent {
         })
     }
 
+    /// Whether a process may have other memory by now where this was.
+    fn is_stale(&self) -> bool {
+        let mut planes = self.planes.iter();
+        planes.any(|plane| matches!(plane, Memory::User(pages) if pages.are_stale()))
+    }
+
     /// Whether it is these dmabufs. (The number of a file descriptor says nothing.)
     fn is_of(&self, dmabufs: &[DmaBuf], lengths: &[u32]) -> bool {
         self.named.lengths == *lengths && self.dmabufs().eq(dmabufs.iter())
@@ -98,11 +104,12 @@ pub(super) struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    /// Pages of a process; `old` if they are the same.
+    /// Pages of a process; `old` if they are the same. (The same addresses say little: programs free memory and get it
+    /// back with other pages.)
     pub(super) fn user(&self, old: Option<Lent>, named: Named) -> Result<Lent> {
         self.check(&named.lengths)?;
         if let Some(old) = old {
-            if old.named == named {
+            if old.named == named && !old.is_stale() {
                 return Ok(old);
             }
         }

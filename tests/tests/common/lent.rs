@@ -16,7 +16,12 @@ use super::Pair;
 pub const HIGH: u64 = 1 << 32;
 
 pub fn pair_with(memory: usize) -> Pair {
-    let device = virtio_v4l2d::device::open(&DeviceSpec::default()).unwrap();
+    // With several threads and a bound on the rate x264 does not make the same stream every time.
+    let spec = DeviceSpec {
+        settings: vec![("threads".to_owned(), "1".to_owned())],
+        ..DeviceSpec::default()
+    };
+    let device = virtio_v4l2d::device::open(&spec).unwrap();
     let options = Options {
         memory: vec![(0, memory), (HIGH, 4 << 20)],
         ..Options::default()

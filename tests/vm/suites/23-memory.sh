@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 # vm: TIMEOUT=900
 # vm: QEMU_ARGS=-device virtio-gpu-pci
+# vm: DAEMON_ARGS=--device encoder,threads=1
 # files: client test_fence.ko
-# Frames in memory of every kind: no program can tell from the stream where they lay.
+# Frames in memory of every kind: no program can tell from the stream where they lay. With several threads and a bound on
+# the rate x264 does not make the same stream every time.
 . /harness/tap.sh
 
 modprobe -a vgem virtio-gpu
@@ -12,7 +14,7 @@ export VIVID
 insmod /job/test_fence.ko
 
 LIMIT=240
-client lend 640x360 userptr userptr-offset userptr-scattered heap udmabuf vgem virtio-gpu vivid
+client lend 640x360 userptr userptr-offset userptr-scattered userptr-renewed heap udmabuf vgem virtio-gpu vivid
 client lend 640x360 export
 client lend 1296x972 userptr heap
 client lend 1920x1080 userptr-offset udmabuf
