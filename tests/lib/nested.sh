@@ -6,6 +6,7 @@
 NESTED_TESTS="host-device/src/lib.rs memory::
 host-device/tests/encoder_lent.rs
 tests/tests/lent.rs
+tests/tests/lent_ends.rs
 tests/tests/mappings.rs"
 
 # SOURCE EXECUTABLE of each test binary that cargo has built.

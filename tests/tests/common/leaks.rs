@@ -11,7 +11,7 @@ use frontend::PATIENCE;
 pub struct Holdings {
     /// Open file descriptors.
     pub fds: usize,
-    /// Mappings of memfds and the like: what is shared with the guest.
+    /// Mappings of memfds and dmabufs: what is shared with the guest.
     pub shared_mappings: usize,
     /// Threads.
     pub threads: usize,
@@ -37,7 +37,10 @@ impl Holdings {
             fds: std::fs::read_dir(format!("/proc/{pid}/fd"))
                 .unwrap()
                 .count(),
-            shared_mappings: maps.lines().filter(|line| line.contains("/memfd:")).count(),
+            shared_mappings: maps
+                .lines()
+                .filter(|line| line.contains("/memfd:") || line.contains("/dmabuf:"))
+                .count(),
             threads: field("Threads:"),
             anonymous_kb: field("RssAnon:"),
         }
