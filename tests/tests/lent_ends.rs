@@ -5,10 +5,10 @@
 mod common;
 
 use common::encoder::{OUTPUT, baseline, reqbufs, works};
-use common::lent::{HIGH, encode, feed_rest, frame, pair_with, queue_as, size};
+use common::lent::{HIGH, encode, fed_from_high, feed_rest, frame, pair_with, queue_as, size};
 use common::{Pair, alone, panics};
 use frontend::stream::{Memory, Settings, Step, Stream};
-use frontend::{Client, Options, Pages};
+use frontend::{Client, Options};
 use nix::errno::Errno;
 use protocol::wire::ioctl;
 use protocol::wire::v4l2::{MEMORY_USERPTR, Timeval};
@@ -28,21 +28,8 @@ fn the_memory_table_changes_under_frames() {
         output_memory: Memory::InARow,
         ..mmap
     };
-    let session = client.open().unwrap();
-    let mut stream = Stream::prepare(client, session, &settings).unwrap();
-    let held = std::mem::take(&mut stream.capture.free);
-    stream.streamon(client).unwrap();
+    let (mut stream, held) = fed_from_high(client, &settings);
     let memory = client.link.memory.clone();
-    for (n, lent) in stream.output.lent.iter_mut().enumerate() {
-        let start = HIGH + (n as u64) * (256 << 10);
-        lent[0] = Pages::scattered_at(&memory, start, size(&settings), 0);
-    }
-    for n in 0..4 {
-        let frame = frame(size(&settings), n);
-        stream
-            .queue_frame(client, &frame, Timeval::default())
-            .unwrap();
-    }
     let vmm = client.link.frontend();
     vmm.set_mem_table(&[memory.region(0)]).unwrap();
     for index in held {
@@ -209,21 +196,8 @@ fn memory_that_is_cut_short() {
         capture_memory: Memory::InARow,
         ..Settings::h264(320, 240)
     };
-    let session = client.open().unwrap();
-    let mut stream = Stream::prepare(client, session, &settings).unwrap();
-    let held = std::mem::take(&mut stream.capture.free);
-    stream.streamon(client).unwrap();
+    let (mut stream, held) = fed_from_high(client, &settings);
     let memory = client.link.memory.clone();
-    for (n, lent) in stream.output.lent.iter_mut().enumerate() {
-        let start = HIGH + (n as u64) * (256 << 10);
-        lent[0] = Pages::scattered_at(&memory, start, size(&settings), 0);
-    }
-    for n in 0..4 {
-        let frame = frame(size(&settings), n);
-        stream
-            .queue_frame(client, &frame, Timeval::default())
-            .unwrap();
-    }
     memory.cut_short(HIGH);
     for index in held {
         stream.queue_capture(client, index).unwrap();

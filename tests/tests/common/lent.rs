@@ -3,7 +3,7 @@
 //! Programs that lend their memory.
 
 use frontend::stream::{Coded, Settings, Stream};
-use frontend::{Client, Options};
+use frontend::{Client, Options, Pages};
 use nix::errno::Errno;
 use protocol::wire::ioctl;
 use protocol::wire::v4l2::Timeval;
@@ -64,6 +64,27 @@ pub fn feed(
     assert_eq!(coded.len(), count);
     assert!(coded.iter().all(|c| c.flags & V4L2_BUF_FLAG_ERROR == 0));
     coded.into_iter().map(|Coded { data, .. }| data).collect()
+}
+
+/// A stream that has four frames in the second run of memory, scattered, and its CAPTURE buffers: as long as those are not
+/// queued nothing is encoded.
+pub fn fed_from_high(client: &mut Client, settings: &Settings) -> (Stream, Vec<u32>) {
+    let session = client.open().unwrap();
+    let mut stream = Stream::prepare(client, session, settings).unwrap();
+    let held = std::mem::take(&mut stream.capture.free);
+    stream.streamon(client).unwrap();
+    let memory = client.link.memory.clone();
+    for (n, lent) in stream.output.lent.iter_mut().enumerate() {
+        let start = HIGH + (n as u64) * (256 << 10);
+        lent[0] = Pages::scattered_at(&memory, start, size(settings), 0);
+    }
+    for n in 0..4 {
+        let frame = frame(size(settings), n);
+        stream
+            .queue_frame(client, &frame, Timeval::default())
+            .unwrap();
+    }
+    (stream, held)
 }
 
 /// QBUF of frame 0 as the caller wants it.
