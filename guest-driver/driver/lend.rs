@@ -213,11 +213,15 @@ impl Lending {
         }
         let named = Named::new(buffer, planes, &layout)?;
         let (old, own) = self.with_slot(buffer, |slot| {
+            let old = slot.lent.take();
             let mut own = KVec::new();
-            for pages in slot.own.iter() {
-                own.push(pages.clone(), GFP_KERNEL)?;
+            // Not for each frame: what was lent before has them.
+            if old.is_none() {
+                for pages in slot.own.iter() {
+                    own.push(pages.clone(), GFP_KERNEL)?;
+                }
             }
-            Ok((slot.lent.take(), own))
+            Ok((old, own))
         })?;
         let output = super::buffers::is_output(buffer.type_);
         let maker = plane::Maker {
