@@ -49,9 +49,21 @@ impl Limits {
     }
 }
 
+/// Which device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeviceKind {
+    /// A video encoder on GStreamer.
+    #[default]
+    Encoder,
+    /// A V4L2 device of the host.
+    Proxy,
+}
+
 /// What `--device` and `--encoder` say about the device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeviceSpec {
+    /// Which it is.
+    pub kind: DeviceKind,
     /// Settings `KEY=VALUE` of the device, in order.
     pub settings: Vec<(String, String)>,
     /// GStreamer element of each codec that has one named, in order.
@@ -66,14 +78,16 @@ impl DeviceSpec {
     /// There is no such device, or an option is not of the form `KEY=VALUE`.
     pub fn new(cli: &Cli) -> anyhow::Result<Self> {
         let mut parts = cli.device.split(',');
-        match parts.next() {
-            Some("encoder") => {}
+        let kind = match parts.next() {
+            Some("encoder") => DeviceKind::Encoder,
+            Some("proxy") => DeviceKind::Proxy,
             other => bail!(
-                "--device: there is no device {:?}; there is: encoder",
+                "--device: there is no device {:?}; there are: encoder, proxy",
                 other.unwrap_or_default()
             ),
-        }
+        };
         Ok(Self {
+            kind,
             settings: parts
                 .map(|part| pair("--device", part))
                 .collect::<anyhow::Result<_>>()?,

@@ -24,10 +24,12 @@ use protocol::wire::v4l2::{
     QueryMenu, RemoveBuffers, RequestBuffers, Selection, StreamParm,
 };
 
+use crate::config::DeviceKind;
 use crate::events::Events;
 use crate::memory::{HostBuffer, Vm};
 
 pub mod encoder;
+pub mod proxy;
 
 /// Opens the device that the command line asks for.
 ///
@@ -35,6 +37,13 @@ pub mod encoder;
 ///
 /// A setting is wrong, or the host lacks what the device needs.
 pub fn open(spec: &crate::config::DeviceSpec) -> anyhow::Result<Arc<dyn Device>> {
+    if spec.kind == DeviceKind::Proxy {
+        let mut settings = proxy::Settings::default();
+        for (key, value) in &spec.settings {
+            settings.set(key, value)?;
+        }
+        return Ok(Arc::new(proxy::Proxy::new(settings)?));
+    }
     let mut settings = encoder::Settings::default();
     for (key, value) in &spec.settings {
         settings.set(key, value)?;
@@ -43,6 +52,19 @@ pub fn open(spec: &crate::config::DeviceSpec) -> anyhow::Result<Arc<dyn Device>>
         settings.element(codec, element)?;
     }
     Ok(Arc::new(encoder::Encoder::new(settings)?))
+}
+
+/// A fixed, NUL-terminated field of a structure, as `strscpy()` fills it.
+pub fn text<const N: usize>(name: &str) -> [u8; N] {
+    let mut field = [0; N];
+    for (to, from) in field
+        .iter_mut()
+        .take(N.saturating_sub(1))
+        .zip(name.as_bytes())
+    {
+        *to = *from;
+    }
+    field
 }
 
 /// Outcome of a call: the error is what the guest's ioctl fails with.

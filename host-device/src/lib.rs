@@ -14,5 +14,6 @@ pub mod memory;
 pub mod session;
 pub mod startup;
 pub mod transport;
+pub mod v4l2;
 
 pub use transport::{Endpoint, Stop, serve, serve_stream};

@@ -3,6 +3,7 @@
 //! Memory of one plane of a buffer, whosever it is.
 
 use std::ops::Range;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use gstreamer as gst;
@@ -42,6 +43,11 @@ impl PlaneMemory {
             Self::Own(buffer) => buffer.len(),
             _ => self.bytes().len(),
         }
+    }
+
+    /// Where it is mapped in this process.
+    pub(crate) fn address(&self) -> NonNull<u8> {
+        self.bytes().address()
     }
 
     /// Copies `data` in at `offset`.

@@ -3,6 +3,7 @@
 //! Constants of `linux/videodev2.h` and `linux/v4l2-controls.h`: what v4l2r generates, and the few that it does not
 //! have (function-like macros, and values newer than the headers that v4l2r is built with).
 
+pub use crate::device::text;
 pub use protocol::wire::v4l2::{
     BUF_TYPE_VIDEO_CAPTURE_MPLANE as CAPTURE, BUF_TYPE_VIDEO_OUTPUT_MPLANE as OUTPUT,
     MEMORY_DMABUF, MEMORY_MMAP, MEMORY_USERPTR,
@@ -29,17 +30,4 @@ pub const CTRL_WHICH_MAX_VAL: u32 = 0x0f03_0000;
 /// `v4l2_fourcc()`.
 pub const fn fourcc(name: &[u8; 4]) -> u32 {
     u32::from_le_bytes(*name)
-}
-
-/// A fixed, NUL-terminated field of a structure, as `strscpy()` fills it.
-pub fn text<const N: usize>(name: &str) -> [u8; N] {
-    let mut field = [0; N];
-    for (to, from) in field
-        .iter_mut()
-        .take(N.saturating_sub(1))
-        .zip(name.as_bytes())
-    {
-        *to = *from;
-    }
-    field
 }

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+//! What `--device proxy,…` says.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+
+/// Settings of a proxied device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// The node.
+    pub path: Option<PathBuf>,
+    /// Name that guests see instead of the host's.
+    pub card: Option<String>,
+}
+
+impl Settings {
+    /// Takes one setting.
+    ///
+    /// # Errors
+    ///
+    /// There is no such setting, or its value makes no sense.
+    pub fn set(&mut self, key: &str, value: &str) -> anyhow::Result<()> {
+        match key {
+            "path" => self.path = Some(value.into()),
+            "card" => self.card = Some(value.to_owned()),
+            _ => bail!("--device proxy: there is no setting {key:?}; there are: path, card"),
+        }
+        Ok(())
+    }
+}

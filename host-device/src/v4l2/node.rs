@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+//! An open node.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::mem::offset_of;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::libc;
+use protocol::wire::ioctl::{self, Attached, Ioctl};
+use protocol::wire::v4l2::{CreateBuffers, Format};
+use zerocopy::{FromBytes, IntoBytes};
+
+use super::identity::Identity;
+use super::layout::{FRAMEBUFFER_BASE, WINDOW_POINTERS};
+use super::request;
+
+/// `V4L2_BUF_TYPE_VIDEO_OVERLAY`.
+const BUF_TYPE_VIDEO_OVERLAY: u32 = 3;
+/// `V4L2_BUF_TYPE_VIDEO_OUTPUT_OVERLAY`.
+const BUF_TYPE_VIDEO_OUTPUT_OVERLAY: u32 = 8;
+
+/// An open V4L2 node of the host. Its file does not block: DQBUF and DQEVENT answer `EAGAIN` and `ENOENT`.
+#[derive(Debug)]
+pub struct Node {
+    file: File,
+    identity: Identity,
+}
+
+impl Node {
+    /// Opens the node at `path`.
+    ///
+    /// # Errors
+    ///
+    /// What `open(2)` or VIDIOC_QUERYCAP fail with; `ENOTTY` if it is no V4L2 node that a guest can use.
+    pub fn open(path: &Path) -> io::Result<Arc<Self>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(path)?;
+        let identity = Identity::of(file.as_fd(), path)?;
+        Ok(Arc::new(Self { file, identity }))
+    }
+
+    /// What it was when it was opened.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Makes a call whose payload is all that there is to it.
+    ///
+    /// # Errors
+    ///
+    /// As [`call_bytes`](Self::call_bytes).
+    pub fn call<T: FromBytes + IntoBytes>(
+        &self,
+        ioctl: &'static Ioctl,
+        payload: &mut T,
+    ) -> Result<(), Errno> {
+        self.call_bytes(ioctl, payload.as_mut_bytes())
+    }
+
+    /// Makes a call whose payload is all that there is to it. Clips and bitmap of an overlay's window are dropped from
+    /// it: those are pointers.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answers. `ENOTTY`, without asking it, for an ioctl with pointers or files in its payload.
+    /// `EINVAL` if `payload` is not of the ioctl's size.
+    pub fn call_bytes(&self, ioctl: &'static Ioctl, payload: &mut [u8]) -> Result<(), Errno> {
+        if ioctl.attached != Attached::Nothing || ioctl.code == ioctl::S_FBUF {
+            return Err(Errno::ENOTTY);
+        }
+        if payload.len() != ioctl.size {
+            return Err(Errno::EINVAL);
+        }
+        drop_window_pointers(ioctl, payload)?;
+        // SAFETY: `payload` has the ioctl's size. The structures with pointers or files in them are `v4l2_buffer`,
+        // `v4l2_ext_controls`, `v4l2_edid` and `v4l2_exportbuffer`, refused above; `v4l2_framebuffer`, which G_FBUF writes only;
+        // and `v4l2_window`, whose pointers are zero now.
+        unsafe { request::call(self.as_fd(), ioctl, payload.as_mut_ptr()) }?;
+        if ioctl.code == ioctl::G_FBUF
+            && let Some(base) = payload.get_mut(FRAMEBUFFER_BASE)
+        {
+            // An address of the host.
+            base.fill(0);
+        }
+        Ok(())
+    }
+}
+
+impl AsFd for Node {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// Sets the pointers in the format of an overlay to zero.
+fn drop_window_pointers(ioctl: &Ioctl, payload: &mut [u8]) -> Result<(), Errno> {
+    let at = match ioctl.code {
+        ioctl::G_FMT | ioctl::S_FMT | ioctl::TRY_FMT => 0,
+        ioctl::CREATE_BUFS => offset_of!(CreateBuffers, format),
+        _ => return Ok(()),
+    };
+    let format = payload.get_mut(at..).ok_or(Errno::EINVAL)?;
+    let buf_type = format
+        .get(offset_of!(Format, type_)..)
+        .and_then(|bytes| bytes.first_chunk());
+    let buf_type = u32::from_ne_bytes(*buf_type.ok_or(Errno::EINVAL)?);
+    if matches!(
+        buf_type,
+        BUF_TYPE_VIDEO_OVERLAY | BUF_TYPE_VIDEO_OUTPUT_OVERLAY
+    ) {
+        format
+            .get_mut(offset_of!(Format, fmt)..)
+            .and_then(|window| window.get_mut(WINDOW_POINTERS))
+            .ok_or(Errno::EINVAL)?
+            .fill(0);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::wire::ioctl::lookup;
+
+    #[test]
+    fn windows_lose_their_pointers() {
+        for (code, at) in [(ioctl::S_FMT, 0), (ioctl::CREATE_BUFS, 16)] {
+            let ioctl = lookup(code).unwrap();
+            for (buf_type, has_window) in [(3_u8, true), (8, true), (1, false), (9, false)] {
+                let mut payload = vec![0xa5; ioctl.size];
+                payload[at..at + 4].copy_from_slice(&[buf_type, 0, 0, 0]);
+                let before = payload.clone();
+                drop_window_pointers(ioctl, &mut payload).unwrap();
+                if has_window {
+                    let pointers = at + 8 + 24..at + 8 + 48;
+                    assert!(payload[pointers.clone()].iter().all(|byte| *byte == 0));
+                    payload[pointers.clone()].copy_from_slice(&before[pointers]);
+                }
+                assert_eq!(payload, before);
+            }
+        }
+    }
+
+    #[test]
+    fn calls_with_pointers_are_not_plain() {
+        let node = Node {
+            file: File::open("/dev/null").unwrap(),
+            identity: Identity {
+                driver: String::new(),
+                card: String::new(),
+                bus_info: String::new(),
+                device_caps: 0,
+                kind: protocol::wire::config::DeviceType::Video,
+            },
+        };
+        for ioctl in ioctl::TABLE {
+            let mut payload = vec![0x41; ioctl.size + 1];
+            let result = node.call_bytes(ioctl, &mut payload);
+            let plain = ioctl.attached == Attached::Nothing && ioctl.code != ioctl::S_FBUF;
+            let expected = if plain { Errno::EINVAL } else { Errno::ENOTTY };
+            assert_eq!(result, Err(expected), "{}", ioctl.name);
+        }
+        // And the kernel is asked: this is no V4L2 node.
+        let mut input = 0_u32;
+        let ioctl = lookup(ioctl::G_INPUT).unwrap();
+        assert_eq!(node.call(ioctl, &mut input), Err(Errno::ENOTTY));
+    }
+}
