@@ -46,3 +46,47 @@ devices_vicodec() {
     fi
     VICODEC_ENC=$(device_node stateful-encoder) && VICODEC_DEC=$(device_node stateful-decoder)
 }
+
+# Sets CAMERA, if there is one. Its first node has the frames, the second one their headers.
+camera_node() {
+    local node
+    for node in /sys/class/video4linux/video*; do
+        # One that goes may be gone.
+        if [ "$(cat "$node/name" "$node/index" 2>/dev/null)" = $'Test camera\n0' ]; then
+            CAMERA=/dev/${node##*/}
+            return 0
+        fi
+    done
+    return 1
+}
+
+# Plugs in a USB camera (tests/camera), which the kernel's uvcvideo drives; it is CAMERA_PID.
+devices_camera() {
+    local program=/job/usb-camera end=$((SECONDS + 60))
+    [ -x "$program" ] || program=$REPO/target/release/usb-camera
+    modprobe -a vhci_hcd uvcvideo || return
+    "$program" attach "$CACHE/camera-frames" >/run/usb-camera.log 2>&1 </dev/null &
+    CAMERA_PID=$!
+    # The kernel asks it for its descriptors meanwhile.
+    until camera_node; do
+        if [ $SECONDS -ge $end ] || ! kill -0 "$CAMERA_PID"; then
+            echo "devices: no camera: $(tail -n 1 /run/usb-camera.log)" >&2
+            return 1
+        fi
+        sleep 0.2
+    done
+}
+
+# Pulls the camera's plug, and waits until its node is gone.
+devices_camera_unplug() {
+    local end=$((SECONDS + 60))
+    kill "$CAMERA_PID" || return
+    wait "$CAMERA_PID" || true
+    while camera_node; do
+        if [ $SECONDS -ge $end ]; then
+            echo "devices: the camera's node is still there, a minute after it was unplugged" >&2
+            return 1
+        fi
+        sleep 0.2
+    done
+}
