@@ -46,6 +46,7 @@ use kernel::prelude::*;
 use kernel::sync::{new_mutex, Arc, Mutex};
 
 mod buffers;
+mod clock;
 mod command;
 mod controls;
 mod device;
@@ -53,6 +54,7 @@ mod event;
 mod ioctl;
 mod lend;
 mod memory;
+mod norms;
 mod qbuf;
 mod queueing;
 mod session;
@@ -120,14 +122,15 @@ impl virtio::Driver for VirtioV4l2 {
         }
         let bound: &virtio::Device<Bound> = dev;
         let config: Config = bound.config();
-        let node = node(&config)?;
+        let mut node = node(&config)?;
         let device = MediaDevice::new(bound, &config)?;
         dev.find_queues(device.clone())?;
         dev.ready();
         device.fill_event_queue()?;
 
+        node.norms = norms::of(&device, &node);
         let registration = media::Registration::new(bound.as_ref(), &node, device.clone())?;
-        dev_info!(dev, "{} is video{}\n", device.card(), registration.number());
+        dev_info!(dev, "{} is {}\n", device.card(), registration.name());
         let watchdog = Watchdog::start(&device)?;
         Ok(try_pin_init!(Data {
             device: Flushed(device),
@@ -150,10 +153,15 @@ fn parameter<T: Copy>(value: impl core::borrow::Borrow<T>) -> T {
     *value.borrow()
 }
 
-/// Capabilities that are not the host's to promise: the driver has no `read(2)` and `write(2)`, and the node is
-/// no part of a media controller's graph.
-const NOT_OURS: u32 =
-    cap::READWRITE | cap::ASYNCIO | cap::IO_MC | cap::DEVICE_CAPS | cap::EXT_PIX_FORMAT;
+/// Capabilities that are not the host's to promise: the driver has no `read(2)` and `write(2)`, by which RDS blocks
+/// travel, and the node is no part of a media controller's graph.
+const NOT_OURS: u32 = cap::READWRITE
+    | cap::ASYNCIO
+    | cap::RDS_CAPTURE
+    | cap::RDS_OUTPUT
+    | cap::IO_MC
+    | cap::DEVICE_CAPS
+    | cap::EXT_PIX_FORMAT;
 
 /// `V4L2_CAP_*`.
 mod cap {
@@ -164,7 +172,9 @@ mod cap {
     pub(super) const VBI_OUTPUT: u32 = 0x0000_0020;
     pub(super) const SLICED_VBI_CAPTURE: u32 = 0x0000_0040;
     pub(super) const SLICED_VBI_OUTPUT: u32 = 0x0000_0080;
+    pub(super) const RDS_CAPTURE: u32 = 0x0000_0100;
     pub(super) const VIDEO_OUTPUT_OVERLAY: u32 = 0x0000_0200;
+    pub(super) const RDS_OUTPUT: u32 = 0x0000_0800;
     pub(super) const VIDEO_CAPTURE_MPLANE: u32 = 0x0000_1000;
     pub(super) const VIDEO_OUTPUT_MPLANE: u32 = 0x0000_2000;
     pub(super) const VIDEO_M2M_MPLANE: u32 = 0x0000_4000;
@@ -176,6 +186,7 @@ mod cap {
     pub(super) const META_CAPTURE: u32 = 0x0080_0000;
     pub(super) const READWRITE: u32 = 0x0100_0000;
     pub(super) const ASYNCIO: u32 = 0x0200_0000;
+    pub(super) const STREAMING: u32 = 0x0400_0000;
     pub(super) const META_OUTPUT: u32 = 0x0800_0000;
     pub(super) const IO_MC: u32 = 0x2000_0000;
     pub(super) const DEVICE_CAPS: u32 = 0x8000_0000;
@@ -221,18 +232,23 @@ fn node(config: &Config) -> Result<Node> {
         pr_err!("the device has no capabilities\n");
         return Err(EINVAL);
     }
+    Ok(Node {
+        name: config.card,
+        kind,
+        direction: direction(device_caps),
+        device_caps,
+        norms: 0,
+    })
+}
+
+/// Which way a node of these capabilities carries frames. What has none receives: a radio.
+fn direction(device_caps: u32) -> Direction {
     let captures = device_caps & cap::ANY_CAPTURE != 0;
     let outputs = device_caps & cap::ANY_OUTPUT != 0;
-    let direction = match (captures, outputs) {
+    match (captures, outputs) {
         _ if device_caps & cap::ANY_M2M != 0 => Direction::M2m,
         (true, true) => Direction::M2m,
         (false, true) => Direction::Tx,
         _ => Direction::Rx,
-    };
-    Ok(Node {
-        name: config.card,
-        kind,
-        direction,
-        device_caps,
-    })
+    }
 }

@@ -22,9 +22,11 @@ pub(crate) mod fence;
 pub(crate) mod file;
 pub(crate) mod ioctl;
 pub(crate) mod pages;
+mod time;
 pub(crate) mod vma;
 
 pub(crate) use device::{Direction, Node, Registration};
 pub(crate) use file::{poll, Driver, Handle, OpenFile};
 pub(crate) use ioctl::Request;
+pub(crate) use time::monotonic_us;
 pub(crate) use vma::Vma;

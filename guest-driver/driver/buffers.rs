@@ -17,6 +17,7 @@
 //! A buffer becomes `Queued` before the command is sent, as the host may give it back before it answers. A QBUF that
 //! the device refuses comes back as a buffer with an error.
 
+use super::clock::Clock;
 use super::command::{CommandRequest, Pending, Posting};
 use super::lend::Loan;
 use crate::virtio::Fifo;
@@ -63,6 +64,8 @@ pub(super) struct Queue {
     streaming: bool,
     /// The client has dequeued the last buffer of the stream.
     last_dequeued: bool,
+    /// The last timestamp that was translated, in µs.
+    last_stamp: i64,
 }
 
 /// What DQBUF gives.
@@ -322,13 +325,17 @@ impl Queue {
         &mut self,
         buffer: &Buffer,
         planes: &[Plane; VIDEO_MAX_PLANES],
+        clock: &mut Clock,
         round: u64,
     ) -> Result<bool> {
+        let mut last = self.last_stamp;
         let slot = self.slot(buffer.index)?;
         if slot.state != State::Queued {
             return Err(EINVAL);
         }
         slot.take_back(buffer, planes);
+        slot.translate(clock, &mut last);
+        self.last_stamp = last;
         self.gone();
         self.finish(buffer.index);
         Ok(self.rings(round, true))
@@ -454,9 +461,11 @@ impl Streams {
         &mut self,
         buffer: &Buffer,
         planes: &[Plane; VIDEO_MAX_PLANES],
+        clock: &mut Clock,
         round: u64,
     ) -> Result<bool> {
-        self.get(buffer.type_)?.returned(buffer, planes, round)
+        let queue = self.get(buffer.type_)?;
+        queue.returned(buffer, planes, clock, round)
     }
 
     /// STREAMON has succeeded.

@@ -11,6 +11,7 @@
 use super::buffers::OnWire;
 use super::device::MediaDevice;
 use super::session::SessionHandle;
+pub(super) use crate::virtio::sync::Patience;
 use crate::virtio::sync::{new_irq_lock, Completion, IrqLock, Waited};
 use crate::virtio::{Completed, Request, Submitted, Tell};
 use crate::wire::command::{
@@ -163,7 +164,7 @@ pub(super) fn parse<R: FromBytes>(reply: &[u8]) -> Result<R> {
 }
 
 /// Largest error number that a device may answer with: that of the last one that user space knows.
-const MAX_ERRNO: u32 = 133;
+pub(super) const MAX_ERRNO: u32 = 133;
 
 /// The status of an answer.
 ///
@@ -201,19 +202,14 @@ pub(super) fn set_mapping(request: &mut CommandRequest, driver_addr: u64) {
     overwrite(request, &CmdMunmap::new(driver_addr));
 }
 
-/// An ioctl that a device must refuse, for a session that [`set_ping`] names.
+/// An ioctl that a device must refuse. It is for no session: one may be busy.
 pub(super) fn ping_request() -> Result<CommandRequest> {
-    let command = CmdIoctl::new(0, ioctl::QUERYCAP);
+    let command = CmdIoctl::new(u32::MAX, ioctl::QUERYCAP);
     let reply = size_of::<RespIoctl>() + ioctl::lookup(ioctl::QUERYCAP).map_or(0, |it| it.size);
     let mut request = posted(&command, reply)?;
     *request.context_mut() = Pending::Ping;
     request.set_awaited();
     Ok(request)
-}
-
-/// Names the session of a [`ping_request`].
-pub(super) fn set_ping(request: &mut CommandRequest, session_id: u32) {
-    overwrite(request, &CmdIoctl::new(session_id, ioctl::QUERYCAP));
 }
 
 /// A QBUF of a buffer whose argument and planes take `size` bytes; [`set_buffer`] fills it in.
@@ -289,19 +285,21 @@ impl MediaDevice {
     pub(super) fn command<C: Command>(&self, command: &C, undo: Undo) -> Result<(C::Reply, Undo)> {
         let mut bytes = KVVec::new();
         bytes.extend_from_slice(command.as_bytes(), GFP_KERNEL)?;
-        let (completed, undo) = self.call(bytes, size_of::<C::Reply>(), Lent::new(), undo)?;
+        let reply = size_of::<C::Reply>();
+        let (completed, undo) =
+            self.call(bytes, reply, Lent::new(), undo, Patience::UntilKilled)?;
         Ok((parse::<C::Reply>(completed.reply()?)?, undo))
     }
 
-    /// Sends `bytes` and waits for an answer of at most `reply` bytes, until the task is killed or the time is
-    /// over. `lent` lives as long as the device may use it; it comes back with the answer ([`Pending::Returned`]).
+    /// Sends `bytes` and waits for an answer of at most `reply` bytes, until `patience` is over or the device does not
+    /// seem to live. `lent` lives as long as the device may use it; it comes back with the answer ([`Pending::Returned`]).
     ///
     /// # Errors
     ///
     /// - `ENODEV`: the device is gone.
     /// - `EIO`: the device has failed.
     /// - `ETIMEDOUT`: the device did not answer in time, and counts as failed from now on.
-    /// - `EINTR`: the task is being killed.
+    /// - `EINTR`: the task is being killed, or has a signal.
     /// - `ENOMEM`, and `E2BIG` if the command is too long for the queue.
     pub(super) fn call(
         &self,
@@ -309,6 +307,7 @@ impl MediaDevice {
         reply: usize,
         lent: Lent,
         undo: Undo,
+        patience: Patience,
     ) -> Result<(Completed<Pending>, Undo)> {
         let call = Arc::pin_init(
             pin_init!(Call {
@@ -324,7 +323,7 @@ impl MediaDevice {
             self.reap();
         }
 
-        let waited = call.done.wait(self.timeout());
+        let waited = self.wait(&call.done, patience);
         if waited != Waited::Completed {
             // What the device has not seen yet needs no answer.
             let withdrawn = self
@@ -349,6 +348,27 @@ impl MediaDevice {
         let outcome = state.outcome.take();
         drop(state);
         Ok((outcome.unwrap_or(Err(EIO))?, undo))
+    }
+
+    /// Waits for an answer. A call may take as long as it takes if the device answers others meanwhile; so it is asked
+    /// something when half of the time is over.
+    fn wait(&self, done: &Completion, patience: Patience) -> Waited {
+        let timeout = self.timeout();
+        if timeout == 0 {
+            return done.wait(0, patience);
+        }
+        loop {
+            let waited = done.wait(timeout - timeout / 2, patience);
+            if waited != Waited::TimedOut {
+                return waited;
+            }
+            let heard = self.pulse().beats();
+            self.ask();
+            let waited = done.wait(timeout.div_ceil(2), patience);
+            if waited != Waited::TimedOut || self.pulse().beats() == heard {
+                return waited;
+            }
+        }
     }
 
     /// Sends a command whose answer nobody waits for. May be called in interrupts.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Extended controls, whose values may stand in memory of their own.
+//! Controls. The values of extended ones may stand in memory of their own.
 
 use super::command::Lent;
 use super::ioctl::{elements_mut, exchange, forward};
@@ -8,9 +8,11 @@ use super::session::Session;
 use crate::media::ioctl::number;
 use crate::media::Request;
 use crate::virtio::request::physical_runs;
+use crate::wire::ioctl;
 use crate::wire::sg::SgEntry;
 use crate::wire::v4l2::{ExtControl, QueryExtCtrl};
 use kernel::prelude::*;
+use kernel::sync::{new_mutex, Mutex};
 use kernel::uaccess::{UserPtr, UserSlice};
 use zerocopy::IntoBytes;
 
@@ -28,6 +30,57 @@ struct Elsewhere {
     user: usize,
     /// How long it is.
     size: usize,
+}
+
+/// Most controls of which a session notes what they are like.
+const MAX_KINDS: usize = 1024;
+
+/// Which of a session's controls have their value elsewhere: what is known of that.
+#[pin_data]
+pub(super) struct Kinds {
+    #[pin]
+    known: Mutex<KVec<(u32, bool)>>,
+}
+
+impl Kinds {
+    pub(super) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            known <- new_mutex!(KVec::new()),
+        })
+    }
+
+    fn get(&self, id: u32) -> Option<bool> {
+        let known = self.known.lock();
+        let entry = known.iter().find(|entry| entry.0 == id);
+        entry.map(|entry| entry.1)
+    }
+
+    /// Without memory, or with too many, it is asked for again.
+    fn note(&self, id: u32, elsewhere: bool) {
+        let mut known = self.known.lock();
+        if known.len() < MAX_KINDS {
+            let _ = known.push((id, elsewhere), GFP_KERNEL);
+        }
+    }
+}
+
+/// Runs G_CTRL, or S_CTRL if `set`.
+///
+/// # Errors
+///
+/// The device's; as any command.
+pub(super) fn simple(session: &Session, set: bool, control: &mut [u8]) -> Result {
+    session.check()?;
+    let number = if set { ioctl::S_CTRL } else { ioctl::G_CTRL };
+    forward(
+        session,
+        &mut Request {
+            number,
+            payload: control,
+            array: &mut [],
+            nonblocking: false,
+        },
+    )
 }
 
 /// Runs G/S/TRY_EXT_CTRLS.
@@ -97,10 +150,13 @@ fn with_memory(session: &Session, request: &mut Request<'_>, elsewhere: &[Elsewh
     }
     let result = exchange(session, request, &entries, lent);
     for control in elsewhere {
-        let size = control_mut(request.array, control.index)?;
-        size.set_value64(control.user as i64);
+        let pointer = control_mut(request.array, control.index)?;
+        pointer.set_value64(control.user as i64);
     }
     for (control, memory) in elsewhere.iter().zip(result?.iter()) {
+        // The device says how much of it there is.
+        let size = control_mut(request.array, control.index)?.size as usize;
+        let memory = memory.get(..size).unwrap_or(memory);
         user(control).writer().write_slice(memory)?;
     }
     Ok(())
@@ -118,6 +174,9 @@ fn control_mut(array: &mut [u8], index: usize) -> Result<&mut ExtControl> {
 ///
 /// User space must set `size` for such controls, but may have left anything there for others.
 fn has_payload(session: &Session, id: u32) -> Result<bool> {
+    if let Some(known) = session.kinds().get(id) {
+        return Ok(known);
+    }
     let mut query = QueryExtCtrl {
         id,
         ..Default::default()
@@ -132,7 +191,11 @@ fn has_payload(session: &Session, id: u32) -> Result<bool> {
         },
     );
     match result {
-        Ok(()) => Ok(query.flags & HAS_PAYLOAD != 0),
+        Ok(()) => {
+            let elsewhere = query.flags & HAS_PAYLOAD != 0;
+            session.kinds().note(id, elsewhere);
+            Ok(elsewhere)
+        }
         // Not a control: the ioctl itself will say so.
         Err(error) if error == EINVAL => Ok(false),
         Err(error) => Err(error),

@@ -239,13 +239,21 @@ impl MediaDevice {
         if self.timeout() == 0 {
             return;
         }
-        let session = self.sessions.lock().keys().next().copied();
         // Without sessions nobody waits.
-        let Some(session) = session else { return };
-        match self.pulse.judge(session) {
+        if self.sessions.lock().is_empty() {
+            return;
+        }
+        match self.pulse.judge() {
             Verdict::Wait => {}
             Verdict::Ask(ping) => self.post(ping),
             Verdict::Dead => self.went_silent(),
+        }
+    }
+
+    /// Asks the device whether it lives, unless it has been asked.
+    pub(super) fn ask(&self) {
+        if let Some(ping) = self.pulse.take_ping() {
+            self.post(ping);
         }
     }
 

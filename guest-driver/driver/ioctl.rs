@@ -2,7 +2,7 @@
 
 //! Ioctls: which are forwarded as they are, and what the driver does about the others.
 
-use super::command::{ioctl_request, status, Lent, Pending, Undo};
+use super::command::{ioctl_request, status, Lent, Patience, Pending, Undo};
 use super::controls;
 use super::session::{Session, SessionNode};
 use super::{lend, qbuf, queueing};
@@ -43,7 +43,10 @@ const CMD_STOP: u32 = 1;
 pub(super) fn run(handle: &Handle<SessionNode>, mut request: Request<'_>) -> Result {
     let session: &Session = handle;
     match request.number {
-        number::QUERYCAP => return querycap(session, &mut request),
+        number::QUERYCAP => {
+            session.check_alive()?;
+            return querycap(session, &mut request);
+        }
         number::DQBUF => return queueing::dqbuf(session, &mut request),
         _ => session.check()?,
     }
@@ -66,8 +69,15 @@ pub(super) fn run(handle: &Handle<SessionNode>, mut request: Request<'_>) -> Res
         number::ENUM_FMT => enum_fmt(session, &mut request),
         number::G_FMT | number::S_FMT | number::TRY_FMT => {
             forward(session, &mut request)?;
-            clamp_planes(request.payload)
+            clamp_planes(request.payload)?;
+            hide_pointers(request.payload)
         }
+        number::G_TUNER | number::G_MODULATOR | number::ENUM_FREQ_BANDS => {
+            forward(session, &mut request)?;
+            without_rds(request.number, request.payload)
+        }
+        // A seek waits for what it finds.
+        number::S_HW_FREQ_SEEK if request.nonblocking => Err(EAGAIN),
         _ => forward(session, &mut request),
     }
 }
@@ -75,6 +85,33 @@ pub(super) fn run(handle: &Handle<SessionNode>, mut request: Request<'_>) -> Res
 /// Sends an ioctl as it is, and writes the answer over its argument.
 pub(super) fn forward(session: &Session, request: &mut Request<'_>) -> Result {
     exchange(session, request, &[], Lent::new()).map(|_| ())
+}
+
+/// How the answer to an ioctl is waited for: what waits for signals of the air, not of this device, ends with one of the
+/// process's. It goes on in the device.
+fn patience(code: u32) -> Patience {
+    match code {
+        number::S_HW_FREQ_SEEK | number::QUERYSTD | number::QUERY_DV_TIMINGS => {
+            Patience::UntilSignal
+        }
+        _ => Patience::UntilKilled,
+    }
+}
+
+/// Whether an ioctl changes what the driver knows of the session.
+fn changes_buffers(code: u32) -> bool {
+    matches!(
+        code,
+        number::REQBUFS
+            | number::CREATE_BUFS
+            | number::REMOVE_BUFS
+            | number::QBUF
+            | number::PREPARE_BUF
+            | number::STREAMON
+            | number::STREAMOFF
+            | number::ENCODER_CMD
+            | number::DECODER_CMD
+    )
 }
 
 /// Where in a payload the pointer to the array stands, which is the kernel's and none of the device's business.
@@ -134,13 +171,15 @@ pub(super) fn exchange_tail(
         false => (0, 0),
     };
 
+    let reply = size_of::<RespIoctl>() + room + tail;
+    let patience = patience(ioctl.code);
     let result = session
         .device()
-        .call(bytes, size_of::<RespIoctl>() + room + tail, lent, Undo::No);
+        .call(bytes, reply, lent, Undo::No, patience);
     let (mut completed, _) = match result {
         Ok(answer) => answer,
         Err(error) => {
-            if error == ETIMEDOUT || error == EINTR {
+            if (error == ETIMEDOUT || error == EINTR) && changes_buffers(ioctl.code) {
                 // The device may have done it or not: nobody knows the state of the session now.
                 session.abandon();
             }
@@ -226,6 +265,39 @@ fn clamp_planes(payload: &mut [u8]) -> Result {
             pix.num_planes = VIDEO_MAX_PLANES as u8;
             format.set_pix_mp(&pix);
         }
+    }
+    Ok(())
+}
+
+/// Where `fmt.win` of `struct v4l2_format` has pointers, and how many clips there are.
+const WINDOW_POINTERS: core::ops::Range<usize> = 32..56;
+
+/// The clips of an overlay stand in the memory of whoever the device asked.
+fn hide_pointers(payload: &mut [u8]) -> Result {
+    const VIDEO_OVERLAY: u32 = 3;
+    const VIDEO_OUTPUT_OVERLAY: u32 = 8;
+    let (buf_type, _) = u32::read_from_prefix(payload).map_err(|_| EINVAL)?;
+    if matches!(buf_type, VIDEO_OVERLAY | VIDEO_OUTPUT_OVERLAY) {
+        payload.get_mut(WINDOW_POINTERS).ok_or(EINVAL)?.fill(0);
+    }
+    Ok(())
+}
+
+/// Takes RDS from a tuner, modulator or band: its blocks travel by `read(2)` and `write(2)`.
+fn without_rds(number: u32, payload: &mut [u8]) -> Result {
+    /// `V4L2_TUNER_CAP_RDS*`.
+    const CAPABILITY: u32 = 0x0380;
+    /// `V4L2_TUNER_SUB_RDS`.
+    const SUBCHANNEL: u32 = 0x0010;
+    let words: &[(usize, u32)] = match number {
+        number::G_TUNER => &[(40, CAPABILITY), (52, SUBCHANNEL)],
+        number::G_MODULATOR => &[(36, CAPABILITY), (48, SUBCHANNEL)],
+        _ => &[(12, CAPABILITY)],
+    };
+    for (at, mask) in words {
+        let word = payload.get_mut(*at..*at + 4).ok_or(EINVAL)?;
+        let word = u32::mut_from_bytes(word).map_err(|_| EINVAL)?;
+        *word &= !mask;
     }
     Ok(())
 }

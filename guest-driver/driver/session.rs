@@ -3,12 +3,14 @@
 //! Sessions: one for each open file.
 
 use super::buffers::{flag, is_output, Nothing, Streams};
-use super::command::{close_request, set_session, CommandRequest, Posting, Undo};
+use super::clock::Clock;
+use super::command::{close_request, set_session, CommandRequest, Posting, Undo, MAX_ERRNO};
+use super::controls::Kinds;
 use super::device::MediaDevice;
 use super::lend::Lending;
-use super::{cap, ioctl, memory};
+use super::{cap, controls, direction, ioctl, memory};
 use crate::media::event::EVENT_SIZE;
-use crate::media::{self, poll, Handle, Request, Vma};
+use crate::media::{self, poll, Direction, Handle, Request, Vma};
 use crate::virtio::sync::{new_irq_lock, IrqLock};
 use crate::wire::command::CmdOpen;
 use crate::wire::v4l2::{Buffer, Plane, VIDEO_MAX_PLANES};
@@ -37,6 +39,8 @@ pub(crate) struct Session {
     /// The memory of its buffers that is not the device's.
     #[pin]
     lending: Lending,
+    #[pin]
+    kinds: Kinds,
     /// The CLOSE, made when there was memory for it.
     #[pin]
     close: IrqLock<Option<CommandRequest>>,
@@ -45,8 +49,9 @@ pub(crate) struct Session {
 /// What interrupts change.
 pub(super) struct State {
     pub(super) streams: Streams,
-    /// The device has ended the session.
-    lost: bool,
+    /// The session is over: what every call fails with.
+    lost: Option<Error>,
+    clock: Clock,
     /// How many wait for [`Session::changed`], or are about to.
     pub(super) sleepers: usize,
 }
@@ -116,11 +121,12 @@ impl Session {
             id,
             gate <- Gate::new(),
             state <- new_irq_lock!(
-                State { streams: Streams::new(), lost: false, sleepers: 0 },
+                State { streams: Streams::new(), lost: None, clock: Clock::new(), sleepers: 0 },
                 "virtio_v4l2_session"
             ),
             changed <- new_condvar!(),
             lending <- lending,
+            kinds <- Kinds::new(),
             close <- new_irq_lock!(close, "virtio_v4l2_close"),
         }))
     }
@@ -142,6 +148,11 @@ impl Session {
         &self.lending
     }
 
+    /// What is known of its controls.
+    pub(super) fn kinds(&self) -> &Kinds {
+        &self.kinds
+    }
+
     pub(super) fn state(&self) -> &IrqLock<State> {
         &self.state
     }
@@ -151,19 +162,34 @@ impl Session {
     /// # Errors
     ///
     /// - `ENODEV`: the device is gone.
-    /// - `EIO`: the device has failed, or ended the session.
+    /// - `EIO`: the device has failed.
+    /// - as [`Self::check_alive`].
     pub(super) fn check(&self) -> Result {
         self.device.check()?;
-        if self.state.lock().lost {
-            return Err(EIO);
-        }
-        Ok(())
+        self.check_alive()
+    }
+
+    /// Whether the session has not ended.
+    ///
+    /// # Errors
+    ///
+    /// What the device ended it with (`ENODEV`: what is behind it has gone); `EIO` if it was abandoned here.
+    pub(super) fn check_alive(&self) -> Result {
+        self.state.lock().lost.map_or(Ok(()), Err)
     }
 
     /// The session is of no use any more: a command was sent of which it is unknown whether it was done, or the
-    /// device says so. Everything but closing fails from now on. Returns whether it was of use before.
-    pub(super) fn abandon(&self) -> bool {
-        !core::mem::replace(&mut self.state.lock().lost, true)
+    /// device says so. Everything but closing fails from now on.
+    pub(super) fn abandon(&self) {
+        self.end(EIO);
+    }
+
+    /// As [`Self::abandon`]; `error` is what everything fails with. Returns whether it was of use before.
+    fn end(&self, error: Error) -> bool {
+        let mut state = self.state.lock();
+        let alive = state.lost.is_none();
+        state.lost = state.lost.or(Some(error));
+        alive
     }
 
     /// Wakes DQBUF after a change that it must see.
@@ -225,8 +251,8 @@ impl Session {
         planes: &mut [Plane],
     ) -> Result<(), Nothing> {
         self.device.check().map_err(Nothing::Ever)?;
-        if state.lost {
-            return Err(Nothing::Ever(EIO));
+        if let Some(error) = state.lost {
+            return Err(Nothing::Ever(error));
         }
         let queue = state.streams.get(buffer.type_).map_err(Nothing::Ever)?;
         queue.dequeue(buffer, planes)
@@ -251,8 +277,8 @@ impl Session {
             if let Err(error) = self.device.check() {
                 break Err(error);
             }
-            if state.lost {
-                break Err(EIO);
+            if let Some(error) = state.lost {
+                break Err(error);
             }
             if self.changed.wait_interruptible(&mut state) {
                 break Err(ERESTARTSYS);
@@ -266,10 +292,14 @@ impl Session {
 impl Session {
     /// What of `requested` is the case, but for events.
     fn ready(&self, requested: u32) -> u32 {
-        if self.check().is_err() {
-            return poll::ERR;
+        match self.check() {
+            Ok(()) => {}
+            // As the core says of a node that is no more.
+            Err(error) if error == ENODEV => return poll::ERR | poll::HUP,
+            Err(_) => return poll::ERR,
         }
-        if requested & (poll::IN | poll::OUT) == 0 {
+        let caps = self.device.config().device_caps;
+        if requested & (poll::IN | poll::OUT) == 0 || caps & cap::STREAMING == 0 {
             return 0;
         }
         let state = self.state.lock();
@@ -277,28 +307,24 @@ impl Session {
         let output = state.streams.readiness(true);
         drop(state);
 
-        let mut mask = 0;
-        if self.device.config().device_caps & cap::ANY_M2M != 0 {
-            // As v4l2_m2m_poll(): an error only if neither queue has anything to wait for.
-            if !output.busy && !capture.busy && !capture.last {
-                return poll::ERR;
-            }
+        let readable = if capture.done || capture.last {
+            poll::IN
         } else {
-            // As vb2_poll(), which a node of one direction has.
-            if requested & poll::IN != 0 && requested & poll::OUT == 0 && !capture.streaming {
-                return poll::ERR;
-            }
-            if requested & poll::OUT != 0 && requested & poll::IN == 0 && !output.streaming {
-                return poll::ERR;
-            }
+            0
+        };
+        let writable = if output.done { poll::OUT } else { 0 };
+        match direction(caps) {
+            // As v4l2_m2m_poll(): an error only if neither queue has anything to wait for.
+            Direction::M2m if !output.busy && !capture.busy && !capture.last => poll::ERR,
+            Direction::M2m => readable | writable,
+            // As vb2_poll(): what is not asked for is not looked at.
+            Direction::Rx if requested & poll::IN == 0 => 0,
+            Direction::Rx if !capture.streaming => poll::ERR,
+            Direction::Rx => readable,
+            Direction::Tx if requested & poll::OUT == 0 => 0,
+            Direction::Tx if !output.streaming => poll::ERR,
+            Direction::Tx => writable,
         }
-        if capture.done || capture.last {
-            mask |= poll::IN;
-        }
-        if output.done {
-            mask |= poll::OUT;
-        }
-        mask
     }
 }
 
@@ -314,13 +340,16 @@ impl Handle<SessionNode> {
         planes: &[Plane; VIDEO_MAX_PLANES],
     ) -> Result<bool> {
         let round = self.device().commands().round();
-        let mut state = self.state().lock();
-        if state.lost {
+        let mut guard = self.state().lock();
+        let state = &mut *guard;
+        if state.lost.is_some() {
             // A command was abandoned half-way: what the device returns may be unknown here.
             return Ok(false);
         }
-        let rings = state.streams.returned(buffer, planes, round)?;
-        drop(state);
+        let rings = state
+            .streams
+            .returned(buffer, planes, &mut state.clock, round)?;
+        drop(guard);
         self.wake_for_buffer(buffer.type_);
         Ok(rings)
     }
@@ -351,7 +380,7 @@ impl Handle<SessionNode> {
     /// told in any case.
     pub(super) fn advance_lines(&self) -> bool {
         let mut state = self.state().lock();
-        if state.lost {
+        if state.lost.is_some() {
             return false;
         }
         let device = self.device();
@@ -401,7 +430,11 @@ impl Handle<SessionNode> {
 
     /// The device has ended the session. Called in interrupts.
     pub(super) fn lose(&self, errno: u32) {
-        if self.abandon() {
+        let error = match errno {
+            1..=MAX_ERRNO => Error::from_errno(-(errno as i32)),
+            _ => EIO,
+        };
+        if self.end(error) {
             pr_err!(
                 "session {}: the device ended it with error {}\n",
                 self.id(),
@@ -423,7 +456,7 @@ impl Handle<SessionNode> {
     /// Wakes whoever waits, so that they see an error. May be called in interrupts.
     pub(super) fn wake_for_error(&self) {
         self.notify();
-        self.wake(poll::ERR | poll::IN | poll::OUT | poll::PRI);
+        self.wake(poll::ERR | poll::HUP | poll::IN | poll::OUT | poll::PRI);
     }
 }
 
@@ -455,6 +488,10 @@ impl media::Driver for SessionNode {
 
     fn ioctl(handle: &Handle<Self>, request: Request<'_>) -> Result {
         ioctl::run(handle, request)
+    }
+
+    fn control(handle: &Handle<Self>, set: bool, control: &mut [u8; 8]) -> Result {
+        controls::simple(handle, set, control)
     }
 
     fn log_status(handle: &Handle<Self>) {

@@ -8,7 +8,7 @@
 //!
 //! In each period it also looks at answers that nobody waits for, and tells the device of all that it should know.
 
-use super::command::{ping_request, set_ping, CommandRequest};
+use super::command::{ping_request, CommandRequest};
 use super::device::MediaDevice;
 use crate::virtio::sync::{new_irq_lock, IrqLock};
 use kernel::impl_has_hr_timer;
@@ -85,6 +85,8 @@ pub(super) struct Pulse {
 struct State {
     /// The device has said something.
     heard: bool,
+    /// How often.
+    beats: u64,
     /// The question; not here while the device has it.
     ping: Option<CommandRequest>,
 }
@@ -103,13 +105,25 @@ impl Pulse {
     pub(super) fn new() -> Result<impl PinInit<Self>> {
         let ping = Some(ping_request()?);
         Ok(pin_init!(Self {
-            state <- new_irq_lock!(State { heard: true, ping }, "virtio_v4l2_pulse"),
+            state <- new_irq_lock!(State { heard: true, beats: 0, ping }, "virtio_v4l2_pulse"),
         }))
     }
 
     /// The device has said something.
     pub(super) fn hear(&self) {
-        self.state.lock().heard = true;
+        let mut state = self.state.lock();
+        state.heard = true;
+        state.beats += 1;
+    }
+
+    /// How often the device has said something.
+    pub(super) fn beats(&self) -> u64 {
+        self.state.lock().beats
+    }
+
+    /// The question, unless the device has it.
+    pub(super) fn take_ping(&self) -> Option<CommandRequest> {
+        self.state.lock().ping.take()
     }
 
     /// The question has been answered.
@@ -117,17 +131,14 @@ impl Pulse {
         self.state.lock().ping = Some(ping);
     }
 
-    /// A period is over. `session` is one that can be asked about.
-    pub(super) fn judge(&self, session: u32) -> Verdict {
+    /// A period is over.
+    pub(super) fn judge(&self) -> Verdict {
         let mut state = self.state.lock();
         if core::mem::replace(&mut state.heard, false) {
             return Verdict::Wait;
         }
         match state.ping.take() {
-            Some(mut ping) => {
-                set_ping(&mut ping, session);
-                Verdict::Ask(ping)
-            }
+            Some(ping) => Verdict::Ask(ping),
             None => Verdict::Dead,
         }
     }

@@ -14,6 +14,9 @@
 #include <linux/ratelimit.h>
 #include <linux/vmalloc.h>
 
+#include <media/v4l2-dev.h>
+#include <media/v4l2-fh.h>
+
 #include "helpers.h"
 
 /*
@@ -211,6 +214,17 @@ void virtio_v4l2_bus_info(struct virtio_device *vdev, char *info, size_t len)
 		snprintf(info, len, "PCI:%s", dev_name(parent));
 	else
 		snprintf(info, len, "platform:%s", dev_name(&vdev->dev));
+}
+
+/* Whether a call that changes something may be made, by V4L2's priorities. */
+int virtio_v4l2_prio_check(struct v4l2_fh *fh)
+{
+	return v4l2_prio_check(fh->vdev->prio, fh->prio);
+}
+
+const char *virtio_v4l2_node_name(struct video_device *vdev)
+{
+	return video_device_node_name(vdev);
 }
 
 void virtio_v4l2_poll_wait(struct file *file, wait_queue_head_t *wait, struct poll_table_struct *table)

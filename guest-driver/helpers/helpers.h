@@ -16,6 +16,7 @@
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
 
+struct v4l2_fh;
 struct video_device;
 
 unsigned long virtio_v4l2_spin_lock_irqsave(spinlock_t *lock);
@@ -49,6 +50,9 @@ void virtio_v4l2_config_read(struct virtio_device *vdev, unsigned int offset, vo
 u8 virtio_v4l2_status(struct virtio_device *vdev);
 bool virtio_v4l2_get_shm_region(struct virtio_device *vdev, struct virtio_shm_region *region, u8 id);
 void virtio_v4l2_bus_info(struct virtio_device *vdev, char *info, size_t len);
+
+int virtio_v4l2_prio_check(struct v4l2_fh *fh);
+const char *virtio_v4l2_node_name(struct video_device *vdev);
 
 void virtio_v4l2_poll_wait(struct file *file, wait_queue_head_t *wait, struct poll_table_struct *table);
 void virtio_v4l2_wake_up(wait_queue_head_t *wait, __poll_t events);

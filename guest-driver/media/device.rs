@@ -31,6 +31,8 @@ pub(crate) struct Node {
     pub(crate) direction: Direction,
     /// `V4L2_CAP_*` of the node, at least one.
     pub(crate) device_caps: u32,
+    /// Analogue standards, `V4L2_STD_*`: those that ENUMSTD lists and S_STD takes.
+    pub(crate) norms: u64,
 }
 
 /// A node, its V4L2 device and the driver's data, in one allocation that the V4L2 device counts.
@@ -153,6 +155,7 @@ impl<T: Driver> Registration<T> {
             (*vdev).ioctl_ops = &IoctlTable::<T>::OPS;
             (*vdev).release = Some(bindings::video_device_release_empty);
             (*vdev).device_caps = node.device_caps;
+            (*vdev).tvnorms = node.norms;
             (*vdev).vfl_dir = match node.direction {
                 Direction::Rx => bindings::vfl_devnode_direction_VFL_DIR_RX,
                 Direction::Tx => bindings::vfl_devnode_direction_VFL_DIR_TX,
@@ -182,10 +185,10 @@ impl<T: Driver> Registration<T> {
         unsafe { self.inner.as_ref() }
     }
 
-    /// Number of the node, as in `/dev/video0`.
-    pub(crate) fn number(&self) -> u16 {
-        // SAFETY: By the type invariant; the number does not change.
-        unsafe { (*self.inner().vdev()).num }
+    /// Name of the node, as in `/dev/video0`.
+    pub(crate) fn name(&self) -> &CStr {
+        // SAFETY: By the type invariant; the name does not change.
+        unsafe { CStr::from_char_ptr(bindings::virtio_v4l2_node_name(self.inner().vdev())) }
     }
 
     /// Takes the pages of all mappings of the node's files away; touching them is `SIGBUS` from then on.

@@ -9,10 +9,11 @@ use crate::bindings;
 use core::marker::PhantomData;
 use core::ops::Deref;
 use core::ptr::NonNull;
-use kernel::error::from_result;
+use kernel::error::{from_result, to_result};
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel::types::Opaque;
+use kernel::uaccess::{UserPtr, UserSlice};
 
 /// Poll masks: `EPOLL*`.
 pub(crate) mod poll {
@@ -24,6 +25,8 @@ pub(crate) mod poll {
     pub(crate) const OUT: u32 = 0x0004 | 0x0100;
     /// An error: `EPOLLERR`.
     pub(crate) const ERR: u32 = 0x0008;
+    /// The device is no more: `EPOLLHUP`.
+    pub(crate) const HUP: u32 = 0x0010;
 }
 
 /// A driver of V4L2 device nodes.
@@ -47,6 +50,10 @@ pub(crate) trait Driver: Sized + 'static {
 
     /// An ioctl.
     fn ioctl(handle: &Handle<Self>, request: Request<'_>) -> Result;
+
+    /// G_CTRL, or S_CTRL if `set`, with `struct v4l2_control`. The V4L2 core would make an ioctl of extended controls
+    /// of it, which has other rules; it does so if this fails with `ENOTTY`.
+    fn control(handle: &Handle<Self>, set: bool, control: &mut [u8; 8]) -> Result;
 
     /// Writes how the device is to the kernel log.
     fn log_status(handle: &Handle<Self>);
@@ -197,6 +204,11 @@ struct Callbacks<T: Driver>(PhantomData<T>);
 /// Type and number of VIDIOC_DQEVENT, without direction and size: a 32-bit program's event has another size.
 const DQEVENT: u32 = (b'V' as u32) << 8 | 89;
 
+/// `VIDIOC_G_CTRL`, for 32-bit programs as well.
+const G_CTRL: u32 = 0xc008_561b;
+/// `VIDIOC_S_CTRL`, for 32-bit programs as well.
+const S_CTRL: u32 = 0xc008_561c;
+
 impl<T: Driver> Callbacks<T> {
     /// # Safety
     ///
@@ -215,8 +227,28 @@ impl<T: Driver> Callbacks<T> {
                 }
             }
         }
+        if command == G_CTRL || command == S_CTRL {
+            // SAFETY: The file is open during the call.
+            let handle = unsafe { Handle::<T>::from_file(file) };
+            let result = Self::control(handle, command == S_CTRL, argument);
+            if result != Err(ENOTTY) {
+                return from_result(|| result.map(|()| 0i32)) as isize;
+            }
+        }
         // SAFETY: Passed on as it came.
         unsafe { bindings::video_ioctl2(file, command, argument) }
+    }
+
+    fn control(handle: &Handle<T>, set: bool, argument: usize) -> Result {
+        let user = || UserSlice::new(UserPtr::from_addr(argument), size_of::<[u8; 8]>());
+        if set {
+            // SAFETY: By the type invariant of `Handle`.
+            to_result(unsafe { bindings::virtio_v4l2_prio_check(handle.fh()) })?;
+        }
+        let mut control = [0; 8];
+        user().reader().read_slice(&mut control)?;
+        T::control(handle, set, &mut control)?;
+        user().writer().write_slice(&control)
     }
 
     /// # Safety

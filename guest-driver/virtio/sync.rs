@@ -74,8 +74,17 @@ pub(crate) enum Waited {
     Completed,
     /// The time is over.
     TimedOut,
-    /// The task is being killed.
-    Killed,
+    /// The task is being killed, or has a signal that it wanted to hear of.
+    Interrupted,
+}
+
+/// What ends a wait early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// A signal that kills the task.
+    UntilKilled,
+    /// Any signal.
+    UntilSignal,
 }
 
 /// `struct completion` with waits that end by a fatal signal or a time limit.
@@ -109,20 +118,29 @@ impl Completion {
         unsafe { bindings::complete_all(self.inner.get()) }
     }
 
-    /// Waits until it is completed, the task is killed, or `timeout` milliseconds are over (0 is for ever).
-    pub(crate) fn wait(&self, timeout: Msecs) -> Waited {
+    /// Waits until it is completed, there is a signal, or `timeout` milliseconds are over (0 is for ever).
+    pub(crate) fn wait(&self, timeout: Msecs, patience: Patience) -> Waited {
         let jiffies = if timeout == 0 {
             kernel::ffi::c_long::MAX as usize
         } else {
             msecs_to_jiffies(timeout)
         };
+        let done = self.inner.get();
         // SAFETY: By the type invariant this is an initialised completion.
-        let left =
-            unsafe { bindings::wait_for_completion_killable_timeout(self.inner.get(), jiffies) };
+        let left = unsafe {
+            match patience {
+                Patience::UntilKilled => {
+                    bindings::wait_for_completion_killable_timeout(done, jiffies)
+                }
+                Patience::UntilSignal => {
+                    bindings::wait_for_completion_interruptible_timeout(done, jiffies)
+                }
+            }
+        };
         match left {
             0 => Waited::TimedOut,
             1.. => Waited::Completed,
-            _ => Waited::Killed,
+            _ => Waited::Interrupted,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 //! A buffer, by the rules of videobuf2: what a client may say of it, and what it is told.
 
+use crate::driver::clock::Clock;
 use crate::driver::command::CommandRequest;
 use crate::driver::lend::{FenceState, Layout, Loan, Purpose};
 use crate::wire::v4l2::{is_multiplanar, Buffer, Plane, MEMORY_MMAP, VIDEO_MAX_PLANES};
@@ -18,6 +19,7 @@ pub(in crate::driver) mod flag {
     pub(in crate::driver) const PREPARED: u32 = 0x0000_0400;
     pub(in crate::driver) const CACHE_HINTS: u32 = 0x0000_0800 | 0x0000_1000;
     pub(in crate::driver) const TIMESTAMP_MASK: u32 = 0x0000_e000;
+    pub(in crate::driver) const TIMESTAMP_MONOTONIC: u32 = 0x0000_2000;
     pub(in crate::driver) const TIMESTAMP_COPY: u32 = 0x0000_4000;
     pub(in crate::driver) const TIMESTAMP_SOURCE: u32 = 0x0007_0000;
     pub(in crate::driver) const LAST: u32 = 0x0010_0000;
@@ -372,6 +374,13 @@ impl Slot {
         self.buffer.timestamp = buffer.timestamp;
         self.buffer.timecode = buffer.timecode;
         self.buffer.sequence = buffer.sequence;
+    }
+
+    /// Makes a time of the device's clock one of this machine's; `last` is the one before in the queue.
+    pub(super) fn translate(&mut self, clock: &mut Clock, last: &mut i64) {
+        if self.buffer.flags & flag::TIMESTAMP_MASK == flag::TIMESTAMP_MONOTONIC {
+            self.buffer.timestamp = clock.translate(self.buffer.timestamp, last);
+        }
     }
 
     /// The buffer never reached the device.
