@@ -4,22 +4,50 @@
 
 DAEMON=${DAEMON:-${CARGO_TARGET_DIR:-$REPO/target}/release/virtio-v4l2d}
 
-# daemon_start SOCKET LOG: starts it (DAEMON_ARGS: further options), returns when it listens, sets DAEMON_PID.
+# devices_parse DIR: DEVICES ("NAME=SPEC NAME=SPEC") becomes DEVICE_NAMES, DEVICE_SPECS and DEVICE_SOCKETS, one each, sockets in DIR.
+devices_parse() {
+    local device devices
+    DEVICE_NAMES=() DEVICE_SPECS=() DEVICE_SOCKETS=()
+    # shellcheck disable=SC2153 # of the environment
+    read -ra devices <<<"$DEVICES"
+    for device in "${devices[@]}"; do
+        [[ $device =~ ^[a-z0-9_-]+=. ]] || die "DEVICES: \"$device\" is not NAME=SPEC (NAME: small letters, digits, - and _)"
+        DEVICE_NAMES+=("${device%%=*}")
+        DEVICE_SPECS+=("${device#*=}")
+        DEVICE_SOCKETS+=("$1/${device%%=*}.sock")
+    done
+}
+
+# daemon_start SOCKET LOG: starts it (DAEMON_ARGS: further options) for one device, with an empty SOCKET for those of
+# devices_parse; returns when it listens, sets DAEMON_PID.
 daemon_start() {
-    local i args
+    local i args options=() sockets=() socket missing
     [ -x "$DAEMON" ] || die "no daemon at $DAEMON; run: make"
     read -ra args <<<"${DAEMON_ARGS:-}"
-    RUST_LOG=${RUST_LOG:-info} "$DAEMON" --socket-path "$1" ${args[@]+"${args[@]}"} </dev/null >"$2" 2>&1 &
+    if [ -n "$1" ]; then
+        options=(--socket-path "$1")
+        sockets=("$1")
+    else
+        sockets=("${DEVICE_SOCKETS[@]}")
+        for i in "${!DEVICE_SPECS[@]}"; do
+            options+=(--device "${DEVICE_SPECS[$i]},socket=${DEVICE_SOCKETS[$i]}")
+        done
+    fi
+    RUST_LOG=${RUST_LOG:-info} "$DAEMON" "${options[@]}" ${args[@]+"${args[@]}"} </dev/null >"$2" 2>&1 &
     DAEMON_PID=$!
     for ((i = 0; i < 100; i++)); do
-        [ ! -S "$1" ] || return 0
+        missing=
+        for socket in "${sockets[@]}"; do
+            [ -S "$socket" ] || missing=$socket
+        done
+        [ -n "$missing" ] || return 0
         if ! kill -0 "$DAEMON_PID" 2>/dev/null; then
             cat "$2" >&2
             die "the daemon ended before it listened (its messages are above)"
         fi
-        sleep 0.05
+        sleep 0.1
     done
-    die "the daemon does not listen on $1 after 5 s; see $2"
+    die "the daemon does not listen on $missing after 10 s; see $2"
 }
 
 daemon_stop() {

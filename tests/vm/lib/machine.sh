@@ -4,7 +4,7 @@
 
 # machine_arguments DIR: DIR holds the run's files (harness/, out/, sockets).
 machine_arguments() {
-    local dir=$1 share shares tag path mode
+    local dir=$1 share shares tag path mode i
     # shellcheck disable=SC2054 # QEMU's options have commas
     # On a busy host an emulated clock jitters, about which the guest would complain (tsc=reliable), and its first ticks may
     # come so late that it would panic (no_timer_check).
@@ -41,15 +41,22 @@ machine_arguments() {
         # shellcheck disable=SC2054
         MACHINE+=(-chardev stdio,id=hvc,signal=off)
     fi
-    if [ "$DEVICE" = 1 ]; then
-        MACHINE+=(-chardev "socket,id=media,path=$SOCKET" -device "$(machine_device)")
+    # shellcheck disable=SC2153 # both are of the environment
+    if [ -n "$DEVICES" ]; then
+        for i in "${!DEVICE_NAMES[@]}"; do
+            MACHINE+=(-chardev "socket,id=${DEVICE_NAMES[$i]},path=${DEVICE_SOCKETS[$i]}"
+                -device "$(machine_device "device-${DEVICE_NAMES[$i]}" "${DEVICE_NAMES[$i]}" pcie.0)")
+        done
+    elif [ "$DEVICE" = 1 ]; then
+        MACHINE+=(-chardev "socket,id=media,path=$SOCKET" -device "$(machine_device media0 media port0)")
     fi
     local extra
     read -ra extra <<<"${QEMU_ARGS:-}"
     MACHINE+=(${extra[@]+"${extra[@]}"})
 }
 
+# machine_device ID CHARDEV BUS
 machine_device() {
-    printf '%s' "vhost-user-test-device-pci,id=media0,bus=port0,chardev=media," \
+    printf '%s' "vhost-user-test-device-pci,id=$1,bus=$3,chardev=$2," \
         "virtio-id=$VIRTIO_ID,num_vqs=2,config_size=40,vq_size=256"
 }
