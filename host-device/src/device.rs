@@ -81,6 +81,11 @@ pub trait Device: Send + Sync + 'static {
     ///
     /// Whatever `open(2)` is to fail with, for instance `EMFILE`, `EBUSY`.
     fn open(&self, id: u32, events: Events, vm: Vm) -> Result<Box<dyn Session>>;
+
+    /// Whether any call may wait for hardware: then they run where that stops nothing else, but for QBUF of MMAP buffers.
+    fn may_wait(&self) -> bool {
+        false
+    }
 }
 
 /// Memory that the guest lends with a buffer, one element for each plane.

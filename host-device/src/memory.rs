@@ -13,6 +13,7 @@ mod lending;
 mod object;
 mod plane;
 mod region;
+mod scatter;
 mod truncated;
 mod udmabuf;
 mod view;

@@ -136,7 +136,46 @@ pub struct Sessions {
     open: Arc<AtomicUsize>,
     /// Bytes of commands that wait.
     waiting: Arc<AtomicUsize>,
-    table: Mutex<Table>,
+    table: Arc<Mutex<Table>>,
+}
+
+/// A session that is being opened.
+struct Opening {
+    device: Arc<dyn Device>,
+    events: Events,
+    vm: Vm,
+    runtime: Handle,
+    table: Arc<Mutex<Table>>,
+    open: Open,
+    id: u32,
+    /// When it was asked for.
+    epoch: u64,
+}
+
+impl Opening {
+    /// Opens it, and makes it known.
+    fn run(self) -> Result<RespOpen> {
+        let id = self.id;
+        let call = || self.device.open(id, self.events.clone(), self.vm);
+        let session = catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
+            tracing::error!(session = id, "panic on open, please report it");
+            Err(Errno::EIO)
+        })?;
+        let lane = Lane::new(session, self.events.clone(), self.open);
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if table.epoch != self.epoch {
+            drop(table);
+            lane.abandon(&self.runtime);
+            return Err(Errno::EINVAL);
+        }
+        table.lanes.insert(id, lane);
+        drop(table);
+        tracing::debug!(session = id, "open");
+        Ok(RespOpen {
+            session_id: id,
+            ..RespOpen::default()
+        })
+    }
 }
 
 impl Sessions {
@@ -156,7 +195,7 @@ impl Sessions {
             limit,
             open: Arc::default(),
             waiting: Arc::default(),
-            table: Mutex::default(),
+            table: Arc::default(),
         }
     }
 
@@ -189,9 +228,7 @@ impl Sessions {
             return Progress::Answered(Notice::AsWanted);
         };
         let result = match header.cmd {
-            OPEN => self
-                .open(room, reply)
-                .map(|()| Progress::Answered(Notice::AsWanted)),
+            OPEN => self.open(room, reply, ticket),
             CLOSE => self.close(bytes, ticket).map(|()| Progress::Later),
             IOCTL => return self.ioctl(bytes, room, reply, ticket),
             MMAP => self.mmap(bytes, room, ticket).map(|()| Progress::Later),
@@ -205,7 +242,12 @@ impl Sessions {
         })
     }
 
-    fn open(&self, room: usize, reply: &mut Vec<u8>) -> Result {
+    fn open(
+        &self,
+        room: usize,
+        reply: &mut Vec<u8>,
+        ticket: impl FnOnce() -> Box<dyn Ticket>,
+    ) -> Result<Progress> {
         if room < size_of::<RespOpen>() {
             return Err(Errno::EINVAL);
         }
@@ -214,28 +256,29 @@ impl Sessions {
             let mut table = self.table();
             (table.free_id(), table.epoch)
         };
-        let events = Events::new(Arc::clone(&self.outbox), id);
-        let call = || self.device.open(id, events.clone(), self.vm.session());
-        let session = catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
-            tracing::error!(session = id, "panic on open, please report it");
-            Err(Errno::EIO)
-        })?;
-        let lane = Lane::new(session, events, open);
-        let mut table = self.table();
-        if table.epoch != epoch {
-            drop(table);
-            lane.abandon(&self.runtime);
-            return Err(Errno::EINVAL);
-        }
-        table.lanes.insert(id, lane);
-        drop(table);
-        tracing::debug!(session = id, "open");
-        let response = RespOpen {
-            session_id: id,
-            ..RespOpen::default()
+        let opening = Opening {
+            device: Arc::clone(&self.device),
+            events: Events::new(Arc::clone(&self.outbox), id),
+            vm: self.vm.session(),
+            runtime: self.runtime.clone(),
+            table: Arc::clone(&self.table),
+            open,
+            id,
+            epoch,
         };
-        reply.extend_from_slice(response.as_bytes());
-        Ok(())
+        if !self.device.may_wait() {
+            reply.extend_from_slice(opening.run()?.as_bytes());
+            return Ok(Progress::Answered(Notice::AsWanted));
+        }
+        let ticket = ticket();
+        self.runtime.spawn_blocking(move || match opening.run() {
+            Ok(response) => ticket.answer(response.as_bytes(), Notice::AsWanted),
+            Err(errno) => {
+                tracing::debug!(session = id, "open: {errno}");
+                ticket.answer(RespHeader::new(status(errno)).as_bytes(), Notice::AsWanted);
+            }
+        });
+        Ok(Progress::Later)
     }
 
     fn close(&self, bytes: &[u8], ticket: impl FnOnce() -> Box<dyn Ticket>) -> Result {
@@ -298,7 +341,7 @@ impl Sessions {
             }
             notice(code, result)
         };
-        if !ioctl::is_slow(ioctl, input) {
+        if !ioctl::is_slow(ioctl, input, self.device.may_wait()) {
             match lane.try_now(&self.runtime, |target| run(target, input, reply)) {
                 Now::Ran(Some(notice)) => return Progress::Answered(notice),
                 Now::Ran(None) => {

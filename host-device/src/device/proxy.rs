@@ -21,10 +21,13 @@ use crate::events::Events;
 use crate::memory::Vm;
 use crate::v4l2::{Identity, Node};
 
+pub mod allow;
+mod controls;
 pub mod queues;
 pub mod session;
 pub mod settings;
 
+pub use allow::Allow;
 pub use session::Session;
 pub use settings::Settings;
 
@@ -37,6 +40,7 @@ const NOT_FOR_GUESTS: u32 =
 #[derive(Debug)]
 pub struct Proxy {
     settings: Settings,
+    allow: Arc<Allow>,
     /// What was found when the daemon started. Whatever is found later must be the same.
     identity: Identity,
     /// Another device stands in its place, and that has been said.
@@ -54,6 +58,13 @@ impl Proxy {
         let path = path.context("--device proxy: say which, as in proxy,path=/dev/video0")?;
         let node = Node::open(path).map_err(|error| explain(path, &error))?;
         let identity = node.identity().clone();
+        let mut allow = settings.allow.clone();
+        if let Some(list) = &settings.controls {
+            let of_device = node
+                .controls()
+                .with_context(|| format!("{}: cannot list its controls", path.display()))?;
+            allow.set_controls(allow::controls(list, &of_device)?);
+        }
         tracing::info!(
             "{}: {} ({}, {})",
             path.display(),
@@ -63,6 +74,7 @@ impl Proxy {
         );
         Ok(Self {
             settings,
+            allow: Arc::new(allow),
             identity,
             replaced: AtomicBool::new(false),
         })
@@ -109,7 +121,16 @@ impl Device for Proxy {
 
     fn open(&self, id: u32, events: Events, vm: Vm) -> Result<Box<dyn super::Session>> {
         let node = self.node()?;
-        Ok(Box::new(Session::new(id, node, events, vm)?))
+        Ok(Box::new(Session::new(
+            id,
+            node,
+            Arc::clone(&self.allow),
+            (events, vm),
+        )?))
+    }
+
+    fn may_wait(&self) -> bool {
+        true
     }
 }
 

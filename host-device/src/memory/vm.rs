@@ -20,6 +20,7 @@ use super::fence::{self, Fence};
 use super::lending::Caches;
 use super::object::{Lookup, Object, Objects};
 use super::plane::PlaneMemory;
+use super::scatter;
 use super::truncated::{Guard, is_sealed};
 use super::view::{Access, View};
 use crate::counters::Counters;
@@ -187,6 +188,24 @@ impl Vm {
             _ => None,
         });
         fence::of(dmabufs, access, self.inner.runtime.as_ref(), then)
+    }
+
+    /// Fills `data` with what is at `entries`.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if they have less; `EFAULT` if the guest has no memory there.
+    pub fn read(&self, entries: &[SgEntry], data: &mut [u8]) -> Result<(), Errno> {
+        scatter::read(&self.inner.guest.memory(), entries, data)
+    }
+
+    /// Copies `data` to `entries`.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn write(&self, entries: &[SgEntry], data: &[u8]) -> Result<(), Errno> {
+        scatter::write(&self.inner.guest.memory(), entries, data)
     }
 
     /// Memory that the guest lends, as one run.

@@ -167,10 +167,11 @@ pub(super) fn controls(
 /// G_EDID, S_EDID: `body` is the payload and the blocks.
 pub(super) fn edid(session: &mut dyn Session, ioctl: &'static Ioctl, body: &mut [u8]) -> Result {
     let (sent, _) = Edid::read_from_prefix(body).map_err(|_| Errno::EINVAL)?;
-    session.other(ioctl, body)?;
-    let (answer, _) = Edid::mut_from_prefix(body).map_err(|_| Errno::EINVAL)?;
+    let result = session.other(ioctl, body);
+    let (mut answer, _) = Edid::read_from_prefix(body).map_err(|_| Errno::EINVAL)?;
     answer.edid = sent.edid;
-    Ok(())
+    answer.write_to_prefix(body).map_err(|_| Errno::EINVAL)?;
+    result
 }
 
 /// EXPBUF: a UUID stands in for the file descriptor, whose placeholder stays as it is.

@@ -5,7 +5,7 @@
 use nix::errno::Errno;
 use protocol::wire::command::RespHeader;
 use protocol::wire::ioctl::{self, Attached, Ioctl};
-use protocol::wire::v4l2::{Buffer, MEMORY_DMABUF};
+use protocol::wire::v4l2::{Buffer, MEMORY_DMABUF, MEMORY_MMAP};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::attached::{buffer, controls, edid, export};
@@ -25,9 +25,10 @@ pub(super) fn lookup(code: u32) -> Result<&'static Ioctl> {
         .ok_or(Errno::ENOTTY)
 }
 
-/// Whether a call may take long: it allocates, starts or stops an encoder, or has to ask the VMM. `input` is the
-/// payload and what is behind it.
-pub(super) fn is_slow(ioctl: &Ioctl, input: &[u8]) -> bool {
+/// Whether a call may take long: it allocates, starts or stops an encoder, or has to ask the VMM; or any but QBUF, if the
+/// device `may_wait`. `input` is the payload and what is behind it.
+pub(super) fn is_slow(ioctl: &Ioctl, input: &[u8], may_wait: bool) -> bool {
+    let memory = |input| Buffer::read_from_prefix(input).map(|(buffer, _)| buffer.memory);
     match ioctl.code {
         ioctl::REQBUFS
         | ioctl::CREATE_BUFS
@@ -36,10 +37,9 @@ pub(super) fn is_slow(ioctl: &Ioctl, input: &[u8]) -> bool {
         | ioctl::STREAMON
         | ioctl::STREAMOFF => true,
         // Objects may be another device's: the VMM is asked for them.
-        ioctl::QBUF | ioctl::PREPARE_BUF => {
-            Buffer::read_from_prefix(input).is_ok_and(|(buffer, _)| buffer.memory == MEMORY_DMABUF)
-        }
-        _ => false,
+        ioctl::QBUF | ioctl::PREPARE_BUF if !may_wait => memory(input) == Ok(MEMORY_DMABUF),
+        ioctl::QBUF => memory(input) != Ok(MEMORY_MMAP),
+        _ => may_wait,
     }
 }
 
@@ -48,8 +48,8 @@ pub(super) fn is_slow(ioctl: &Ioctl, input: &[u8]) -> bool {
 ///
 /// # Errors
 ///
-/// What the ioctl fails with. `reply` then has the response too: the header only, but for extended controls,
-/// whose `error_idx` travels.
+/// What the ioctl fails with. `reply` then has the response too: the header only, but for ioctls whose payload V4L2 gives
+/// back on failure as well (`error_idx` of extended controls, `blocks` of an EDID).
 pub(super) fn run(
     session: &mut dyn Session,
     ioctl: &'static Ioctl,
@@ -64,8 +64,9 @@ pub(super) fn run(
         Ok(()) if !ioctl.direction.to_driver() => reply.truncate(HEADER),
         Ok(()) => {}
         Err(errno) => {
-            let whole = ioctl.attached == Attached::Controls && reply.len() > HEADER;
-            if !whole {
+            let always = matches!(ioctl.attached, Attached::Controls | Attached::Edid)
+                || ioctl.code == ioctl::QUERY_DV_TIMINGS;
+            if !always || reply.len() <= HEADER {
                 reply.truncate(HEADER);
             }
             super::set_status(reply, Err(errno));

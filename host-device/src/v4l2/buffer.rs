@@ -15,7 +15,7 @@ use v4l2r::bindings::V4L2_BUF_FLAG_REQUEST_FD;
 use zerocopy::IntoBytes;
 
 use super::node::Node;
-use super::request;
+use super::request::{self, entry};
 use crate::memory::PlaneMemory;
 
 /// Where the memory of a plane is that a buffer is queued with.
@@ -26,11 +26,6 @@ pub enum Source<'a> {
     Mapped(&'a PlaneMemory),
     /// A dmabuf (`V4L2_MEMORY_DMABUF`). The kernel keeps it.
     Dmabuf(BorrowedFd<'a>),
-}
-
-/// The table's entry for `code`.
-fn entry(code: u32) -> Result<&'static Ioctl, Errno> {
-    ioctl::lookup(code).ok_or(Errno::ENOTTY)
 }
 
 /// What the kernel is to find in `m` of a plane of `length` bytes.

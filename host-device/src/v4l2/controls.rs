@@ -10,13 +10,14 @@ use protocol::wire::v4l2::{
     EDID_BLOCK, Edid, ExtControl, ExtControls, MAX_CONTROLS, QueryCtrl, QueryExtCtrl,
 };
 use v4l2r::bindings::{
-    V4L2_CTRL_FLAG_DYNAMIC_ARRAY, V4L2_CTRL_FLAG_HAS_PAYLOAD,
-    v4l2_ctrl_type_V4L2_CTRL_TYPE_STRING as TYPE_STRING,
+    V4L2_CTRL_FLAG_DYNAMIC_ARRAY, V4L2_CTRL_FLAG_HAS_PAYLOAD, V4L2_CTRL_FLAG_NEXT_COMPOUND,
+    V4L2_CTRL_FLAG_NEXT_CTRL, v4l2_ctrl_type_V4L2_CTRL_TYPE_STRING as TYPE_STRING,
 };
 use zerocopy::IntoBytes;
 
+use super::identity::text;
 use super::node::Node;
-use super::request;
+use super::request::{self, entry};
 
 /// `V4L2_CTRL_ID_MASK`: the kernel ignores the other bits of an ID that it is given.
 const ID_MASK: u32 = 0x0fff_ffff;
@@ -77,6 +78,30 @@ fn capacity(query: &QueryExtCtrl) -> usize {
 }
 
 impl Node {
+    /// IDs and names of all controls. At most 4096: a driver that goes round in circles is left.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answers, but for a device that has none.
+    pub fn controls(&self) -> Result<Vec<(u32, String)>, Errno> {
+        let mut found = Vec::new();
+        let mut last = 0;
+        while found.len() < 4096 {
+            let mut query = QueryExtCtrl {
+                id: last | V4L2_CTRL_FLAG_NEXT_CTRL | V4L2_CTRL_FLAG_NEXT_COMPOUND,
+                ..QueryExtCtrl::default()
+            };
+            match self.call(entry(ioctl::QUERY_EXT_CTRL)?, &mut query) {
+                Ok(()) => {}
+                Err(Errno::EINVAL | Errno::ENOTTY) => break,
+                Err(errno) => return Err(errno),
+            }
+            last = query.id;
+            found.push((query.id, text(&query.name)));
+        }
+        Ok(found)
+    }
+
     /// How the value of control `id` travels. The host's kernel is asked, each time: what a guest says is not believed.
     ///
     /// # Errors
@@ -88,7 +113,6 @@ impl Node {
             id,
             ..QueryExtCtrl::default()
         };
-        let entry = |code| ioctl::lookup(code).ok_or(Errno::ENOTTY);
         match self.call(entry(ioctl::QUERY_EXT_CTRL)?, &mut query) {
             Ok(()) if query.id != id => Ok(PayloadKind::Unknown),
             Ok(()) if query.flags & V4L2_CTRL_FLAG_HAS_PAYLOAD != 0 => Ok(PayloadKind::Bytes {
@@ -108,8 +132,7 @@ impl Node {
             id,
             ..QueryCtrl::default()
         };
-        let entry = ioctl::lookup(ioctl::QUERYCTRL).ok_or(Errno::ENOTTY)?;
-        match self.call(entry, &mut query) {
+        match self.call(entry(ioctl::QUERYCTRL)?, &mut query) {
             Ok(()) if query.id != id => Ok(PayloadKind::Unknown),
             Ok(()) if query.type_ == TYPE_STRING => Ok(PayloadKind::Bytes {
                 capacity: usize::try_from(query.maximum).unwrap_or_default() + 1,

@@ -30,7 +30,7 @@ pub struct Identity {
 }
 
 /// A NUL-terminated field of a structure.
-fn text(field: &[u8]) -> String {
+pub(super) fn text(field: &[u8]) -> String {
     let text = field.split(|byte| *byte == 0).next().unwrap_or_default();
     String::from_utf8_lossy(text).into_owned()
 }

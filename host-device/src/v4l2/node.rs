@@ -5,7 +5,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::mem::offset_of;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -74,6 +74,26 @@ impl Node {
     /// What the kernel answers. `ENOTTY`, without asking it, for an ioctl with pointers or files in its payload.
     /// `EINVAL` if `payload` is not of the ioctl's size.
     pub fn call_bytes(&self, ioctl: &'static Ioctl, payload: &mut [u8]) -> Result<(), Errno> {
+        Self::plain(self.as_fd(), ioctl, payload)
+    }
+
+    /// As [`call_bytes`](Self::call_bytes), on a file of its own that may block: S_HW_FREQ_SEEK refuses others.
+    ///
+    /// # Errors
+    ///
+    /// As [`call_bytes`](Self::call_bytes); and what opening the node once more fails with.
+    pub fn call_blocking(&self, ioctl: &'static Ioctl, payload: &mut [u8]) -> Result<(), Errno> {
+        // By what is open: the path may lead elsewhere by now.
+        let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        let file = OpenOptions::new().read(true).write(true).open(path);
+        let file = file.map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::ENOENT | Errno::ENXIO) => Errno::ENODEV,
+            errno => errno.unwrap_or(Errno::EIO),
+        })?;
+        Self::plain(file.as_fd(), ioctl, payload)
+    }
+
+    fn plain(fd: BorrowedFd<'_>, ioctl: &'static Ioctl, payload: &mut [u8]) -> Result<(), Errno> {
         if ioctl.attached != Attached::Nothing || ioctl.code == ioctl::S_FBUF {
             return Err(Errno::ENOTTY);
         }
@@ -84,7 +104,7 @@ impl Node {
         // SAFETY: `payload` has the ioctl's size. The structures with pointers or files in them are `v4l2_buffer`,
         // `v4l2_ext_controls`, `v4l2_edid` and `v4l2_exportbuffer`, refused above; `v4l2_framebuffer`, which G_FBUF writes only;
         // and `v4l2_window`, whose pointers are zero now.
-        unsafe { request::call(self.as_fd(), ioctl, payload.as_mut_ptr()) }?;
+        unsafe { request::call(fd, ioctl, payload.as_mut_ptr()) }?;
         if ioctl.code == ioctl::G_FBUF
             && let Some(base) = payload.get_mut(FRAMEBUFFER_BASE)
         {

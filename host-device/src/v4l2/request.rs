@@ -6,7 +6,12 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::libc;
-use protocol::wire::ioctl::{Direction, Ioctl};
+use protocol::wire::ioctl::{self, Direction, Ioctl};
+
+/// The table's entry for `code`.
+pub(super) fn entry(code: u32) -> Result<&'static Ioctl, Errno> {
+    ioctl::lookup(code).ok_or(Errno::ENOTTY)
+}
 
 /// The number by which the kernel knows `ioctl`: `_IOC(direction, 'V', code, size)`.
 pub(super) const fn number(ioctl: &Ioctl) -> libc::Ioctl {
@@ -47,7 +52,7 @@ pub(super) unsafe fn call(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::wire::ioctl::{self, lookup};
+    use protocol::wire::ioctl::lookup;
 
     #[test]
     fn numbers() {

@@ -8,14 +8,19 @@ use nix::errno::Errno;
 use protocol::wire::ioctl::{self, Attached, Ioctl};
 use protocol::wire::sg::Uuid;
 use protocol::wire::v4l2::{
-    Control, CreateBuffers, EncoderCmd, EventSubscription, ExportBuffer, FmtDesc, Format,
+    Control, CreateBuffers, Edid, EncoderCmd, EventSubscription, ExportBuffer, FmtDesc, Format,
     FrmIvalEnum, FrmSizeEnum, QueryCtrl, QueryExtCtrl, QueryMenu, RemoveBuffers, RequestBuffers,
     Selection, StreamParm,
 };
+use v4l2r::bindings::{
+    V4L2_CTRL_FLAG_DISABLED, V4L2_CTRL_FLAG_READ_ONLY, V4L2_CTRL_FLAG_WRITE_ONLY,
+};
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::allow::{Allow, REFUSED};
+use super::controls::ext_ctrls;
 use super::queues::Queues;
-use crate::device::{BufferArgs, Result};
+use crate::device::{BufferArgs, ControlArgs, ControlOp, Result};
 use crate::events::Events;
 use crate::memory::{HostBuffer, Vm};
 use crate::v4l2::Node;
@@ -23,22 +28,40 @@ use crate::v4l2::Node;
 /// Session of a [`Proxy`](super::Proxy).
 pub struct Session {
     node: Arc<Node>,
+    allow: Arc<Allow>,
+    vm: Vm,
     queues: Queues,
 }
 
 impl Session {
-    /// A session on `node`, just opened for it.
+    /// A session on `node`, just opened for it, that may do what `allow` says.
     ///
     /// # Errors
     ///
     /// The system refuses what the session needs (threads, files).
-    pub fn new(id: u32, node: Arc<Node>, events: Events, vm: Vm) -> Result<Self> {
+    pub fn new(
+        id: u32,
+        node: Arc<Node>,
+        allow: Arc<Allow>,
+        (events, vm): (Events, Vm),
+    ) -> Result<Self> {
         let runtime = vm.runtime().cloned().ok_or(Errno::EIO)?;
         tracing::debug!(session = id, "{}", node.identity().card);
         Ok(Self {
-            queues: Queues::new(Arc::clone(&node), events, vm, runtime)?,
+            queues: Queues::new(Arc::clone(&node), events, vm.clone(), runtime)?,
             node,
+            allow,
+            vm,
         })
+    }
+
+    /// Whether the ioctl with this code may be used: one that may not looks as if the device did not have it.
+    fn check(&self, code: u32) -> Result {
+        if self.allow.ioctl(code) {
+            Ok(())
+        } else {
+            Err(Errno::ENOTTY)
+        }
     }
 
     /// Makes the call on the host's node. Events that it causes there are with the guest before its answer.
@@ -51,9 +74,39 @@ impl Session {
 
     /// As [`pass`](Self::pass).
     fn pass_bytes(&mut self, ioctl: &'static Ioctl, payload: &mut [u8]) -> Result {
-        let result = self.node.call_bytes(ioctl, payload);
+        self.check(ioctl.code)?;
+        let result = if ioctl.code == ioctl::S_HW_FREQ_SEEK {
+            self.node.call_blocking(ioctl, payload)
+        } else {
+            self.node.call_bytes(ioctl, payload)
+        };
         self.queues.pump();
         result
+    }
+
+    /// G_EDID, S_EDID: `body` is the payload and the blocks.
+    fn edid(&mut self, ioctl: &'static Ioctl, body: &mut [u8]) -> Result {
+        self.check(ioctl.code)?;
+        let (payload, blocks) = body.split_at_mut_checked(ioctl.size).ok_or(Errno::EINVAL)?;
+        let mut edid = Edid::read_from_bytes(payload).map_err(|_| Errno::EINVAL)?;
+        let result = self.node.edid(ioctl, &mut edid, blocks);
+        edid.write_to(payload).map_err(|_| Errno::EINVAL)?;
+        self.queues.pump();
+        result
+    }
+
+    /// Flags of control `id` for the guest: one that it may not set is read-only, and one that is there for nothing else is
+    /// disabled.
+    fn flags(&self, id: u32, flags: u32) -> u32 {
+        if self.allow.may_set(id) && self.allow.ioctl(ioctl::S_EXT_CTRLS) {
+            flags
+        } else if flags & (V4L2_CTRL_FLAG_READ_ONLY | V4L2_CTRL_FLAG_WRITE_ONLY)
+            == V4L2_CTRL_FLAG_WRITE_ONLY
+        {
+            flags | V4L2_CTRL_FLAG_DISABLED
+        } else {
+            flags | V4L2_CTRL_FLAG_READ_ONLY
+        }
     }
 }
 
@@ -79,66 +132,101 @@ impl crate::device::Session for Session {
         s_selection: S_SELECTION(Selection),
         encoder_cmd: ENCODER_CMD(EncoderCmd),
         try_encoder_cmd: TRY_ENCODER_CMD(EncoderCmd),
-        queryctrl: QUERYCTRL(QueryCtrl),
-        query_ext_ctrl: QUERY_EXT_CTRL(QueryExtCtrl),
         querymenu: QUERYMENU(QueryMenu),
         g_ctrl: G_CTRL(Control),
-        s_ctrl: S_CTRL(Control),
+    }
+
+    fn queryctrl(&mut self, query: &mut QueryCtrl) -> Result {
+        self.pass(ioctl::QUERYCTRL, query)?;
+        query.flags = self.flags(query.id, query.flags);
+        Ok(())
+    }
+
+    fn query_ext_ctrl(&mut self, query: &mut QueryExtCtrl) -> Result {
+        self.pass(ioctl::QUERY_EXT_CTRL, query)?;
+        query.flags = self.flags(query.id, query.flags);
+        Ok(())
+    }
+
+    fn s_ctrl(&mut self, control: &mut Control) -> Result {
+        self.check(ioctl::S_CTRL)?;
+        if !self.allow.may_set(control.id) {
+            return Err(Errno::EACCES);
+        }
+        self.pass(ioctl::S_CTRL, control)
+    }
+
+    fn ext_ctrls(&mut self, op: ControlOp, args: ControlArgs<'_>) -> Result {
+        self.check(match op {
+            ControlOp::Get => ioctl::G_EXT_CTRLS,
+            ControlOp::Set => ioctl::S_EXT_CTRLS,
+            ControlOp::Try => ioctl::TRY_EXT_CTRLS,
+        })?;
+        let result = ext_ctrls(&self.node, &self.vm, &self.allow, op, args);
+        self.queues.pump();
+        result
     }
 
     fn reqbufs(&mut self, request: &mut RequestBuffers) -> Result {
+        self.check(ioctl::REQBUFS)?;
         self.queues.reqbufs(request)
     }
 
     fn create_bufs(&mut self, create: &mut CreateBuffers) -> Result {
+        self.check(ioctl::CREATE_BUFS)?;
         self.queues.create_bufs(create)
     }
 
     fn remove_bufs(&mut self, remove: &mut RemoveBuffers) -> Result {
+        self.check(ioctl::REMOVE_BUFS)?;
         self.queues.remove_bufs(remove)
     }
 
     fn querybuf(&mut self, args: BufferArgs<'_>) -> Result {
+        self.check(ioctl::QUERYBUF)?;
         self.queues.querybuf(args)
     }
 
     fn prepare_buf(&mut self, args: BufferArgs<'_>) -> Result {
+        self.check(ioctl::PREPARE_BUF)?;
         self.queues.prepare_buf(args)
     }
 
     fn qbuf(&mut self, args: BufferArgs<'_>) -> Result {
+        self.check(ioctl::QBUF)?;
         self.queues.qbuf(args)
     }
 
     fn expbuf(&mut self, export: &mut ExportBuffer, uuid: &mut Uuid) -> Result {
+        self.check(ioctl::EXPBUF)?;
         self.queues.expbuf(export, uuid)
     }
 
     fn streamon(&mut self, buf_type: u32) -> Result {
+        self.check(ioctl::STREAMON)?;
         self.queues.streamon(buf_type)
     }
 
     fn streamoff(&mut self, buf_type: u32) -> Result {
+        self.check(ioctl::STREAMOFF)?;
         self.queues.streamoff(buf_type)
     }
 
     fn subscribe_event(&mut self, subscription: &EventSubscription) -> Result {
+        self.check(ioctl::SUBSCRIBE_EVENT)?;
         self.queues.subscribe_event(subscription)
     }
 
     fn unsubscribe_event(&mut self, subscription: &EventSubscription) -> Result {
+        self.check(ioctl::UNSUBSCRIBE_EVENT)?;
         self.queues.unsubscribe_event(subscription)
     }
 
     fn other(&mut self, ioctl: &'static Ioctl, payload: &mut [u8]) -> Result {
-        match ioctl.code {
-            // Memory and registers of the host.
-            ioctl::S_FBUF
-            | ioctl::OVERLAY
-            | ioctl::DBG_S_REGISTER
-            | ioctl::DBG_G_REGISTER
-            | ioctl::DBG_G_CHIP_INFO => Err(Errno::EPERM),
-            _ if ioctl.attached == Attached::Nothing => self.pass_bytes(ioctl, payload),
+        match ioctl.attached {
+            _ if REFUSED.contains(&ioctl.code) => Err(Errno::EPERM),
+            Attached::Nothing => self.pass_bytes(ioctl, payload),
+            Attached::Edid => self.edid(ioctl, payload),
             _ => Err(Errno::ENOTTY),
         }
     }

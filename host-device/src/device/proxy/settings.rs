@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 
+use super::allow::Allow;
+
 /// Settings of a proxied device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -13,6 +15,10 @@ pub struct Settings {
     pub path: Option<PathBuf>,
     /// Name that guests see instead of the host's.
     pub card: Option<String>,
+    /// Ioctls that guests may use.
+    pub allow: Allow,
+    /// Controls that guests may set, as they were written; all of them, if `None`.
+    pub controls: Option<String>,
 }
 
 impl Settings {
@@ -25,7 +31,11 @@ impl Settings {
         match key {
             "path" => self.path = Some(value.into()),
             "card" => self.card = Some(value.to_owned()),
-            _ => bail!("--device proxy: there is no setting {key:?}; there are: path, card"),
+            "ioctls" => self.allow.set_ioctls(value)?,
+            "controls" => self.controls = Some(value.to_owned()),
+            _ => bail!(
+                "--device proxy: there is no setting {key:?}; there are: path, card, ioctls, controls, socket, fd"
+            ),
         }
         Ok(())
     }
