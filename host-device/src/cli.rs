@@ -7,15 +7,18 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Parser};
 
-const EXAMPLE: &str = "SIGUSR1 has it log counts and latencies of the VM that it serves.
+const EXAMPLE: &str = "SIGUSR1 has it log counts and latencies of the VMs that it serves.
 
-Example, for QEMU with -chardev socket,id=video,path=/run/video.sock:
-  virtio-v4l2d --socket-path /run/video.sock --encoder h264=vah264enc";
+Examples, for QEMU with -chardev socket,id=video,path=/run/video.sock:
+  virtio-v4l2d --socket-path /run/video.sock --encoder h264=vah264enc
+  virtio-v4l2d --socket-path /run/video.sock --device proxy,path=/dev/video0
+  virtio-v4l2d --device encoder,socket=/run/enc.sock --device proxy,path=/dev/video0,socket=/run/cam.sock";
 
-/// Serves a video encoder to virtual machines as a VIRTIO Media Device (virtio-v4l2), over vhost-user.
+/// Serves video encoders and the host's V4L2 devices to virtual machines as VIRTIO Media Devices (virtio-v4l2), over
+/// vhost-user.
 #[derive(Clone, Debug, Parser)]
 #[command(version, about, after_help = EXAMPLE)]
-#[command(group(ArgGroup::new("where").required(true).args(["socket_path", "fd", "print_capabilities"])))]
+#[command(group(ArgGroup::new("where").args(["socket_path", "fd", "print_capabilities"])))]
 pub struct Cli {
     /// Listen on this Unix socket; it is created, and removed at the end.
     #[arg(long, value_name = "PATH")]
@@ -29,12 +32,14 @@ pub struct Cli {
     #[arg(long)]
     pub print_capabilities: bool,
 
-    /// The device to serve, with its settings: NAME[,KEY=VALUE...]. `encoder` has preset, threads, rank, card, sessions,
-    /// and sink=1, which encodes nothing: for measuring.
-    #[arg(long, value_name = "DEVICE", default_value = "encoder")]
-    pub device: String,
+    /// A device to serve, with its settings: NAME[,KEY=VALUE...]; encoder, if there is none. `encoder` has preset, threads,
+    /// rank, card, sessions, and sink=1, which encodes nothing: for measuring. `proxy` is a V4L2 device of the host: path, card,
+    /// ioctls and controls, which say what guests may do. Give it several times for several devices, each with socket=PATH or
+    /// fd=N in the place of --socket-path and --fd.
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Vec<String>,
 
-    /// GStreamer element to encode with, for each codec: h264, hevc, vp8, vp9.
+    /// GStreamer element to encode with, for each codec: h264, hevc, vp8, vp9. For all encoders.
     #[arg(long, value_name = "CODEC=ELEMENT", value_delimiter = ',')]
     pub encoder: Vec<String>,
 
@@ -89,7 +94,6 @@ mod tests {
     #[test]
     fn one_place_to_listen() {
         let parse = |args: &[&str]| Cli::try_parse_from([&["virtio-v4l2d"], args].concat());
-        assert!(parse(&[]).is_err());
         assert!(parse(&["--fd", "3", "--socket-path", "/x"]).is_err());
         let cli = parse(&["--fd", "3", "--encoder", "h264=a,hevc=b"]).unwrap();
         assert_eq!(cli.encoder, ["h264=a", "hevc=b"]);

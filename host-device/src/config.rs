@@ -2,6 +2,9 @@
 
 //! Validated settings.
 
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+
 use anyhow::{Context, bail, ensure};
 
 use crate::cli::Cli;
@@ -59,7 +62,16 @@ pub enum DeviceKind {
     Proxy,
 }
 
-/// What `--device` and `--encoder` say about the device.
+/// Where the VMMs of a device come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A socket to be made.
+    Path(PathBuf),
+    /// A socket that was passed on.
+    Fd(RawFd),
+}
+
+/// What the command line says about one device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeviceSpec {
     /// Which it is.
@@ -71,33 +83,97 @@ pub struct DeviceSpec {
 }
 
 impl DeviceSpec {
-    /// Takes `--device` and `--encoder` apart. Keys, codecs and elements are the device's to check.
+    /// Takes `--device` and `--encoder` apart: at least one device, each at a place of its own. Other keys, codecs and
+    /// elements are the device's to check.
     ///
     /// # Errors
     ///
-    /// There is no such device, or an option is not of the form `KEY=VALUE`.
-    pub fn new(cli: &Cli) -> anyhow::Result<Self> {
-        let mut parts = cli.device.split(',');
-        let kind = match parts.next() {
-            Some("encoder") => DeviceKind::Encoder,
-            Some("proxy") => DeviceKind::Proxy,
-            other => bail!(
-                "--device: there is no device {:?}; there are: encoder, proxy",
-                other.unwrap_or_default()
-            ),
+    /// There is no such device, an option is not of the form `KEY=VALUE`, or it is not clear where a device is to be.
+    pub fn all(cli: &Cli) -> anyhow::Result<Vec<(Place, Self)>> {
+        let elements: Vec<_> = cli
+            .encoder
+            .iter()
+            .map(|part| pair("--encoder", part))
+            .collect::<anyhow::Result<_>>()?;
+        let encoder = ["encoder".to_owned()];
+        let devices = if cli.device.is_empty() {
+            &encoder
+        } else {
+            &cli.device[..]
         };
-        Ok(Self {
-            kind,
-            settings: parts
-                .map(|part| pair("--device", part))
-                .collect::<anyhow::Result<_>>()?,
-            elements: cli
-                .encoder
-                .iter()
-                .map(|part| pair("--encoder", part))
-                .collect::<anyhow::Result<_>>()?,
-        })
+        // For the one device, or nobody.
+        let given = match (&cli.socket_path, cli.fd) {
+            (Some(path), _) => Some(Place::Path(path.clone())),
+            (None, fd) => fd.map(Place::Fd),
+        };
+        ensure!(
+            devices.len() == 1 || given.is_none(),
+            "several --device want a socket each: write socket=PATH in each of them, instead of --socket-path or --fd"
+        );
+        let mut specs: Vec<(Place, Self)> = Vec::new();
+        for device in devices {
+            let (kind, own, settings) = take_apart(device)?;
+            let place = match (own, given.clone()) {
+                (Some(place), None) | (None, Some(place)) => place,
+                (Some(_), Some(_)) => bail!(
+                    "--device {device}: it has a socket already; leave --socket-path and --fd out"
+                ),
+                (None, None) => bail!(
+                    "where is {device} to be? Give --socket-path PATH, or socket=PATH in its --device"
+                ),
+            };
+            ensure!(
+                specs.iter().all(|(other, _)| *other != place),
+                "two --device are at {place:?}: each wants a socket of its own"
+            );
+            let elements = elements.clone();
+            specs.push((
+                place,
+                Self {
+                    kind,
+                    settings,
+                    elements,
+                },
+            ));
+        }
+        Ok(specs)
     }
+}
+
+/// What one `--device` says: which it is, its own place, and its other settings.
+type Parts = (DeviceKind, Option<Place>, Vec<(String, String)>);
+
+fn take_apart(device: &str) -> anyhow::Result<Parts> {
+    let mut parts = device.split(',');
+    let kind = match parts.next() {
+        Some("encoder") => DeviceKind::Encoder,
+        Some("proxy") => DeviceKind::Proxy,
+        other => bail!(
+            "--device: there is no device {:?}; there are: encoder, proxy",
+            other.unwrap_or_default()
+        ),
+    };
+    let (mut place, mut settings) = (None, Vec::new());
+    for part in parts {
+        let (key, value) = pair("--device", part)?;
+        let here = match key.as_str() {
+            "socket" => Place::Path(value.into()),
+            "fd" => Place::Fd(
+                value
+                    .parse()
+                    .with_context(|| format!("--device: fd={value:?} is no number"))?,
+            ),
+            _ => {
+                settings.push((key, value));
+                continue;
+            }
+        };
+        ensure!(
+            place.replace(here).is_none(),
+            "--device {device}: one socket= or fd= is enough"
+        );
+    }
+    Ok((kind, place, settings))
 }
 
 fn pair(option: &str, text: &str) -> anyhow::Result<(String, String)> {
@@ -115,21 +191,87 @@ mod tests {
     use clap::Parser;
 
     fn cli(args: &[&str]) -> Cli {
-        Cli::try_parse_from([&["virtio-v4l2d", "--fd", "3"], args].concat()).unwrap()
+        Cli::try_parse_from([&["virtio-v4l2d"], args].concat()).unwrap()
+    }
+
+    fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        pairs.iter().map(owned).collect()
     }
 
     #[test]
-    fn devices() {
-        let spec = DeviceSpec::new(&cli(&["--device", "encoder,a=b,c=d=e"])).unwrap();
-        let expected = [("a", "b"), ("c", "d=e")].map(|(k, v)| (k.to_owned(), v.to_owned()));
-        assert_eq!(spec.settings, expected);
+    fn one_device() {
+        let all = |args: &[&str]| DeviceSpec::all(&cli(&[&["--fd", "3"], args].concat()));
+        let specs = all(&["--device", "encoder,a=b,c=d=e"]).unwrap();
+        assert_eq!(specs.len(), 1);
+        assert_eq!(specs[0].1.settings, pairs(&[("a", "b"), ("c", "d=e")]));
+        assert_eq!(specs[0].0, Place::Fd(3));
         for bad in ["decoder", "encoder,a", "encoder,=b", ""] {
-            assert!(DeviceSpec::new(&cli(&["--device", bad])).is_err(), "{bad}");
+            assert!(all(&["--device", bad]).is_err(), "{bad}");
         }
-        let spec = DeviceSpec::new(&cli(&["--encoder", "h264=a,hevc=b"])).unwrap();
-        let expected = [("h264", "a"), ("hevc", "b")].map(|(k, v)| (k.to_owned(), v.to_owned()));
-        assert_eq!(spec.elements, expected);
-        assert!(DeviceSpec::new(&cli(&["--encoder", "h264"])).is_err());
+        let specs = all(&["--encoder", "h264=a,hevc=b"]).unwrap();
+        assert_eq!(specs[0].1.kind, DeviceKind::Encoder);
+        assert_eq!(specs[0].1.elements, pairs(&[("h264", "a"), ("hevc", "b")]));
+        assert!(all(&["--encoder", "h264"]).is_err());
+        let specs =
+            DeviceSpec::all(&cli(&["--device", "proxy,socket=/a,path=/dev/video0"])).unwrap();
+        assert_eq!(specs[0].1.kind, DeviceKind::Proxy);
+        assert_eq!(specs[0].0, Place::Path("/a".into()));
+        assert_eq!(specs[0].1.settings, pairs(&[("path", "/dev/video0")]));
+    }
+
+    #[test]
+    fn several_devices() {
+        let specs = DeviceSpec::all(&cli(&[
+            "--device",
+            "proxy,socket=/a,path=/dev/video0",
+            "--device",
+            "encoder,fd=4",
+        ]))
+        .unwrap();
+        let places = specs.iter().map(|(place, _)| place.clone());
+        assert_eq!(
+            places.collect::<Vec<_>>(),
+            [Place::Path("/a".into()), Place::Fd(4)]
+        );
+        let complaint = |args: &[&str]| DeviceSpec::all(&cli(args)).unwrap_err().to_string();
+        for (args, word) in [
+            (&[][..], "--socket-path"),
+            (&["--device", "encoder"], "--socket-path"),
+            (
+                &["--socket-path", "/a", "--device", "encoder,socket=/b"],
+                "already",
+            ),
+            (
+                &[
+                    "--socket-path",
+                    "/a",
+                    "--device",
+                    "encoder",
+                    "--device",
+                    "encoder",
+                ],
+                "several",
+            ),
+            (
+                &["--device", "encoder,socket=/a", "--device", "encoder"],
+                "where",
+            ),
+            (
+                &[
+                    "--device",
+                    "encoder,socket=/a",
+                    "--device",
+                    "encoder,socket=/a",
+                ],
+                "two",
+            ),
+            (&["--device", "encoder,socket=/a,fd=3"], "enough"),
+            (&["--device", "encoder,fd=x"], "no number"),
+        ] {
+            let said = complaint(args);
+            assert!(said.contains(word), "{args:?}: {said}");
+        }
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! Start-up order only: arguments, log, settings, device, socket, signals, serve.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
@@ -11,9 +10,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use virtio_v4l2d::cli::Cli;
 use virtio_v4l2d::config::{DeviceSpec, Limits};
 use virtio_v4l2d::counters;
-use virtio_v4l2d::device::{self, Device};
+use virtio_v4l2d::device;
 use virtio_v4l2d::startup;
-use virtio_v4l2d::transport::{Endpoint, Stop, serve};
+use virtio_v4l2d::transport::Stop;
 
 fn main() -> ExitCode {
     match run(&Cli::parse()) {
@@ -32,29 +31,33 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     }
     startup::log(cli.log.as_deref())?;
     let limits = Limits::new(cli)?;
-    let spec = DeviceSpec::new(cli)?;
-    // Before anything else opens files, so that the number is the one that we were started with.
-    let endpoint = match (&cli.socket_path, cli.fd) {
-        (Some(path), _) => Endpoint::bind(path)?,
-        (None, fd) => Endpoint::inherit(fd.unwrap_or_default())?,
-    };
-    let device: Arc<dyn Device> = device::open(&spec)?;
+    let (places, specs): (Vec<_>, Vec<_>) = DeviceSpec::all(cli)?.into_iter().unzip();
+    // Before anything else opens files, so that the numbers are those that we were started with.
+    let endpoints = startup::endpoints(&places)?;
+    let devices = specs
+        .iter()
+        .map(device::open)
+        .collect::<anyhow::Result<Vec<_>>>()?;
     startup::raise_file_limit();
     virtio_v4l2d::memory::probe_udmabuf();
 
     let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
-    let stop = Stop::new().context("cannot start")?;
+    let stops = devices
+        .iter()
+        .map(|_| Stop::new())
+        .collect::<std::io::Result<Vec<_>>>()
+        .context("cannot start")?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
-        let stop = stop.clone();
+        let stops = stops.clone();
         tokio::spawn(async move {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
             tracing::info!("stopping");
-            stop.set();
+            stops.iter().for_each(Stop::set);
         });
         let mut statistics = signal(SignalKind::user_defined1()).context("cannot catch SIGUSR1")?;
         tokio::spawn(async move {
@@ -64,7 +67,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         });
         anyhow::Ok(())
     })?;
-    let result = serve(endpoint, &device, limits, runtime.handle(), &stop);
+    let served = endpoints.into_iter().zip(&devices).zip(&stops);
+    let result = startup::serve_all(served, limits, runtime.handle());
     runtime.shutdown_timeout(startup::SHUTDOWN_TIMEOUT);
     result
 }

@@ -347,8 +347,8 @@ fn signals_end_it() {
 }
 
 /// Passes `fd` on as descriptor 3.
-fn with_fd(fd: OwnedFd) -> Command {
-    let mut command = command(&["--fd", "3"]);
+fn with_fd(fd: OwnedFd, args: &[&str]) -> Command {
+    let mut command = command(args);
     let raw = fd.as_raw_fd();
     // SAFETY: dup2 is async-signal-safe, and both numbers are numbers.
     unsafe {
@@ -371,7 +371,7 @@ fn with_fd(fd: OwnedFd) -> Command {
 fn a_listening_socket_passed_on() {
     let (_dir, path) = socket();
     let listener = UnixListener::bind(&path).unwrap();
-    let mut running = Running::start(with_fd(listener.into()));
+    let mut running = Running::start(with_fd(listener.into(), &["--fd", "3"]));
     for _ in 0..3 {
         uses(&mut running.connect(&path));
     }
@@ -385,7 +385,7 @@ fn a_listening_socket_passed_on() {
 #[test]
 fn a_connected_socket_passed_on() {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let mut running = Running::start(with_fd(theirs.into()));
+    let mut running = Running::start(with_fd(theirs.into(), &["--fd", "3"]));
     let mut client = Client::new(ours, &Options::default()).unwrap();
     uses(&mut client);
     drop(client);
@@ -396,7 +396,7 @@ fn a_connected_socket_passed_on() {
 #[test]
 fn something_else_passed_on() {
     let (reader, _writer) = std::io::pipe().unwrap();
-    let mut running = Running::start(with_fd(reader.into()));
+    let mut running = Running::start(with_fd(reader.into(), &["--fd", "3"]));
     let (status, log) = running.ended();
     assert!(!status.success());
     assert!(log.contains("socket"), "{log}");
@@ -420,6 +420,90 @@ fn the_limit_of_sessions() {
     assert_eq!(client.open(), Err(Errno::EMFILE));
     client.close(first);
     client.open().unwrap();
+}
+
+/// Several devices in one process, each with its own socket: they are served at one time, and go on without each other.
+#[test]
+fn several_devices() {
+    let (dir, first) = socket();
+    let second = dir.path().join("second.sock");
+    let device = |path: &Path| format!("encoder,card=one,socket={}", path.display());
+    let (one, two) = (device(&first), device(&second));
+    let mut running = Running::start(command(&["--device", &one, "--device", &two]));
+    let mut here = running.connect(&first);
+    let mut there = running.connect(&second);
+    for _ in 0..2 {
+        uses(&mut here);
+        uses(&mut there);
+    }
+    drop(here);
+    uses(&mut there);
+    uses(&mut running.connect(&first));
+
+    kill(running.pid(), Signal::SIGTERM).unwrap();
+    let (status, log) = running.ended();
+    assert!(status.success(), "{status}: {log}");
+    assert!(!first.exists() && !second.exists(), "{log}");
+    assert!(!log.contains("panicked"), "{log}");
+}
+
+/// A passed-on socket keeps its number, though the other device's is made.
+#[test]
+fn a_socket_passed_on_beside_one_that_is_made() {
+    let (_dir, path) = socket();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let made = format!("encoder,socket={}", path.display());
+    let args = ["--device", &made, "--device", "encoder,fd=3"];
+    let mut running = Running::start(with_fd(theirs.into(), &args));
+    let mut client = Client::new(ours, &Options::default()).unwrap();
+    uses(&mut client);
+    uses(&mut running.connect(&path));
+    // One that is served once ends alone.
+    drop(client);
+    uses(&mut running.connect(&path));
+    kill(running.pid(), Signal::SIGTERM).unwrap();
+    assert!(running.ended().0.success());
+}
+
+#[test]
+fn several_devices_that_cannot_be() {
+    let (dir, path) = socket();
+    let other = dir.path().join("other.sock");
+    let (path, other) = (path.to_str().unwrap(), other.to_str().unwrap());
+    let _in_use = UnixListener::bind(path).unwrap();
+    let at = |path: &str| format!("encoder,socket={path}");
+    let missing = format!("proxy,path=/dev/nonesuch,socket={other}");
+    for (args, word) in [
+        (
+            &["--device", &at(other), "--device", &at(path)][..],
+            "in use",
+        ),
+        (&["--device", &at(other), "--device", &at(other)], "two"),
+        (&["--device", &at(other), "--device", "encoder"], "where"),
+        (&["--device", &at(other), "--device", "encoder,fd=77"], "77"),
+        (&["--device", &missing], "/dev/nonesuch"),
+        (&["--socket-path", other, "--device", "proxy"], "path="),
+        (
+            &["--socket-path", other, "--device", "proxy,path=/dev/null"],
+            "no V4L2 device",
+        ),
+        (
+            &["--socket-path", other, "--device", "proxy,ioctls=FLY"],
+            "FLY",
+        ),
+        (
+            &["--socket-path", other, "--device", "proxy,colour=red"],
+            "colour",
+        ),
+    ] {
+        let log = complaint(args);
+        assert!(log.contains(word), "{args:?}: {log}");
+        assert!(log.trim().lines().count() <= 3, "{args:?}: {log}");
+        assert!(
+            !Path::new(other).exists(),
+            "{args:?} leaves a socket behind"
+        );
+    }
 }
 
 /// What it logs names the session; nothing goes to standard output.

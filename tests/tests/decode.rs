@@ -131,13 +131,41 @@ fn ioctls_that_do_not_travel() {
     assert_eq!(fake.calls(), []);
 }
 
-/// On failure the header travels alone, for every ioctl but extended controls.
+/// Whether V4L2 gives the payload of a call that failed back, too.
+fn comes_back(ioctl: &Ioctl) -> bool {
+    matches!(ioctl.attached, Attached::Controls | Attached::Edid)
+        || ioctl.code == ioctl::QUERY_DV_TIMINGS
+}
+
+/// `blocks` of an EDID says how much there would be.
+#[test]
+fn payloads_that_come_back_from_a_failure() {
+    let (fake, mut pair) = pair();
+    let session = pair.open().unwrap();
+    for code in [ioctl::G_EDID, ioctl::S_EDID, ioctl::QUERY_DV_TIMINGS] {
+        fake.answer(|call, _| {
+            flip(&mut call.payload);
+            Err(Errno::E2BIG)
+        });
+        let size = ioctl::lookup(code).unwrap().size;
+        let reply = pair.ioctl_raw(session, code, &vec![0; size], &[], &[]);
+        let mut expected = vec![0; size];
+        flip(&mut expected);
+        if code != ioctl::QUERY_DV_TIMINGS {
+            // The driver's pointer.
+            expected[32..].fill(0);
+        }
+        assert_reply(&reply, &response(Errno::E2BIG as u32, &[&expected]));
+    }
+}
+
+/// On failure the header travels alone, for every other ioctl.
 #[test]
 fn errors_are_the_header_alone() {
     let (fake, mut pair) = pair();
     let session = pair.open().unwrap();
     for (i, ioctl) in TABLE.iter().enumerate() {
-        if !ioctl.forwarded || ioctl.attached == Attached::Controls {
+        if !ioctl.forwarded || comes_back(ioctl) {
             continue;
         }
         // Each errno once, and what the answer changes is not to be seen.
