@@ -46,7 +46,7 @@ pub const SIZES: [Size; 2] = [
 pub const INTERVALS: [u32; 4] = [333_333, 666_666, 1_000_000, 2_000_000];
 
 /// What a host gets that asks for none: a reader in a slow VM keeps up with it.
-pub const DEFAULT_INTERVAL: u32 = INTERVALS[1];
+pub const DEFAULT_INTERVAL: u32 = INTERVALS[2];
 
 /// The format of a stream, by its index in the descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -153,7 +153,7 @@ mod tests {
             bytes[4..8].copy_from_slice(&interval.to_le_bytes());
             Parameters::nearest(&bytes).unwrap()
         };
-        assert_eq!(ask(1, 1, 666_666), Parameters::default());
+        assert_eq!(ask(1, 1, 1_100_000), Parameters::default());
         assert_eq!(
             ask(2, 2, 700_000),
             Parameters {
