@@ -29,6 +29,7 @@ use crate::events::Events;
 use crate::memory::{HostBuffer, Vm};
 
 pub mod encoder;
+mod lent;
 pub mod proxy;
 
 /// Opens the device that the command line asks for.

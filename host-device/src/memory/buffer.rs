@@ -7,7 +7,6 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gstreamer as gst;
@@ -15,47 +14,17 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
-use nix::unistd::ftruncate;
+use nix::unistd::{Whence, ftruncate, lseek};
 
 use super::arena::{Arena, Part};
 use super::bytes::Bytes;
+use super::charge::Charge;
 use super::dmabuf::Mapped;
 use super::object::Named;
 use super::udmabuf;
 
 /// Size of a page: mappings start and end on it. 4 KiB on every machine whose guests we serve.
 pub const PAGE_SIZE: usize = 4096;
-
-/// Memory of all buffers that live, in bytes, and the most it may become.
-static IN_USE: AtomicUsize = AtomicUsize::new(0);
-static LIMIT: AtomicUsize = AtomicUsize::new(4 << 30);
-
-/// Sets the limit on the memory of all [`HostBuffer`]s of the process together, in bytes.
-pub fn set_limit(bytes: usize) {
-    LIMIT.store(bytes, Ordering::Relaxed);
-}
-
-/// A share of the limit, given back on drop.
-#[derive(Debug)]
-struct Charge(usize);
-
-impl Charge {
-    fn new(bytes: usize) -> Result<Self, Errno> {
-        let limit = LIMIT.load(Ordering::Relaxed);
-        IN_USE
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                used.checked_add(bytes).filter(|sum| *sum <= limit)
-            })
-            .map(|_| Self(bytes))
-            .map_err(|_| Errno::ENOMEM)
-    }
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        IN_USE.fetch_sub(self.0, Ordering::Relaxed);
-    }
-}
 
 /// What keeps the mapping of a buffer.
 #[derive(Debug)]
@@ -64,16 +33,18 @@ enum Backing {
     Own(OwnedFd),
     /// A part of the file of all buffers of the VM.
     Part(Part),
+    /// A dmabuf of a device of the host, and a mapping of its own.
+    Exported(OwnedFd),
 }
 
-/// One plane of an MMAP buffer: pages of a file whose size is sealed, mapped once for as long as it lives.
+/// One plane of an MMAP buffer: pages of a file whose size is sealed or a dmabuf, mapped once for as long as it lives.
 ///
 /// The guest maps the same pages and may write to them at any time.
 ///
 /// # Invariants
 ///
 /// `bytes` is a shared, read-write mapping of whole pages that lives as long as `self`; the file behind it cannot
-/// shrink. With `Backing::Own` that is a mapping of its own, of just these bytes. `len` is no more than `bytes` has.
+/// shrink. But for `Backing::Part` that is a mapping of its own, of just these bytes. `len` is no more than `bytes` has.
 #[derive(Debug)]
 pub struct HostBuffer {
     bytes: Bytes,
@@ -83,7 +54,7 @@ pub struct HostBuffer {
     dmabuf: Option<OwnedFd>,
     /// What it is called as an object, if it was exported.
     name: Mutex<Option<Named>>,
-    _charge: Charge,
+    _charge: Arc<Charge>,
 }
 
 /// A file of `size` bytes, all zero. Whoever gets it cannot shrink it under us (SIGBUS) nor grow it.
@@ -140,7 +111,7 @@ impl HostBuffer {
             .checked_next_multiple_of(PAGE_SIZE)
             .ok_or(Errno::ENOMEM)?;
         let size = NonZeroUsize::new(mapped).ok_or(Errno::EINVAL)?;
-        let charge = Charge::new(mapped)?;
+        let charge = Arc::new(Charge::new(mapped)?);
         let part = arena.and_then(|arena| arena.take(mapped as u64));
         let (address, backing) = match part {
             Some(part) => (part.address(), Backing::Part(part)),
@@ -152,7 +123,7 @@ impl HostBuffer {
         // SAFETY: As the type's invariants say, which `backing` sees to.
         let bytes = unsafe { Bytes::new(address.cast(), mapped, true) };
         let piece = match &backing {
-            Backing::Own(fd) => (fd.as_fd(), 0, mapped),
+            Backing::Own(fd) | Backing::Exported(fd) => (fd.as_fd(), 0, mapped),
             Backing::Part(part) => (part.arena.fd(), part.offset, mapped),
         };
         let dmabuf = dmabuf.then(|| udmabuf::create(&[piece])).flatten();
@@ -161,6 +132,30 @@ impl HostBuffer {
             backing,
             len,
             dmabuf,
+            name: Mutex::default(),
+            _charge: charge,
+        }))
+    }
+
+    /// The buffer of a device of the host, of `len` bytes, that it has exported as `dmabuf`. What it takes has been charged.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the dmabuf is shorter, or does not have whole pages; what the exporter refuses to be mapped with.
+    pub fn exported(dmabuf: OwnedFd, len: usize, charge: Arc<Charge>) -> Result<Arc<Self>, Errno> {
+        let size = lseek(&dmabuf, 0, Whence::SeekEnd)?;
+        let size = usize::try_from(size)
+            .ok()
+            .and_then(NonZeroUsize::new)
+            .filter(|size| size.get() >= len && size.get() % PAGE_SIZE == 0)
+            .ok_or(Errno::EINVAL)?;
+        let address = map_shared(&dmabuf, size)?;
+        Ok(Arc::new(Self {
+            // SAFETY: As the type's invariants say: the size of a dmabuf is fixed.
+            bytes: unsafe { Bytes::new(address.cast(), size.get(), true) },
+            backing: Backing::Exported(dmabuf),
+            len,
+            dmabuf: None,
             name: Mutex::default(),
             _charge: charge,
         }))
@@ -182,7 +177,10 @@ impl HostBuffer {
     }
 
     pub(super) fn dmabuf(&self) -> Option<BorrowedFd<'_>> {
-        self.dmabuf.as_ref().map(AsFd::as_fd)
+        match &self.backing {
+            Backing::Exported(fd) => Some(fd.as_fd()),
+            _ => self.dmabuf.as_ref().map(AsFd::as_fd),
+        }
     }
 
     pub(super) fn name(&self) -> MutexGuard<'_, Option<Named>> {
@@ -192,7 +190,7 @@ impl HostBuffer {
     /// The file that it is in.
     pub fn fd(&self) -> BorrowedFd<'_> {
         match &self.backing {
-            Backing::Own(fd) => fd.as_fd(),
+            Backing::Own(fd) | Backing::Exported(fd) => fd.as_fd(),
             Backing::Part(part) => part.arena.fd(),
         }
     }
@@ -200,7 +198,7 @@ impl HostBuffer {
     /// Where in the file it begins, in bytes.
     pub fn fd_offset(&self) -> u64 {
         match &self.backing {
-            Backing::Own(_) => 0,
+            Backing::Own(_) | Backing::Exported(_) => 0,
             Backing::Part(part) => part.offset,
         }
     }
@@ -244,7 +242,7 @@ impl HostBuffer {
         let dmabuf = self.dmabuf().map(|fd| Mapped {
             fd,
             base: self.bytes.address(),
-            foreign: false,
+            foreign: matches!(self.backing, Backing::Exported(_)),
         });
         // SAFETY: A reference to `self` keeps the mapping, and the dmabuf, which has the same pages.
         unsafe {
@@ -256,7 +254,7 @@ impl HostBuffer {
 
 impl Drop for HostBuffer {
     fn drop(&mut self) {
-        if let Backing::Own(_) = self.backing {
+        if !matches!(self.backing, Backing::Part(_)) {
             // SAFETY: The mapping is ours (type invariant) and nobody holds a pointer into it any more: those who
             // were lent one hold a reference to `self`.
             let _ = unsafe { munmap(self.bytes.address().cast(), self.bytes.len()) };
@@ -267,7 +265,7 @@ impl Drop for HostBuffer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     #[test]
     fn copies_in_and_out_within_bounds() {
@@ -303,6 +301,24 @@ mod tests {
         assert_eq!((first.fd_offset(), first.is_in(&arena)), (0, true));
         first.read_at(0, &mut data).unwrap();
         assert_eq!(data, [0; 5]);
+    }
+
+    #[test]
+    fn what_a_device_exported() {
+        let charge = Arc::new(Charge::new(2 * PAGE_SIZE).unwrap());
+        // A memfd for a dmabuf: it has a size and can be mapped.
+        let file = |size| sealed_file(NonZeroUsize::new(size).unwrap()).unwrap();
+        let make = |size, len| HostBuffer::exported(file(size), len, Arc::clone(&charge));
+        let buffer = make(2 * PAGE_SIZE, 5000).unwrap();
+        assert_eq!((buffer.len(), buffer.mapped_len()), (5000, 2 * PAGE_SIZE));
+        assert!(buffer.dmabuf().is_some());
+        buffer.write_at(0, b"frame").unwrap();
+        let mut data = [0; 5];
+        buffer.read_at(0, &mut data).unwrap();
+        assert_eq!(&data, b"frame");
+        assert_eq!(make(PAGE_SIZE, 5000).unwrap_err(), Errno::EINVAL);
+        assert_eq!(make(5000, 5000).unwrap_err(), Errno::EINVAL);
+        assert_eq!(Arc::strong_count(&charge), 2);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use protocol::wire::sg::{SgEntry, Uuid};
 use super::import::Import;
 use super::object::Object;
 use super::plane::PlaneMemory;
-use super::view::Access;
+use super::view::{Access, Form};
 use super::vm::Vm;
 
 /// What a client names.
@@ -73,15 +73,17 @@ impl Caches {
 pub struct Lending {
     vm: Vm,
     access: Access,
+    form: Form,
     cache: Arc<Cache>,
 }
 
 impl Lending {
-    /// Nothing lent yet, of memory of `vm`.
-    pub fn new(vm: &Vm, access: Access) -> Self {
+    /// Nothing lent yet, of memory of `vm`. Pages are to have that form.
+    pub fn new(vm: &Vm, access: Access, form: Form) -> Self {
         Self {
             vm: vm.clone(),
             access,
+            form,
             cache: vm.caches().add(),
         }
     }
@@ -112,10 +114,10 @@ impl Lending {
         let Name::Pages(entries) = &name else {
             return Err(Errno::EINVAL);
         };
-        let view = match self.vm.view(entries, self.access) {
+        let view = match self.vm.view(entries, self.access, self.form) {
             Err(Errno::ENOMEM) if !cached.is_empty() => {
                 cached.clear();
-                self.vm.view(entries, self.access)
+                self.vm.view(entries, self.access, self.form)
             }
             view => view,
         }?;

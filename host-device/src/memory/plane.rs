@@ -3,6 +3,7 @@
 //! Memory of one plane of a buffer, whosever it is.
 
 use std::ops::Range;
+use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -48,6 +49,15 @@ impl PlaneMemory {
     /// Where it is mapped in this process.
     pub(crate) fn address(&self) -> NonNull<u8> {
         self.bytes().address()
+    }
+
+    /// The same memory, from its first byte on, as a dmabuf, if it is one.
+    pub fn dmabuf(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Own(buffer) | Self::Shared(buffer) => buffer.dmabuf(),
+            Self::View(view) => view.dmabuf(),
+            Self::Import(import) => Some(import.fd()),
+        }
     }
 
     /// Copies `data` in at `offset`.

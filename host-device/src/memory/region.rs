@@ -46,7 +46,12 @@ enum Mapping {
     /// The VMM is being asked to map or unmap it.
     Pending,
     /// The guest sees this buffer, which is kept for as long.
-    Mapped(Arc<HostBuffer>),
+    Mapped {
+        buffer: Arc<HostBuffer>,
+        writable: bool,
+        /// How often it was asked for.
+        count: usize,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -61,6 +66,25 @@ struct State {
     started: bool,
     /// Counts resets. A mapping that was asked for before one is not wanted any more.
     epoch: u64,
+}
+
+impl State {
+    /// Where `buffer` is mapped on its own already; counts it once more.
+    fn again(&mut self, buffer: &Arc<HostBuffer>, wanted: bool) -> Option<u64> {
+        self.mappings
+            .iter_mut()
+            .find_map(|(&offset, (_, mapping))| match mapping {
+                Mapping::Mapped {
+                    buffer: mapped,
+                    writable,
+                    count,
+                } if Arc::ptr_eq(mapped, buffer) && *writable == wanted => {
+                    *count += 1;
+                    Some(offset)
+                }
+                _ => None,
+            })
+    }
 }
 
 /// The region's addresses, and what is mapped where.
@@ -139,6 +163,9 @@ impl Region {
             if !state.started {
                 return Err(Errno::EIO);
             }
+            if let Some(offset) = state.again(&buffer, writable) {
+                return Ok(offset);
+            }
             let mappings = state.mappings.iter().map(|(&at, &(len, _))| (at, len));
             let offset = Some(mappings)
                 .filter(|mappings| mappings.len() < MAX_MAPPINGS)
@@ -156,9 +183,12 @@ impl Region {
         }
         match result {
             Ok(()) => {
-                state
-                    .mappings
-                    .insert(offset, (len, Mapping::Mapped(buffer)));
+                let mapping = Mapping::Mapped {
+                    buffer,
+                    writable,
+                    count: 1,
+                };
+                state.mappings.insert(offset, (len, mapping));
                 Ok(offset)
             }
             Err(errno) => {
@@ -223,8 +253,14 @@ impl Region {
             }
             let epoch = state.epoch;
             let (len, mapping) = state.mappings.get_mut(&offset).ok_or(Errno::EINVAL)?;
+            if let Mapping::Mapped { count, .. } = mapping
+                && *count > 1
+            {
+                *count -= 1;
+                return Ok(());
+            }
             match std::mem::replace(mapping, Mapping::Pending) {
-                Mapping::Mapped(buffer) => (*len, buffer, epoch),
+                Mapping::Mapped { buffer, .. } => (*len, buffer, epoch),
                 other => {
                     *mapping = other;
                     return Err(Errno::EINVAL);
@@ -348,10 +384,29 @@ mod tests {
         region.unmap(address).unwrap();
         assert_eq!(Arc::strong_count(&buffer), 1);
         region.map(Arc::clone(&buffer), true).unwrap();
-        region.map(Arc::clone(&buffer), true).unwrap();
+        region.map(Arc::clone(&buffer), false).unwrap();
         assert_eq!(Arc::strong_count(&buffer), 3);
         region.reset();
         assert_eq!(Arc::strong_count(&buffer), 1);
+    }
+
+    #[test]
+    fn a_buffer_that_is_mapped_again_is_where_it_was() {
+        let vmm = Arc::new(Vmm::default());
+        let region = started(0x10000, Arc::clone(&vmm));
+        let buffer = buffer(1);
+        for _ in 0..3 {
+            assert_eq!(region.map(Arc::clone(&buffer), true), Ok(0));
+        }
+        assert_eq!(region.map(Arc::clone(&buffer), false), Ok(0x1000));
+        for _ in 0..2 {
+            assert_eq!(region.unmap(0), Ok(()));
+        }
+        assert_eq!(vmm.calls.lock().unwrap().len(), 2);
+        assert_eq!(region.unmap(0), Ok(()));
+        assert_eq!(region.unmap(0), Err(Errno::EINVAL));
+        assert_eq!(vmm.calls.lock().unwrap().len(), 3);
+        assert_eq!(Arc::strong_count(&buffer), 2);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::ffi::c_void;
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -42,6 +42,17 @@ impl Access {
             Self::ReadWrite => ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
         }
     }
+}
+
+/// What lent pages are to be for the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A dmabuf where the host can make one, else a mapping.
+    Any,
+    /// A mapping whose pages the kernel can pin, which it cannot in that of a udmabuf.
+    Mapped,
+    /// A dmabuf.
+    Dmabuf,
 }
 
 /// A run of whole pages of one file of the guest's memory.
@@ -190,7 +201,7 @@ pub(super) fn map_whole(
 }
 
 impl View {
-    /// Maps what `entries` name, for `access`, at the cost of `share`.
+    /// Maps what `entries` name, for `access`, in that form, at the cost of `share`.
     ///
     /// # Errors
     ///
@@ -198,7 +209,7 @@ impl View {
     pub(super) fn new(
         guest: &GuestMemoryMmap,
         entries: &[SgEntry],
-        access: Access,
+        (access, form): (Access, Form),
         share: &Arc<Share>,
         counters: &Arc<Counters>,
     ) -> Result<Arc<Self>, Errno> {
@@ -209,13 +220,21 @@ impl View {
             .iter()
             .map(|run| (run.file.as_fd(), run.offset, run.len))
             .collect();
-        let dmabuf = udmabuf::create(&pieces).and_then(|fd| {
+        let made = (form != Form::Mapped).then(|| udmabuf::create(&pieces));
+        let dmabuf = made.flatten().and_then(|fd| {
             Counters::add(&counters.udmabufs, 1);
             let base = map_whole(&fd, size, access).inspect_err(|errno| {
                 tracing::debug!("a dmabuf of guest memory cannot be mapped: {errno}");
             });
             Some((fd, base.ok()?))
         });
+        if form == Form::Dmabuf && dmabuf.is_none() {
+            tracing::warn!(
+                "no dmabuf of guest memory: {mapped} bytes in {} pieces (see parameters of udmabuf)",
+                runs.len()
+            );
+            return Err(Errno::EINVAL);
+        }
         let count = if dmabuf.is_some() { 1 } else { runs.len() + 1 };
         Counters::add(&counters.maps, count as u64);
         let (dmabuf, base) = match dmabuf {
@@ -286,6 +305,12 @@ impl View {
 
     pub(super) fn bytes(&self) -> &Bytes {
         &self.bytes
+    }
+
+    /// The same memory from its first byte on as a dmabuf, if there is one, and that byte is the first of a page.
+    pub(super) fn dmabuf(&self) -> Option<BorrowedFd<'_>> {
+        let starts = self.bytes.address() == self.base.cast();
+        self.dmabuf.as_ref().filter(|_| starts).map(AsFd::as_fd)
     }
 
     pub(super) fn gst_memory(

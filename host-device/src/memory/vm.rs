@@ -22,7 +22,7 @@ use super::object::{Lookup, Object, Objects};
 use super::plane::PlaneMemory;
 use super::scatter;
 use super::truncated::{Guard, is_sealed};
-use super::view::{Access, View};
+use super::view::{Access, Form, View};
 use crate::counters::Counters;
 
 /// Guest memory as the VMM describes it; replaced as a whole when that changes.
@@ -212,12 +212,18 @@ impl Vm {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if `entries` have a page in part, but for the start of the first and the end of the last, or more than
+    /// `EINVAL` if it is to be a dmabuf and the host can make none of it, or if `entries` have a page in part, but for the start of the first and the end of the last, or more than
     /// 1 GiB; `EFAULT` if there is no memory where they are; `ENOMEM` if they are so scattered that the kernel has no
     /// mappings left for them.
-    pub fn view(&self, entries: &[SgEntry], access: Access) -> Result<Arc<View>, Errno> {
+    pub fn view(
+        &self,
+        entries: &[SgEntry],
+        access: Access,
+        form: Form,
+    ) -> Result<Arc<View>, Errno> {
         let guest = self.inner.guest.memory();
-        View::new(&guest, entries, access, &self.share, &self.inner.counters)
+        let counters = &self.inner.counters;
+        View::new(&guest, entries, (access, form), &self.share, counters)
     }
 }
 

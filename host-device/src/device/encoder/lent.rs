@@ -2,11 +2,9 @@
 
 //! Memory that clients lend with their buffers.
 
-use nix::errno::Errno;
-
 use super::uapi::*;
 use crate::device::{Lent, Result};
-use crate::memory::{Access, Lending, PlaneMemory, Vm};
+use crate::memory::{Access, Form, Lending, PlaneMemory, Vm};
 
 /// What the two queues of a session were lent.
 #[derive(Debug)]
@@ -19,8 +17,8 @@ impl LentMemory {
     /// Nothing yet, for a session of `vm`.
     pub fn new(vm: &Vm) -> Self {
         Self {
-            output: Lending::new(vm, Access::Read),
-            capture: Lending::new(vm, Access::ReadWrite),
+            output: Lending::new(vm, Access::Read, Form::Any),
+            capture: Lending::new(vm, Access::ReadWrite, Form::Any),
         }
     }
 
@@ -46,31 +44,8 @@ impl LentMemory {
         lent: Lent,
         lengths: &[u32],
     ) -> Result<Vec<PlaneMemory>> {
-        if lengths.is_empty() {
-            return Ok(Vec::new());
-        }
-        let lending = self.of(buf_type);
         // Each buffer may take turns with a second piece of memory.
         let room = 2 * count as usize * lengths.len();
-        match lent {
-            Lent::Nothing => Err(Errno::EINVAL),
-            Lent::Pages(lists) if lists.len() >= lengths.len() => lists
-                .into_iter()
-                .zip(lengths)
-                .map(|(entries, length)| {
-                    let covered: u64 = entries.iter().map(|entry| u64::from(entry.len)).sum();
-                    if covered != u64::from(*length) {
-                        return Err(Errno::EINVAL);
-                    }
-                    lending.pages(index, entries, room)
-                })
-                .collect(),
-            Lent::Objects(uuids) if uuids.len() >= lengths.len() => uuids
-                .into_iter()
-                .zip(lengths)
-                .map(|(uuid, length)| lending.object(index, uuid, *length, room))
-                .collect(),
-            Lent::Pages(_) | Lent::Objects(_) => Err(Errno::EINVAL),
-        }
+        lent.memory(self.of(buf_type), index, lengths, room)
     }
 }

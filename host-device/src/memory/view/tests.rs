@@ -71,13 +71,15 @@ fn scattered_pages_are_one_run() {
         .map(|page| page * PAGE)
         .into();
     for access in [Access::Read, Access::ReadWrite] {
-        let view = vm.view(&single_pages(order.clone()), access).unwrap();
+        let view = vm
+            .view(&single_pages(order.clone()), access, Form::Any)
+            .unwrap();
         assert_eq!(view.len(), order.len() * PAGE_SIZE);
         assert_eq!(pages(&view), order);
     }
     // A run over the boundary of two regions.
     let across = [SgEntry::new(60 * PAGE, 8 * PAGE as u32)];
-    let view = vm.view(&across, Access::Read).unwrap();
+    let view = vm.view(&across, Access::Read, Form::Any).unwrap();
     assert_eq!(
         pages(&view),
         (60..68).map(|page| page * PAGE).collect::<Vec<_>>()
@@ -93,7 +95,14 @@ fn what_is_written_is_the_guests() {
         SgEntry::new(5 * PAGE + 100, (PAGE - 100) as u32),
         SgEntry::new(2 * PAGE, 50),
     ];
-    let view = View::new(&guest, &entries, Access::ReadWrite, &share, &counters).unwrap();
+    let view = View::new(
+        &guest,
+        &entries,
+        (Access::ReadWrite, Form::Mapped),
+        &share,
+        &counters,
+    )
+    .unwrap();
     assert_eq!(view.len(), PAGE_SIZE - 100 + 50);
     view.bytes().write_at(PAGE_SIZE - 102, b"abcd").unwrap();
     let mut seen = [0; 2];
@@ -103,7 +112,14 @@ fn what_is_written_is_the_guests() {
     assert_eq!(&seen, b"ab");
     guest.read_slice(&mut seen, GuestAddress(2 * PAGE)).unwrap();
     assert_eq!(&seen, b"cd");
-    let only_read = View::new(&guest, &entries, Access::Read, &share, &counters).unwrap();
+    let only_read = View::new(
+        &guest,
+        &entries,
+        (Access::Read, Form::Any),
+        &share,
+        &counters,
+    )
+    .unwrap();
     assert_eq!(only_read.bytes().write_at(0, b"x"), Err(Errno::EACCES));
     assert_eq!(view.bytes().write_at(view.len(), b"x"), Err(Errno::EINVAL));
 }
@@ -111,7 +127,7 @@ fn what_is_written_is_the_guests() {
 #[test]
 fn lists_that_are_none_are_refused() {
     let vm = vm();
-    let view = |entries: &[SgEntry]| vm.view(entries, Access::Read).map(|_| ());
+    let view = |entries: &[SgEntry]| vm.view(entries, Access::Read, Form::Any).map(|_| ());
     let page = PAGE_SIZE as u32;
     assert_eq!(view(&[]), Err(Errno::EINVAL));
     for (entries, errno) in [
@@ -169,7 +185,9 @@ fn gstreamer_sees_the_view_itself() {
     for (count, is_dmabuf) in [(900, udmabuf), (1500, false)] {
         let before = vm.counters().maps.load(Ordering::SeqCst);
         let order = (0..count).rev().map(|page| (1 << 32) + page * PAGE);
-        let view = vm.view(&single_pages(order.clone()), Access::Read).unwrap();
+        let view = vm
+            .view(&single_pages(order.clone()), Access::Read, Form::Any)
+            .unwrap();
         let maps = vm.counters().maps.load(Ordering::SeqCst) - before;
         assert_eq!(maps, if is_dmabuf { 1 } else { count + 1 });
         assert_eq!(pages(&view), order.collect::<Vec<_>>());
@@ -205,9 +223,12 @@ fn gstreamer_sees_the_view_itself() {
 fn a_view_outlives_the_memory_table() {
     let vm = vm();
     let entries = single_pages([7 * PAGE, 2 * PAGE]);
-    let view = vm.view(&entries, Access::Read).unwrap();
+    let view = vm.view(&entries, Access::Read, Form::Any).unwrap();
     vm.replace_guest(GuestMemoryMmap::new());
-    assert_eq!(vm.view(&entries, Access::Read).unwrap_err(), Errno::EFAULT);
+    assert_eq!(
+        vm.view(&entries, Access::Read, Form::Any).unwrap_err(),
+        Errno::EFAULT
+    );
     assert_eq!(pages(&view), [7 * PAGE, 2 * PAGE]);
 }
 
