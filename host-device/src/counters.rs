@@ -19,7 +19,7 @@ static ALL: Mutex<Vec<Weak<Counters>>> = Mutex::new(Vec::new());
 /// Counts of one VMM. All of them only grow.
 #[derive(Debug)]
 pub struct Counters {
-    /// Coded frames that were delivered.
+    /// Coded frames that were delivered; of a device of the host: buffers with data from it.
     pub frames: AtomicU64,
     /// Bytes of raw frames that the daemon copied.
     pub raw_bytes_copied: AtomicU64,
@@ -37,6 +37,10 @@ pub struct Counters {
     pub kicks: AtomicU64,
     /// Signals to the guest: writes of a call file.
     pub interrupts: AtomicU64,
+    /// Buffers that a device of the host was done with.
+    pub dequeues: AtomicU64,
+    /// Calls of such a device that are about its buffers, streams and events.
+    pub device_calls: AtomicU64,
     /// From the kick with which a raw frame came to the push into the encoder.
     pub kick_to_push: Latency,
     /// From a coded frame to the signal that tells of it.
@@ -58,6 +62,8 @@ impl Default for Counters {
             udmabufs: AtomicU64::default(),
             kicks: AtomicU64::default(),
             interrupts: AtomicU64::default(),
+            dequeues: AtomicU64::default(),
+            device_calls: AtomicU64::default(),
             kick_to_push: Latency::default(),
             coded_to_signal: Latency::default(),
             start: Instant::now(),
@@ -124,6 +130,8 @@ impl fmt::Display for Counters {
             ("udmabufs", &self.udmabufs),
             ("kicks", &self.kicks),
             ("interrupts", &self.interrupts),
+            ("dequeues", &self.dequeues),
+            ("device_calls", &self.device_calls),
         ] {
             write!(f, "{name}={} ", counter.load(Ordering::Relaxed))?;
         }

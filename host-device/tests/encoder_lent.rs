@@ -21,7 +21,7 @@ use virtio_v4l2d::device::encoder::Settings;
 use virtio_v4l2d::device::encoder::catalogue::Codec;
 use virtio_v4l2d::device::encoder::uapi::*;
 use virtio_v4l2d::device::{BufferArgs, Lent};
-use virtio_v4l2d::memory::{Access, GuestMemory, Lookup, PlaneMemory, Vm, probe_udmabuf};
+use virtio_v4l2d::memory::{Access, Form, GuestMemory, Lookup, PlaneMemory, Vm, probe_udmabuf};
 use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryMmap};
 
 const PAGE: u64 = 4096;
@@ -440,7 +440,7 @@ fn memory_lives_for_as_long_as_somebody_reads_it() {
     gstreamer::init().unwrap();
     rig.guest.write_obj(77_u8, GuestAddress(3 * PAGE)).unwrap();
     let entries = [SgEntry::new(3 * PAGE, 5000)];
-    let view = rig.vm.view(&entries, Access::Read).unwrap();
+    let view = rig.vm.view(&entries, Access::Read, Form::Any).unwrap();
     let memory = PlaneMemory::View(view).gst_memory(0..5000, || ()).unwrap();
     let counters = Arc::clone(&rig.counters);
     drop(rig);

@@ -126,7 +126,7 @@ impl Device for Proxy {
             node,
             Arc::clone(&self.allow),
             (events, vm),
-        )?))
+        )))
     }
 
     fn may_wait(&self) -> bool {

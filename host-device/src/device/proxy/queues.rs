@@ -1,99 +1,382 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
 //! Buffers and streams of one session.
+//!
+//! The host device has the queues, and refuses what makes no sense. What is ours: memory, and the way of what is done to
+//! the guest.
+//!
+//! | the guest's queue | the host device's | memory of a plane |
+//! |---|---|---|
+//! | MMAP | MMAP | exported by the host device, mapped into the region when the guest maps it |
+//! | USERPTR, DMABUF | USERPTR, if it has that | a mapping of the guest's pages, or of the object |
+//! | USERPTR, DMABUF | else DMABUF | a udmabuf of the guest's pages, or the object |
 
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use protocol::wire::ioctl;
+use protocol::wire::ioctl::{self, Ioctl};
 use protocol::wire::sg::Uuid;
 use protocol::wire::v4l2::{
-    CreateBuffers, EventSubscription, ExportBuffer, RemoveBuffers, RequestBuffers,
+    Buffer, EventSubscription, ExportBuffer, MEMORY_DMABUF, MEMORY_MMAP, MEMORY_USERPTR, Plane,
+    is_multiplanar,
 };
-use tokio::runtime::Handle;
+use v4l2r::bindings::V4L2_BUF_FLAG_REQUEST_FD;
 
-use crate::device::{BufferArgs, Result};
+use self::round::{Ready, Shared};
+use self::watch::Watch;
+use crate::device::{BufferArgs, Lent, Result};
 use crate::events::Events;
-use crate::memory::{HostBuffer, Vm};
-use crate::v4l2::Node;
+use crate::memory::{HostBuffer, PlaneMemory, Vm};
+use crate::v4l2::{Node, Source};
+
+mod allocate;
+mod queue;
+mod round;
+mod sizes;
+mod watch;
+
+/// The table's entry for `code`.
+fn entry(code: u32) -> Result<&'static Ioctl> {
+    ioctl::lookup(code).ok_or(Errno::ENOTTY)
+}
 
 /// Queues of one open file of the node.
 #[derive(Debug)]
 pub struct Queues {
-    node: Arc<Node>,
+    /// Before the memory that is in `shared`: it may be that the thread gives a buffer back.
+    watch: Option<Watch>,
+    shared: Arc<Shared>,
+    vm: Vm,
 }
 
 impl Queues {
     /// Queues without buffers of `node`, which was just opened.
-    ///
-    /// # Errors
-    ///
-    /// The system refuses what they need.
-    pub fn new(node: Arc<Node>, _events: Events, _vm: Vm, _runtime: Handle) -> Result<Self> {
-        Ok(Self { node })
+    pub fn new(node: Arc<Node>, events: Events, vm: Vm) -> Self {
+        Self {
+            watch: None,
+            shared: Shared::new(node, events),
+            vm,
+        }
     }
 
     /// Puts what the node has ready on the session's `Events`.
-    pub fn pump(&mut self) {}
-
-    /// `VIDIOC_REQBUFS`.
-    pub fn reqbufs(&mut self, _request: &mut RequestBuffers) -> Result {
-        Err(Errno::ENOTTY)
+    pub fn pump(&mut self) {
+        if self.watch.is_some() {
+            // Whoever calls has an answer of his own.
+            let _ = self.shared.round(Ready::ALL);
+        }
     }
 
-    /// `VIDIOC_CREATE_BUFS`.
-    pub fn create_bufs(&mut self, _create: &mut CreateBuffers) -> Result {
-        Err(Errno::ENOTTY)
+    /// The thread that waits for the node.
+    fn watch(&mut self) -> Result<&mut Watch> {
+        if self.watch.is_none() {
+            self.watch = Some(Watch::new(&self.shared)?);
+        }
+        self.watch.as_mut().ok_or(Errno::EAGAIN)
     }
 
-    /// `VIDIOC_REMOVE_BUFS`.
-    pub fn remove_bufs(&mut self, _remove: &mut RemoveBuffers) -> Result {
-        Err(Errno::ENOTTY)
+    /// Makes a call about a buffer.
+    fn call(&self, code: u32, buffer: &mut Buffer, planes: &mut [Plane]) -> Result {
+        self.shared.count();
+        self.shared.node.buffer(entry(code)?, buffer, planes, &[])
     }
 
     /// `VIDIOC_QUERYBUF`.
-    pub fn querybuf(&mut self, _args: BufferArgs<'_>) -> Result {
-        Err(Errno::ENOTTY)
+    ///
+    /// # Errors
+    ///
+    /// The host device's.
+    pub fn querybuf(&mut self, args: BufferArgs<'_>) -> Result {
+        self.call(ioctl::QUERYBUF, args.buffer, args.planes)?;
+        self.translate(args.buffer);
+        Ok(())
+    }
+
+    fn translate(&self, buffer: &mut Buffer) {
+        if let Some(queue) = self.shared.queues().get_mut(&buffer.type_) {
+            queue.translate(buffer);
+        }
     }
 
     /// `VIDIOC_PREPARE_BUF`.
-    pub fn prepare_buf(&mut self, _args: BufferArgs<'_>) -> Result {
-        Err(Errno::ENOTTY)
+    ///
+    /// # Errors
+    ///
+    /// As [`qbuf`](Self::qbuf).
+    pub fn prepare_buf(&mut self, args: BufferArgs<'_>) -> Result {
+        if args.buffer.flags & V4L2_BUF_FLAG_REQUEST_FD != 0 {
+            return Err(Errno::EINVAL);
+        }
+        self.submit(ioctl::PREPARE_BUF, args)
     }
 
     /// `VIDIOC_QBUF`.
-    pub fn qbuf(&mut self, _args: BufferArgs<'_>) -> Result {
-        Err(Errno::ENOTTY)
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: no such buffer, it is queued, or its memory is not what it should be; those of the memory layer and of the
+    /// host device; `EBADR` for requests.
+    pub fn qbuf(&mut self, args: BufferArgs<'_>) -> Result {
+        if args.buffer.flags & V4L2_BUF_FLAG_REQUEST_FD != 0 {
+            return Err(Errno::EBADR);
+        }
+        self.submit(ioctl::QBUF, args)
+    }
+
+    /// QBUF or PREPARE_BUF.
+    fn submit(&mut self, code: u32, args: BufferArgs<'_>) -> Result {
+        let BufferArgs {
+            buffer,
+            planes,
+            lent,
+        } = args;
+        let (buf_type, index, memory) = (buffer.type_, buffer.index, buffer.memory);
+        let queues = |shared: &Shared, then: &mut dyn FnMut(&mut queue::Queue) -> Result| {
+            then(shared.queues().get_mut(&buf_type).ok_or(Errno::EINVAL)?)
+        };
+        let mut found = None;
+        queues(&self.shared, &mut |queue| {
+            let count = queue.slots.len();
+            let slot = queue.slot(index)?;
+            let memory_of_it = slot.prepared.then(|| slot.lent.front().cloned()).flatten();
+            let (queued, needs) = (slot.queued, slot.planes.len());
+            let own = queue.host == MEMORY_MMAP;
+            if queued || !known(memory) || own != (memory == MEMORY_MMAP) {
+                return Err(Errno::EINVAL);
+            }
+            let lending = Arc::clone(&queue.lending);
+            found = Some((queue.host, needs, memory_of_it, lending, 2 * count * needs));
+            Ok(())
+        })?;
+        let (host, needs, prepared, lending, room) = found.ok_or(Errno::EINVAL)?;
+        let multiplanar = is_multiplanar(buf_type);
+        let planes = if multiplanar {
+            planes.get_mut(..needs).ok_or(Errno::EINVAL)?
+        } else {
+            &mut []
+        };
+        let is_object = matches!(lent, Lent::Objects(_));
+        let borrowed = match (host, prepared) {
+            (MEMORY_MMAP, _) => Vec::new(),
+            (_, Some(memory)) => memory,
+            (_, None) => {
+                let lengths: Vec<u32> = if multiplanar {
+                    planes.iter().map(|plane| plane.length).collect()
+                } else {
+                    vec![buffer.length]
+                };
+                lent.memory(&lending, index, &lengths, room)?
+            }
+        };
+        let sources = sources(host, &borrowed)?;
+        // From here on the thread may have it back at any time.
+        let mut before = None;
+        queues(&self.shared, &mut |queue| {
+            let slot = queue.slot(index)?;
+            before = Some((slot.memory, slot.prepared));
+            slot.memory = memory;
+            slot.queued = code == ioctl::QBUF;
+            slot.prepared = true;
+            slot.lend(borrowed.clone());
+            Ok(())
+        })?;
+        buffer.memory = host;
+        self.shared.count();
+        let result = self
+            .shared
+            .node
+            .buffer(entry(code)?, buffer, planes, &sources);
+        queues(&self.shared, &mut |queue| {
+            let slot = queue.slot(index)?;
+            match (result, before) {
+                (Ok(()), _) => slot.taken(),
+                (Err(_), Some((memory, prepared))) => {
+                    slot.queued = false;
+                    (slot.memory, slot.prepared) = (memory, prepared);
+                }
+                (Err(_), None) => {}
+            }
+            Ok(())
+        })?;
+        self.translate(buffer);
+        result.map_err(|errno| match errno {
+            // Memory that the CPU can map is not always memory that the host device takes: the guest has other ways.
+            Errno::EFAULT if is_object => Errno::EINVAL,
+            errno => errno,
+        })
+    }
+
+    /// The plane of an MMAP buffer, which the host device exports when it is first asked for.
+    fn exported(&self, buf_type: u32, index: u32, plane: u32) -> Result<Arc<HostBuffer>> {
+        let find = |then: &mut dyn FnMut(&mut queue::SlotPlane)| {
+            let mut queues = self.shared.queues();
+            let queue = queues
+                .get_mut(&buf_type)
+                .filter(|queue| queue.host == MEMORY_MMAP)
+                .ok_or(Errno::EINVAL)?;
+            let planes = &mut queue.slot(index)?.planes;
+            then(planes.get_mut(plane as usize).ok_or(Errno::EINVAL)?);
+            Result::Ok(())
+        };
+        let mut found = None;
+        find(&mut |plane| {
+            let charge = Arc::clone(&plane.charge);
+            found = Some((plane.exported.clone(), plane.length, charge));
+        })?;
+        let (exported, length, charge) = found.ok_or(Errno::EINVAL)?;
+        if let Some(exported) = exported {
+            return Ok(exported);
+        }
+        self.shared.count();
+        let dmabuf = self.shared.node.export(buf_type, index, plane)?;
+        let buffer =
+            HostBuffer::exported(dmabuf, length as usize, charge).inspect_err(|errno| {
+                tracing::warn!("a buffer of the host device cannot be mapped: {errno}");
+            })?;
+        find(&mut |plane| plane.exported = Some(Arc::clone(&buffer)))?;
+        Ok(buffer)
     }
 
     /// `VIDIOC_EXPBUF`.
-    pub fn expbuf(&mut self, _export: &mut ExportBuffer, _uuid: &mut Uuid) -> Result {
-        Err(Errno::ENOTTY)
-    }
-
-    /// `VIDIOC_STREAMON`.
-    pub fn streamon(&mut self, _buf_type: u32) -> Result {
-        Err(Errno::ENOTTY)
-    }
-
-    /// `VIDIOC_STREAMOFF`.
-    pub fn streamoff(&mut self, mut buf_type: u32) -> Result {
-        let ioctl = ioctl::lookup(ioctl::STREAMOFF).ok_or(Errno::ENOTTY)?;
-        self.node.call(ioctl, &mut buf_type)
-    }
-
-    /// `VIDIOC_SUBSCRIBE_EVENT`.
-    pub fn subscribe_event(&mut self, _subscription: &EventSubscription) -> Result {
-        Err(Errno::ENOTTY)
-    }
-
-    /// `VIDIOC_UNSUBSCRIBE_EVENT`.
-    pub fn unsubscribe_event(&mut self, _subscription: &EventSubscription) -> Result {
-        Err(Errno::ENOTTY)
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: no such buffer or plane, no MMAP buffer, or unknown flags; the host device's.
+    pub fn expbuf(&mut self, export: &mut ExportBuffer, uuid: &mut Uuid) -> Result {
+        const FLAGS: u32 = (nix::libc::O_CLOEXEC | nix::libc::O_ACCMODE).cast_unsigned();
+        if export.flags & !FLAGS != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let buffer = self.exported(export.type_, export.index, export.plane)?;
+        *uuid = self.vm.export(&buffer)?;
+        export.reserved = [0; 11];
+        Ok(())
     }
 
     /// The buffer behind `offset`.
-    pub fn mmap(&mut self, _offset: u32) -> Result<Arc<HostBuffer>> {
-        Err(Errno::EINVAL)
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if there is none; the host device's.
+    pub fn mmap(&mut self, offset: u32) -> Result<Arc<HostBuffer>> {
+        let (buf_type, (index, plane)) = self
+            .shared
+            .queues()
+            .iter()
+            .find_map(|(buf_type, queue)| Some((*buf_type, queue.at(offset)?)))
+            .ok_or(Errno::EINVAL)?;
+        self.exported(buf_type, index, plane)
     }
+
+    /// `VIDIOC_STREAMON`.
+    ///
+    /// # Errors
+    ///
+    /// The host device's.
+    pub fn streamon(&mut self, mut buf_type: u32) -> Result {
+        let named = buf_type;
+        let set = |shared: &Shared, streaming| {
+            let mut queues = shared.queues();
+            let queue = queues.get_mut(&named)?;
+            Some(std::mem::replace(&mut queue.streaming, streaming))
+        };
+        self.watch()?;
+        // Before the call: what is done right after it is not to be missed.
+        let before = set(&self.shared, true);
+        self.shared.count();
+        let started = self
+            .shared
+            .node
+            .call(entry(ioctl::STREAMON)?, &mut buf_type);
+        if started.is_err() {
+            set(&self.shared, before.unwrap_or_default());
+            self.pump();
+            return started;
+        }
+        self.watch()?.data(true)?;
+        self.pump();
+        Ok(())
+    }
+
+    /// `VIDIOC_STREAMOFF`.
+    ///
+    /// # Errors
+    ///
+    /// The host device's.
+    pub fn streamoff(&mut self, mut buf_type: u32) -> Result {
+        {
+            let _turn = self.shared.turn();
+            self.shared.count();
+            let node = &self.shared.node;
+            node.call(entry(ioctl::STREAMOFF)?, &mut buf_type)?;
+            if let Some(queue) = self.shared.queues().get_mut(&buf_type) {
+                queue.cancel();
+            }
+            self.shared.events.purge(buf_type);
+        }
+        if !self.shared.streams()
+            && let Some(watch) = &mut self.watch
+        {
+            watch.data(false)?;
+        }
+        self.pump();
+        Ok(())
+    }
+
+    /// `VIDIOC_SUBSCRIBE_EVENT`.
+    ///
+    /// # Errors
+    ///
+    /// The host device's.
+    pub fn subscribe_event(&mut self, subscription: &EventSubscription) -> Result {
+        self.watch()?;
+        let ioctl = entry(ioctl::SUBSCRIBE_EVENT)?;
+        self.shared.node.call(ioctl, &mut subscription.clone())?;
+        self.pump();
+        Ok(())
+    }
+
+    /// `VIDIOC_UNSUBSCRIBE_EVENT`.
+    ///
+    /// # Errors
+    ///
+    /// The host device's.
+    pub fn unsubscribe_event(&mut self, subscription: &EventSubscription) -> Result {
+        let ioctl = entry(ioctl::UNSUBSCRIBE_EVENT)?;
+        self.shared.node.call(ioctl, &mut subscription.clone())
+    }
+}
+
+impl Drop for Queues {
+    fn drop(&mut self) {
+        self.watch = None;
+        // The host device gives back what it was lent before that goes.
+        let streaming: Vec<u32> = {
+            let queues = self.shared.queues();
+            let streaming = queues.values().filter(|queue| queue.streaming);
+            streaming.map(|queue| queue.buf_type).collect()
+        };
+        for mut buf_type in streaming {
+            if let Ok(ioctl) = entry(ioctl::STREAMOFF) {
+                let _ = self.shared.node.call(ioctl, &mut buf_type);
+            }
+        }
+    }
+}
+
+/// Whether buffers can have such memory, `V4L2_MEMORY_*`.
+fn known(memory: u32) -> bool {
+    matches!(memory, MEMORY_MMAP | MEMORY_USERPTR | MEMORY_DMABUF)
+}
+
+/// Where the host device finds `memory`.
+fn sources(host: u32, memory: &[PlaneMemory]) -> Result<Vec<Source<'_>>> {
+    let source = |memory| match host {
+        MEMORY_DMABUF => {
+            let dmabuf = PlaneMemory::dmabuf(memory);
+            dmabuf.map(Source::Dmabuf).ok_or(Errno::EINVAL)
+        }
+        _ => Ok(Source::Mapped(memory)),
+    };
+    memory.iter().map(source).collect()
 }

@@ -35,24 +35,14 @@ pub struct Session {
 
 impl Session {
     /// A session on `node`, just opened for it, that may do what `allow` says.
-    ///
-    /// # Errors
-    ///
-    /// The system refuses what the session needs (threads, files).
-    pub fn new(
-        id: u32,
-        node: Arc<Node>,
-        allow: Arc<Allow>,
-        (events, vm): (Events, Vm),
-    ) -> Result<Self> {
-        let runtime = vm.runtime().cloned().ok_or(Errno::EIO)?;
+    pub fn new(id: u32, node: Arc<Node>, allow: Arc<Allow>, (events, vm): (Events, Vm)) -> Self {
         tracing::debug!(session = id, "{}", node.identity().card);
-        Ok(Self {
-            queues: Queues::new(Arc::clone(&node), events, vm.clone(), runtime)?,
+        Self {
+            queues: Queues::new(Arc::clone(&node), events, vm.clone()),
             node,
             allow,
             vm,
-        })
+        }
     }
 
     /// Whether the ioctl with this code may be used: one that may not looks as if the device did not have it.
