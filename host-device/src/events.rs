@@ -3,9 +3,9 @@
 //! The way back to the guest: events of all sessions, in order, never dropped.
 //!
 //! An event goes straight into the event queue of the guest. When the guest has left no buffer there, events are
-//! held back and leave in order as soon as it has. What is held back is bounded: by the buffers that the
-//! guest queued (one DQBUF for each), and by the controls that a session has, since events of one type and ID
-//! coalesce.
+//! held back and leave in order as soon as it has. What is held back is bounded: by the buffers that a session has
+//! (one DQBUF for each: who queues a buffer again without having seen that it is back gets the later one), and by the
+//! controls that it has, since events of one type and ID coalesce.
 //!
 //! Being delivered and being signalled are two things: a guest sees an event when it looks into its queue, and looks
 //! there when it is signalled. Whoever has several events at a time delivers them [quietly](Events::quiet), and then
@@ -281,6 +281,9 @@ impl Events {
             if !self.liveness.is_alive() {
                 return;
             }
+            if let Body::Dqbuf { buffer, .. } = &body {
+                self.replace(&mut held, buffer);
+            }
             match &body {
                 Body::Event(event) if self.coalesce(&mut held, event) => {}
                 _ => held.push_back(Held {
@@ -293,6 +296,18 @@ impl Events {
             self.outbox.guest.deliver(&self.outbox);
         } else {
             self.outbox.wake();
+        }
+    }
+
+    /// Drops an older DQBUF of the same buffer that is held back.
+    fn replace(&self, held: &mut VecDeque<Held>, new: &Buffer) {
+        let older = held.iter().position(|held| {
+            held.session == self.session
+                && matches!(held.body, Body::Dqbuf { buffer, .. }
+                    if (buffer.type_, buffer.index) == (new.type_, new.index))
+        });
+        if let Some(older) = older {
+            held.remove(older);
         }
     }
 

@@ -121,6 +121,20 @@ fn eos_stays_before_its_last_buffer() {
 }
 
 #[test]
+fn what_is_held_back_of_a_buffer_is_one_event() {
+    let outbox = hub();
+    let events = Events::new(Arc::clone(&outbox), 7);
+    let other = Events::new(Arc::clone(&outbox), 8);
+    for _ in 0..3 {
+        dqbuf(&events, 9, 0);
+        dqbuf(&events, 9, 1);
+        dqbuf(&events, 10, 0);
+        dqbuf(&other, 9, 0);
+    }
+    assert_eq!(drain(&outbox, 100).len(), 4);
+}
+
+#[test]
 fn purge_is_of_one_queue_and_session() {
     let outbox = hub();
     let events = Events::new(Arc::clone(&outbox), 7);

@@ -73,7 +73,10 @@ impl Link {
         };
         let outbox = Outbox::new(queue, Arc::clone(&counters));
         let channel = Channel::default();
-        let arena = arena(limits.shm_size);
+        let arena = device
+            .makes_buffers()
+            .then(|| arena(limits.shm_size))
+            .flatten();
         let vm = Vm::new(
             memory.clone(),
             arena.clone(),
