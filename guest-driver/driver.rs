@@ -156,7 +156,6 @@ fn parameter<T: Copy>(value: impl core::borrow::Borrow<T>) -> T {
 /// Capabilities that are not the host's to promise: the driver has no `read(2)` and `write(2)`, by which RDS blocks
 /// travel, and the node is no part of a media controller's graph.
 const NOT_OURS: u32 = cap::READWRITE
-    | cap::ASYNCIO
     | cap::RDS_CAPTURE
     | cap::RDS_OUTPUT
     | cap::IO_MC
@@ -185,7 +184,6 @@ mod cap {
     pub(super) const SDR_OUTPUT: u32 = 0x0040_0000;
     pub(super) const META_CAPTURE: u32 = 0x0080_0000;
     pub(super) const READWRITE: u32 = 0x0100_0000;
-    pub(super) const ASYNCIO: u32 = 0x0200_0000;
     pub(super) const STREAMING: u32 = 0x0400_0000;
     pub(super) const META_OUTPUT: u32 = 0x0800_0000;
     pub(super) const IO_MC: u32 = 0x2000_0000;

@@ -11,7 +11,7 @@ use crate::media::{Handle, Request};
 use crate::wire::command::{CmdIoctl, RespIoctl};
 use crate::wire::ioctl::{lookup, Attached, Ioctl, TABLE};
 use crate::wire::v4l2::{
-    is_multiplanar, Buffer, Edid, ExtControls, FmtDesc, Format, VIDEO_MAX_PLANES,
+    is_multiplanar, Buffer, Edid, ExtControls, FmtDesc, Format, StreamParm, VIDEO_MAX_PLANES,
 };
 use core::mem::offset_of;
 use kernel::c_str;
@@ -75,6 +75,10 @@ pub(super) fn run(handle: &Handle<SessionNode>, mut request: Request<'_>) -> Res
         number::G_TUNER | number::G_MODULATOR | number::ENUM_FREQ_BANDS => {
             forward(session, &mut request)?;
             without_rds(request.number, request.payload)
+        }
+        number::G_PARM | number::S_PARM => {
+            forward(session, &mut request)?;
+            without_read(request.payload)
         }
         // A seek waits for what it finds.
         number::S_HW_FREQ_SEEK if request.nonblocking => Err(EAGAIN),
@@ -280,6 +284,14 @@ fn hide_pointers(payload: &mut [u8]) -> Result {
     if matches!(buf_type, VIDEO_OVERLAY | VIDEO_OUTPUT_OVERLAY) {
         payload.get_mut(WINDOW_POINTERS).ok_or(EINVAL)?.fill(0);
     }
+    Ok(())
+}
+
+/// There is no `read(2)`, which buffers in the kernel would be for.
+fn without_read(payload: &mut [u8]) -> Result {
+    StreamParm::mut_from_bytes(payload)
+        .map_err(|_| EINVAL)?
+        .buffers = 0;
     Ok(())
 }
 
