@@ -4,7 +4,7 @@
 VM := tests/vm
 MODULE_DIR := out/module
 
-.PHONY: all help prepare module daemon vm-run vm-shell demo bench test clean distclean
+.PHONY: all help prepare module daemon vm-run vm-shell demo bench test test-proxy clean distclean
 
 all: module daemon
 
@@ -13,6 +13,7 @@ help:
 	@echo 'make demo            encode a clip in a guest with three programs; results in out/demo [INPUT=clip]'
 	@echo 'make bench           what a frame costs: counts, latency, throughput; results in out/bench [PAIRS=n]'
 	@echo 'make test            every check and test'
+	@echo 'make test-proxy      that of devices of a host in a guest alone, with a table of what v4l2-compliance says of them'
 	@echo 'make vm-shell        a login shell in a guest with /dev/video0'
 	@echo 'make vm-run SCRIPT=f run f in a guest [FILES="a b"] [MODULE=0] [SOCKET=path] [VIRTIO_ID=n] [TIMEOUT=s]'
 	@echo 'make prepare         make kernel tree, guest and QEMU in the cache (the others do it when needed)'
@@ -42,6 +43,10 @@ bench: all
 
 test:
 	@tests/run
+
+test-proxy: all
+	@tests/guest/build
+	@ONLY=proxy tests/run
 
 clean:
 	rm -rf out target

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 # shellcheck shell=bash
-# A VM that is a host: daemon and VMM run on a kernel with /dev/udmabuf and DMA heaps, which CI's own may not have.
+# A VM that is a host: daemon and VMM run on a kernel with /dev/udmabuf, DMA heaps and V4L2 devices, which CI's own may not have.
 
 # The tests of cargo that run there: the source of each binary, and parts of the names of those that concern memory.
 NESTED_TESTS="host-device/src/lib.rs memory::
@@ -15,9 +15,27 @@ nested_binaries() {
         sed -n 's|.*"src_path":"'"$REPO"'/\([^"]*\)".*"executable":"\([^"]*\)".*|\1 \2|p'
 }
 
+# nested_host NAME SECONDS SCRIPT [FILE...]: runs it in a VM that is a host; its results become ours, with NAME in front.
+nested_host() {
+    local name=$1 limit=$2 script=$3 status=0 start=$SECONDS
+    shift 3
+    mkdir -p "$LOGS"
+    OUT=$LOGS/$name
+    printf 'REPO=%q\nexport XDG_CACHE_HOME=%q\n' "$REPO" "${CACHE%/*}" >"$LOGS/settings"
+    UDEV=0 ROLE=host OUT=$OUT TIMEOUT=$limit "$VM_DIR/run" "$script" "$LOGS/settings" tests/nested/{vm,watch}.sh \
+        "$REPO/out/module/virtio_v4l2.ko" "${CARGO_TARGET_DIR:-$REPO/target}/release/virtio-v4l2d" "$@" 2>&1 </dev/null |
+        sed -u 's/\r//' | tee "$OUT.log" | sed -unE 's/^(ok|not ok|skip) - /&'"$name"': /p; /^# /p' | while read -r line; do
+        case $line in '#'*) printf '%s (%d s)\n' "$line" $((SECONDS - start)) ;; *) result "$line" ;; esac
+    done || status=${PIPESTATUS[0]}
+    case $status in
+        0 | 1) grep -qE '^(ok|not ok) - ' "$OUT.log" || not_ok "$name" "no result: $(tail -n 1 "$OUT.log")" ;;
+        *) not_ok "$name: runs to its end" "status $status: $(tail -n 1 "$OUT.log")" ;;
+    esac
+}
+
 phase_nested() {
-    local files=() source filters binary job=$LOGS/nested-job status=0 start=$SECONDS
-    mkdir -p "$LOGS" "$job"
+    local files=() source filters binary job=$LOGS/nested-job
+    mkdir -p "$job"
     : >"$job/binaries"
     nested_binaries >"$job/built"
     while read -r source filters; do
@@ -29,16 +47,14 @@ phase_nested() {
         files+=("$binary")
         printf '%s %s\n' "$(basename "$binary")" "$filters" >>"$job/binaries"
     done <<<"$NESTED_TESTS"
-    printf 'REPO=%q\nexport XDG_CACHE_HOME=%q\n' "$REPO" "${CACHE%/*}" >"$job/settings"
-    OUT=$LOGS/nested
-    ROLE=host OUT=$OUT TIMEOUT=2400 "$VM_DIR/run" tests/nested/host.sh tests/nested/guest.sh "$job/settings" "$job/binaries" \
-        "${files[@]}" "$(fixture client)" "$(fixture source-176x144.nv12)" "$REPO/out/module/virtio_v4l2.ko" \
-        "${CARGO_TARGET_DIR:-$REPO/target}/release/virtio-v4l2d" 2>&1 </dev/null |
-        sed -u 's/\r//' | tee "$OUT.log" | sed -unE 's/^(ok|not ok|skip) - /&nested: /p; /^# /p' | while read -r line; do
-        case $line in '#'*) printf '%s (%d s)\n' "$line" $((SECONDS - start)) ;; *) result "$line" ;; esac
-    done || status=${PIPESTATUS[0]}
-    case $status in
-        0 | 1) grep -qE '^(ok|not ok) - ' "$OUT.log" || not_ok "nested" "no result: $(tail -n 1 "$OUT.log")" ;;
-        *) not_ok "nested: runs to its end" "status $status: $(tail -n 1 "$OUT.log")" ;;
-    esac
+    nested_host nested 2400 tests/nested/host.sh tests/nested/guest.sh "$job/binaries" \
+        "${files[@]}" "$(fixture client)" "$(fixture source-176x144.nv12)"
+}
+
+# Devices of a host behind proxies: make test-proxy runs this alone.
+phase_proxy() {
+    try "the USB camera builds" cargo build --release --locked -p usb-camera || return 0
+    nested_host proxy 3600 tests/nested/proxy.sh tests/nested/{proxy-guest,proxy-during,clients,devices}.sh \
+        "$(fixture decode)" "$(fixture source-640x360.nv12)" "${CARGO_TARGET_DIR:-$REPO/target}/release/usb-camera"
+    [ ! -e "$LOGS/proxy/report.txt" ] || cat "$LOGS/proxy/report.txt"
 }

@@ -4,6 +4,7 @@
 # guest in it, with many checks. tests/lib/nested.sh starts it; `settings` says where this repository is.
 . /harness/tap.sh
 . /job/settings
+. /job/vm.sh
 
 for node in /dev/udmabuf /dev/dma_heap/system; do
     check "this host has $node" test -c "$node"
@@ -26,10 +27,8 @@ while read -r binary filters; do
 done </job/binaries
 
 echo "# the guest in it: begin after $SECONDS s"
-# No output on the serial port, no mitigations, no udev: each takes many seconds here. An answer may take some, too.
 cd "$REPO" || exit
-DAEMON=/job/virtio-v4l2d KO=/job/virtio_v4l2.ko OUT=/out/guest TIMEOUT=1800 ACCEL=tcg MEM=768M SMP=1 UDEV=0 \
-    KERNEL_ARGS="mitigations=off quiet" MODULE_PARAMS=timeout_ms=60000 tests/vm/run /job/guest.sh /job/source-176x144.nv12 /job/client 2>&1
+DAEMON=/job/virtio-v4l2d KO=/job/virtio_v4l2.ko OUT=/out/guest nested_vm /job/guest.sh /job/source-176x144.nv12 /job/client
 status=$?
 echo "# the guest in it: end after $SECONDS s"
 case $status in

@@ -33,16 +33,19 @@ refuse() {
     if [ "$status" != 0 ] && [ "$status" -lt 124 ]; then ok "$name"; else not_ok "$name" "status $status"; fi
 }
 
-# client TEST [NODE]: the test client's own lines; a time limit or a crash is one more.
-client() {
+# lines PROGRAM...: a program's own lines; a time limit or a crash is one more.
+lines() {
     local status=0
-    timeout -k 5 "${LIMIT:-60}" /job/client "$@" || status=$?
+    timeout -k 5 "${LIMIT:-60}" "$@" || status=$?
     case $status in
         0) ;;
         1) failed=1 ;;
-        *) not_ok "client $*" "ended with status $status" ;;
+        *) not_ok "$(basename "$1") ${*:2}" "ended with status $status" ;;
     esac
 }
+
+# client TEST [NODE]
+client() { lines /job/client "$@"; }
 
 # Kernel messages of level warning and worse since the module was loaded, but for those that every out-of-tree
 # module causes.

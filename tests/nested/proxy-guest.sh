@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+# shellcheck shell=bash
+# In the guest in the VM: nodes are named by their cards. First what says most.
+. /harness/tap.sh
+mkdir -p /out/compliance /tmp/commands
+
+# node NAME: the node of that name, found without starting a program.
+node() {
+    local name
+    for name in /sys/class/video4linux/*/name; do
+        [ "$(<"$name")" = "$1" ] && name=${name%/name} && echo "/dev/${name##*/}"
+    done
+}
+CAMERA=$(node camera) CAPTURE=$(node vid-cap) ENCODER=$(node encoder) DECODER=$(node decoder)
+
+# limited COMMAND...: one of the functions of clients.sh.
+limited() { timeout -k 5 600 bash -c '. /job/clients.sh && "$@"' limited "$@"; }
+
+# as_written NAME NODE FILE BYTES COMMAND: the command to the letter, where NODE is /dev/video0, until FILE has that many.
+as_written() {
+    local pid end=$((SECONDS + 300)) size=0
+    (
+        cd /tmp/commands || exit
+        # shellcheck disable=SC2016 # for the inner shell
+        exec env --default-signal=INT unshare -m bash -c \
+            '[ "$0" = /dev/video0 ] || mount --bind "$0" /dev/video0; eval "exec $1"' "$2" "$5"
+    ) >/tmp/command.log 2>&1 &
+    pid=$!
+    while [ "$size" -lt "$4" ] && [ $SECONDS -lt $end ] && kill -0 $pid 2>/dev/null; do
+        sleep 0.5
+        size=$(stat -c %s "/tmp/commands/$3" 2>/dev/null || echo 0)
+    done
+    kill -INT $pid 2>/dev/null
+    wait $pid
+    {
+        printf '$ %s\n' "$5"
+        # Each buffer is a "<"; rates come with a carriage return.
+        tr '\r' '\n' </tmp/command.log | tail -n 12
+        printf '\n(stopped at %s bytes in %s)\n\n' "$(stat -c %s "/tmp/commands/$3")" "$3"
+    } >>/out/commands.txt 2>&1
+    if [ "$size" -ge "$4" ]; then ok "$1"; else not_ok "$1" "$size bytes: $(tail -n 1 /tmp/command.log)"; fi
+}
+as_written "as written: camera" "$CAMERA" test.mjpg 60000 \
+    'v4l2-ctl -d0 -v pixelformat=MJPG --stream-mmap --stream-to=test.mjpg'
+as_written "as written: vivid" "$CAPTURE" test.yuv 2000000 \
+    'v4l2-ctl -d0 -v pixelformat=NV12 --stream-mmap --stream-to test.yuv'
+as_written "as written: vicodec" "$ENCODER" test.fwht 200000 \
+    'v4l2-ctl -x pixelformat=NV12 --stream-mmap --stream-out-mmap --stream-to-hdr test.fwht'
+
+source=/job/source-640x360.nv12
+check "vivid's picture" limited vivid_still "$CAPTURE" /out/still.nv12 --stream-mmap
+check "vicodec encodes" limited fwht_encode "$ENCODER" $source /out/coded.fwht --stream-mmap --stream-out-mmap
+check "vicodec decodes" limited fwht_decode "$DECODER" /out/coded.fwht /out/decoded.nv12 --stream-mmap --stream-out-mmap
+LIMIT=600 lines /job/decode "$DECODER" /job/change.fwht /out/change.nv12
+
+# no_gap LOG: three hundred buffers, each with the sequence number after the last one's.
+no_gap() {
+    awk '/dqbuf/ { sub(/.*seq: */, ""); if (count++ && $1 != last + 1) { print "after " last " comes " $1; gap = 1 }; last = $1 }
+        END { print count + 0 " buffers"; exit gap || count != 300 }' "$1"
+}
+# A frame of the camera is lost when no buffer is free: 32 of them last three seconds.
+for format in MJPG YUYV; do
+    timeout -k 5 400 v4l2-ctl -d "$CAMERA" -v "width=320,height=180,pixelformat=$format" -p 10 --verbose --stream-mmap=32 \
+        --stream-count=300 --stream-to="/tmp/camera.$format" >"/out/camera-$format.log" 2>&1
+    check "camera, $format: 300 frames, no gap" no_gap "/out/camera-$format.log"
+    mv "/tmp/camera.$format" /out/
+done
+
+for name in /sys/class/video4linux/*/name; do
+    begin=$SECONDS
+    limited compliance "/dev/$(basename "${name%/name}")" "/out/compliance/$(<"$name")" -s10
+    echo "# $(<"$name"): $((SECONDS - begin)) s"
+done
+
+# goes PART NODE: the device goes while a program streams, which is told so; what is done with another one works on.
+goes() {
+    local pid log=/tmp/$1.log
+    v4l2-ctl -d "$2" --verbose --stream-mmap --stream-to=/dev/null >"$log" 2>&1 &
+    pid=$!
+    within 120 grep -q dqbuf "$log" || not_ok "$1: streams" "$(tail -n 1 "$log")"
+    : >"/out/do-$1"
+    within 180 test -e "/out/done-$1" || not_ok "$1 on the host" "$(tail -n 1 "/out/$1.log" 2>/dev/null)"
+    if within 120 ended "$pid"; then
+        check "$1: the program is told that there is no such device" grep -q 'No such device' "$log"
+    else
+        not_ok "$1: the program ends" "$(tail -n 1 "$log")"
+        kill -9 "$pid"
+    fi
+    refuse "$1: who opens it now is told, too" v4l2-ctl -d "$2" --stream-mmap --stream-count=1
+    check "$1: another device works on" limited fwht_encode "$ENCODER" $source "/out/after-$1.fwht" --stream-mmap --stream-out-mmap
+    check "$1: … and as before" cmp /out/coded.fwht "/out/after-$1.fwht"
+}
+ended() { ! kill -0 "$1" 2>/dev/null; }
+goes camera_unplug "$CAMERA"
+goes vivid_unbind "$CAPTURE"
+
+dmesg_clean "no kernel warning"
+exit "$failed"

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+# shellcheck shell=bash
+# In the VM that is a host: vivid, vicodec and a USB camera, first used here, then by a guest with one proxy for each node;
+# what both say and see is compared. tests/lib/proxy.sh starts it; `settings` says where this repository is.
+. /harness/tap.sh
+. /job/settings
+. /job/vm.sh
+. /job/devices.sh
+cd "$REPO" || exit
+
+mkdir -p /out/host/compliance
+for device in vivid vicodec camera; do
+    # Not by `check`, whose command runs in a shell of its own.
+    "devices_$device" >/run/device.log 2>&1 || {
+        not_ok "this host has $device" "$(tail -n 1 /run/device.log)"
+        exit 1
+    }
+    ok "this host has $device"
+done
+
+# NAME VARIABLE of each node, in the order of the guest.
+nodes() {
+    cat <<END
+camera CAMERA
+vid-cap VIVID_CAP
+encoder VICODEC_ENC
+decoder VICODEC_DEC
+vid-out VIVID_OUT
+vbi-cap VIVID_VBI_CAP
+vbi-out VIVID_VBI_OUT
+radio-rx VIVID_RADIO_RX
+radio-tx VIVID_RADIO_TX
+sdr VIVID_SDR
+meta-cap VIVID_META_CAP
+meta-out VIVID_META_OUT
+touch VIVID_TOUCH
+END
+}
+
+# limited COMMAND...: one of the functions of clients.sh.
+limited() { timeout -k 5 600 bash -c '. /job/clients.sh && "$@"' limited "$@"; }
+
+# On this host.
+source=/job/source-640x360.nv12
+check "vivid's picture, on the host" limited vivid_still "$VIVID_CAP" /out/host/still.nv12 --stream-mmap
+check "vicodec encodes, on the host" limited fwht_encode "$VICODEC_ENC" $source /out/host/coded.fwht --stream-mmap --stream-out-mmap
+check "vicodec decodes, on the host" limited fwht_decode "$VICODEC_DEC" /out/host/coded.fwht /out/host/decoded.nv12 --stream-mmap --stream-out-mmap
+check "a stream of two sizes, on the host" limited fwht_change "$VICODEC_ENC" $source /run/change.fwht
+check "the client of decoders, on the host" timeout -k 5 600 /job/decode "$VICODEC_DEC" /run/change.fwht /out/host/change.nv12
+while read -r name variable; do
+    begin=$SECONDS
+    limited compliance "${!variable}" "/out/host/compliance/$name" -s10
+    echo "# $name on the host: $((SECONDS - begin)) s"
+done < <(nodes)
+
+# A guest, with what is like new.
+devices_vivid_unbind && devices_vivid_bind || exit 1
+DEVICES=
+while read -r name variable; do
+    DEVICES+="$name=proxy,path=${!variable},card=$name "
+done < <(nodes)
+export CAMERA CAMERA_PID
+echo "# the guest: begin after $SECONDS s"
+DEVICES=$DEVICES DAEMON=/job/virtio-v4l2d DAEMON_ARGS="--shm-size 512M" KO=/job/virtio_v4l2.ko OUT=/out/guest \
+    HOST_PART=/job/proxy-during.sh nested_vm /job/proxy-guest.sh /job/{clients.sh,decode,source-640x360.nv12} /run/change.fwht
+status=$?
+echo "# the guest: end after $SECONDS s"
+case $status in
+    0) ;;
+    1) failed=1 ;;
+    *) not_ok "the guest's job runs to its end" "status $status" ;;
+esac
+
+for file in still.nv12 coded.fwht decoded.nv12 change.nv12; do
+    check "$file: in the guest as on the host" cmp "/out/host/$file" "/out/guest/$file"
+done
+for format in MJPG YUYV; do
+    check "camera, $format: 300 frames, each byte of them" \
+        /job/usb-camera check "$CACHE/camera-frames" "$format" 320x180 "/out/guest/camera.$format"
+    rm -f "/out/guest/camera.$format"
+done
+
+{
+    echo "                 |      host      |     guest      |"
+    echo "  node           |   ok  n/s fail |   ok  n/s fail | diff | not listed"
+    while read -r name variable; do
+        tests/nested/compare -v "device=$name" tests/nested/differences {/out/host,/out/guest}"/compliance/$name.txt"
+    done < <(nodes)
+} >/run/compared 2>&1
+grep -E '^(not )?ok - ' /run/compared
+grep -qE '^not ok - ' /run/compared && failed=1
+{
+    grep -vE '^(not )?ok - ' /run/compared
+    echo
+    cat /out/guest/commands.txt
+} >/out/report.txt
+refuse "nothing panicked in the daemon" grep -i panic /out/guest/daemon.log
+exit "$failed"
