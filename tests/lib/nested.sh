@@ -21,7 +21,7 @@ nested_host() {
     shift 3
     mkdir -p "$LOGS"
     OUT=$LOGS/$name
-    printf 'REPO=%q\nexport XDG_CACHE_HOME=%q\n' "$REPO" "${CACHE%/*}" >"$LOGS/settings"
+    printf 'REPO=%q\nexport XDG_CACHE_HOME=%q\nCOMPLIANCE=%q\n' "$REPO" "${CACHE%/*}" "$COMPLIANCE" >"$LOGS/settings"
     UDEV=0 ROLE=host OUT=$OUT TIMEOUT=$limit "$VM_DIR/run" "$script" "$LOGS/settings" tests/nested/{vm,watch}.sh \
         "$REPO/out/module/virtio_v4l2.ko" "${CARGO_TARGET_DIR:-$REPO/target}/release/virtio-v4l2d" "$@" 2>&1 </dev/null |
         sed -u 's/\r//' | tee "$OUT.log" | sed -unE 's/^(ok|not ok|skip) - /&'"$name"': /p; /^# /p' | while read -r line; do
@@ -51,10 +51,13 @@ phase_nested() {
         "${files[@]}" "$(fixture client)" "$(fixture source-176x144.nv12)"
 }
 
+# Nodes that `make test` asks v4l2-compliance of; none: all of them.
+COMPLIANCE=${COMPLIANCE-camera vid-cap encoder decoder radio-rx}
+
 # Devices of a host behind proxies: make test-proxy runs this alone.
 phase_proxy() {
     try "the USB camera builds" cargo build --release --locked -p usb-camera || return 0
-    nested_host proxy 3600 tests/nested/proxy.sh tests/nested/{proxy-guest,proxy-during,clients,devices}.sh \
+    nested_host proxy "${PROXY_TIMEOUT:-2400}" tests/nested/proxy.sh tests/nested/{proxy-guest,proxy-during,clients,devices}.sh \
         "$(fixture decode)" "$(fixture source-640x360.nv12)" "${CARGO_TARGET_DIR:-$REPO/target}/release/usb-camera"
     [ ! -e "$LOGS/proxy/report.txt" ] || cat "$LOGS/proxy/report.txt"
 }

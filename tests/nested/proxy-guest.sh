@@ -66,11 +66,11 @@ for format in MJPG YUYV; do
     mv "/tmp/camera.$format" /out/
 done
 
-for name in /sys/class/video4linux/*/name; do
+while read -r name; do
     begin=$SECONDS
-    limited compliance "/dev/$(basename "${name%/name}")" "/out/compliance/$(<"$name")" -s10
-    echo "# $(<"$name"): $((SECONDS - begin)) s"
-done
+    limited compliance "$(node "$name")" "/out/compliance/$name" -s10
+    echo "# $name: $((SECONDS - begin)) s"
+done </job/compliance
 
 # goes PART NODE: the device goes while a program streams, which is told so; what is done with another one works on.
 goes() {
