@@ -65,9 +65,14 @@ while read -r name variable; do
     DEVICES+="$name=proxy,path=${!variable},card=$name "
 done < <(nodes)
 export CAMERA CAMERA_PID
+# Whatever a guest that was lost had taken away.
+devices_back() {
+    camera_node || devices_camera
+    [ -e "$VIVID_CAP" ] || devices_vivid_bind
+}
 echo "# the guest: begin after $SECONDS s"
 DEVICES=$DEVICES DAEMON=/job/virtio-v4l2d DAEMON_ARGS="--shm-size 512M" KO=/job/virtio_v4l2.ko OUT=/out/guest \
-    HOST_PART=/job/proxy-during.sh nested_vm /job/proxy-guest.sh /job/{clients.sh,decode,source-640x360.nv12} /run/{change.fwht,compliance}
+    HOST_PART=/job/proxy-during.sh BEFORE=devices_back KEEP=/run/kept nested_vm /job/proxy-guest.sh /job/{clients.sh,decode,source-640x360.nv12} /run/{change.fwht,compliance}
 status=$?
 echo "# the guest: end after $SECONDS s"
 case $status in
@@ -75,21 +80,21 @@ case $status in
     1) failed=1 ;;
     *) not_ok "the guest's job runs to its end" "status $status" ;;
 esac
+guest=/run/kept
 
 for file in still.nv12 coded.fwht decoded.nv12 change.nv12; do
-    check "$file: in the guest as on the host" cmp "/out/host/$file" "/out/guest/$file"
+    check "$file: in the guest as on the host" cmp "/out/host/$file" "$guest/$file"
 done
 for format in MJPG YUYV; do
     check "camera, $format: 300 frames, each byte of them" \
-        /job/usb-camera check "$CACHE/camera-frames" "$format" 320x180 "/out/guest/camera.$format"
-    rm -f "/out/guest/camera.$format"
+        /job/usb-camera check "$CACHE/camera-frames" "$format" 320x180 "$guest/camera.$format"
 done
 
 {
     echo "                 |      host      |     guest      |"
     echo "  node           |   ok  n/s fail |   ok  n/s fail | diff | not listed"
     while read -r name variable; do
-        tests/nested/compare -v "device=$name" tests/nested/differences {/out/host,/out/guest}"/compliance/$name.txt"
+        tests/nested/compare -v "device=$name" tests/nested/differences "/out/host/compliance/$name.txt" "$guest/compliance/$name.txt"
     done < <(compared)
 } >/run/compared 2>&1
 grep -E '^(not )?ok - ' /run/compared
@@ -97,7 +102,7 @@ grep -qE '^not ok - ' /run/compared && failed=1
 {
     grep -vE '^(not )?ok - ' /run/compared
     echo
-    cat /out/guest/commands.txt
+    cat $guest/commands.txt
 } >/out/report.txt
 refuse "nothing panicked in the daemon" grep -i panic /out/guest/daemon.log
 exit "$failed"

@@ -5,16 +5,28 @@
 # nested_vm SCRIPT [FILE...]: tests/vm/run with what suits a VM in a VM: no output on the serial port, no mitigations, no
 # udev, each of which takes long, and an answer may take some, too. HOST_PART: a script that runs on this host meanwhile.
 # QEMU 11.1 loses the guest's state now and then, where it emulates SVM; then it is started again, at last without KVM.
+# With KEEP=DIR a job of parts goes on behind the last one that was finished ("# part NAME: done"): their names are in its
+# /job/done, what /out had is in DIR. BEFORE: a command for each start.
 nested_vm() {
-    local try status
+    local try status tries=3
+    [ -z "${KEEP:-}" ] || tries=6
     export ACCEL=${ACCEL:-tcg}
-    for try in 1 2 3; do
+    : >/run/done
+    for ((try = 1; try <= tries; try++)); do
         rm -f /run/guest-lost
-        [ $try -lt 3 ] || ACCEL=tcg
-        MEM=${MEM:-768M} SMP=1 UDEV=0 TIMEOUT=${TIMEOUT:-1800} KERNEL_ARGS="mitigations=off quiet" \
-            MODULE_PARAMS=timeout_ms=60000 HOST_SCRIPT=/job/watch.sh tests/vm/run "$@" >/run/guest.log 2>&1 </dev/null
+        [ $try -lt $tries ] || ACCEL=tcg
+        ${BEFORE:-true}
+        MEM=${MEM:-768M} SMP=1 UDEV=0 TIMEOUT=${TIMEOUT:-1800} KERNEL_ARGS="mitigations=off quiet" MODULE_PARAMS=timeout_ms=60000 \
+            HOST_SCRIPT=/job/watch.sh tests/vm/run "$@" ${KEEP:+/run/done} >/run/guest.log 2>&1 </dev/null
         status=$?
+        if [ -n "${KEEP:-}" ]; then
+            mkdir -p "$KEEP"
+            cp -a "$OUT/." "$KEEP/"
+        fi
         [ -e /run/guest-lost ] || break
+        # What was said since the last part that was finished is said again.
+        tr -d '\r' </run/guest.log | awk '{ held = held $0 "\n" } /^# part .*: done/ { printf "%s", held; held = "" }'
+        tr -d '\r' </run/guest.log | sed -n 's/^# part \(.*\): done.*/\1/p' >>/run/done
         echo "# the guest in it was lost by QEMU's emulation of SVM (attempt $try): once more"
     done
     cat /run/guest.log
