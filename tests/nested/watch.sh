@@ -17,7 +17,7 @@ counter() {
     local line
     echo "info registers" >"$MONITOR"
     line=$(timeout 3 cat "${MONITOR%.in}.out" | grep -aoE 'RIP=[0-9a-f]{16}' | tail -n 1)
-    echo $((16#${line#RIP=}))
+    echo $((16#0${line#RIP=}))
 }
 
 strikes=0
