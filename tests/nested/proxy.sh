@@ -70,16 +70,31 @@ devices_back() {
     camera_node || devices_camera
     [ -e "$VIVID_CAP" ] || devices_vivid_bind
 }
-echo "# the guest: begin after $SECONDS s"
-DEVICES=$DEVICES DAEMON=/job/virtio-v4l2d DAEMON_ARGS="--shm-size 512M" KO=/job/virtio_v4l2.ko OUT=/out/guest \
-    HOST_PART=/job/proxy-during.sh BEFORE=devices_back KEEP=/run/kept nested_vm /job/proxy-guest.sh /job/{clients.sh,decode,source-640x360.nv12} /run/{change.fwht,compliance}
-status=$?
-echo "# the guest: end after $SECONDS s"
-case $status in
-    0) ;;
-    1) failed=1 ;;
-    *) not_ok "the guest's job runs to its end" "status $status" ;;
-esac
+# in_guest SHM_SIZE FILE: the parts of the job that are not in FILE.
+in_guest() {
+    local status
+    echo "# the guest, --shm-size $1: begin after $SECONDS s"
+    DEVICES=$DEVICES DAEMON=/job/virtio-v4l2d DAEMON_ARGS="--shm-size $1" KO=/job/virtio_v4l2.ko OUT=/out/guest-$1 \
+        HOST_PART=/job/proxy-during.sh BEFORE=devices_back KEEP=/run/kept DONE=$2 nested_vm /job/proxy-guest.sh \
+        /job/{clients.sh,decode,source-640x360.nv12} /run/{change.fwht,compliance}
+    status=$?
+    echo "# the guest, --shm-size $1: end after $SECONDS s"
+    case $status in
+        0) ;;
+        1) failed=1 ;;
+        *) not_ok "the guest's job runs to its end, --shm-size $1" "status $status" ;;
+    esac
+    refuse "nothing panicked in the daemon, --shm-size $1" grep -i panic "/out/guest-$1/daemon.log"
+}
+# First by the shared memory region, as few buffers at a time as QEMU 11.1 can have mapped there (vhost-user's eight regions);
+# then without one, the rest.
+printf '%s\n' commands picture codec decoder >/run/first
+{
+    printf '%s\n' 'camera MJPG' 'camera YUYV' camera_unplug vivid_unbind
+    sed 's/^/compliance of /' /run/compliance
+} >/run/second
+in_guest 512M /run/second
+in_guest 0 /run/first
 guest=/run/kept
 
 for file in still.nv12 coded.fwht decoded.nv12 change.nv12; do
@@ -104,5 +119,4 @@ grep -qE '^not ok - ' /run/compared && failed=1
     echo
     cat $guest/commands.txt
 } >/out/report.txt
-refuse "nothing panicked in the daemon" grep -i panic /out/guest/daemon.log
 exit "$failed"

@@ -6,12 +6,12 @@
 # udev, each of which takes long, and an answer may take some, too. HOST_PART: a script that runs on this host meanwhile.
 # QEMU 11.1 loses the guest's state now and then, where it emulates SVM; then it is started again, at last without KVM.
 # With KEEP=DIR a job of parts goes on behind the last one that was finished ("# part NAME: done"): their names are in its
-# /job/done, what /out had is in DIR. BEFORE: a command for each start.
+# /job/done, what /out had is in DIR. DONE: a file of names to begin with. BEFORE: a command for each start.
 nested_vm() {
     local try status tries=3
     [ -z "${KEEP:-}" ] || tries=6
     export ACCEL=${ACCEL:-tcg}
-    : >/run/done
+    cat "${DONE:-/dev/null}" >/run/done
     for ((try = 1; try <= tries; try++)); do
         rm -f /run/guest-lost
         [ $try -lt $tries ] || ACCEL=tcg
