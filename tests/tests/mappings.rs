@@ -80,7 +80,8 @@ fn mappings_of_one_buffer() {
     fake.set_buffer(0, Some(buffer));
     let first = pair.mmap(session, 0).unwrap();
     let second = pair.mmap(session, 0).unwrap();
-    assert_ne!(first.addr, second.addr);
+    // One place, which is given up with the last of them.
+    assert_eq!(first.addr, second.addr);
     pair.link.shared.write(first.addr, b"same").unwrap();
     assert_eq!(pair.link.shared.read(second.addr, 4).unwrap(), b"same");
     pair.munmap(first.addr).unwrap();
@@ -161,10 +162,12 @@ fn a_full_region() {
     let mut pair = Pair::limited(Arc::new(fake.clone()), &Options::default(), limits);
     assert_eq!(pair.link.shared.size(), 64 << 10);
     let session = pair.open().unwrap();
-    fake.set_buffer(0, Some(HostBuffer::new(10_000).unwrap()));
+    let another = || fake.set_buffer(0, Some(HostBuffer::new(10_000).unwrap()));
     let mut mappings = Vec::new();
+    another();
     while let Ok(mapping) = pair.mmap(session, 0) {
         mappings.push(mapping.addr);
+        another();
     }
     assert_eq!(mappings.len(), 5);
     assert_eq!(pair.mmap(session, 0), Err(Errno::ENOMEM));
@@ -205,7 +208,7 @@ fn reset_ends_sessions_and_mappings() {
         for _ in 0..4 {
             pair.mmap(session, 0).unwrap();
         }
-        assert_eq!(pair.link.shared.requests().0, before + 4);
+        assert_eq!(pair.link.shared.requests().0, before + 1);
         pair.restart().unwrap();
         // Asynchronous on both sides; new mappings do not collide with what is not undone yet.
         let session = pair.open().unwrap();
@@ -249,7 +252,7 @@ fn a_pause() {
         let addr = RespMmap::read_from_bytes(reply.written())
             .unwrap()
             .driver_addr;
-        assert_ne!(addr, mapping.addr);
+        assert_eq!(addr, mapping.addr);
         pair.munmap(addr).unwrap();
         let WireEvent::Dqbuf(event) = pair.event() else {
             panic!("not a DQBUF")
