@@ -5,16 +5,17 @@
 # nested_vm SCRIPT [FILE...]: tests/vm/run with what suits a VM in a VM: no output on the serial port, no mitigations, no
 # udev, each of which takes long, and an answer may take some, too. HOST_PART: a script that runs on this host meanwhile.
 # QEMU 11.1 loses the guest's state now and then, where it emulates SVM; then it is started again, at last without KVM.
+#
 # With KEEP=DIR a job of parts goes on behind the last one that was finished ("# part NAME: done"): their names are in its
-# /job/done, what /out had is in DIR. DONE: a file of names to begin with. BEFORE: a command for each start.
+# /job/done, what /out had is in DIR. DONE: a file of names to begin with. BEFORE: a command for each start. A guest that
+# has not ended after TIMEOUT seconds is lost, too. Status 125: it was, each time.
 nested_vm() {
     local try status tries=3
-    [ -z "${KEEP:-}" ] || tries=6
     export ACCEL=${ACCEL:-tcg}
     cat "${DONE:-/dev/null}" >/run/done
     for ((try = 1; try <= tries; try++)); do
         rm -f /run/guest-lost
-        [ $try -lt $tries ] || ACCEL=tcg
+        [ $try -lt $tries ] || [ -n "${KEEP:-}" ] || ACCEL=tcg
         ${BEFORE:-true}
         MEM=${MEM:-768M} SMP=1 UDEV=0 TIMEOUT=${TIMEOUT:-1800} KERNEL_ARGS="mitigations=off quiet" MODULE_PARAMS=timeout_ms=60000 \
             HOST_SCRIPT=/job/watch.sh tests/vm/run "$@" ${KEEP:+/run/done} >/run/guest.log 2>&1 </dev/null
@@ -22,13 +23,15 @@ nested_vm() {
         if [ -n "${KEEP:-}" ]; then
             mkdir -p "$KEEP"
             cp -a "$OUT/." "$KEEP/"
+            [ $status != 124 ] || : >/run/guest-lost
         fi
         [ -e /run/guest-lost ] || break
         # What was said since the last part that was finished is said again.
         tr -d '\r' </run/guest.log | awk '{ held = held $0 "\n" } /^# part .*: done/ { printf "%s", held; held = "" }'
         tr -d '\r' </run/guest.log | sed -n 's/^# part \(.*\): done.*/\1/p' >>/run/done
-        echo "# the guest in it was lost by QEMU's emulation of SVM (attempt $try): once more"
+        echo "# the guest in it was lost by QEMU's emulation of SVM (attempt $try of $tries)"
+        [ -z "${KEEP:-}" ] || status=125
     done
-    cat /run/guest.log
+    [ $status = 125 ] || cat /run/guest.log
     return "$status"
 }
