@@ -49,17 +49,17 @@ phase_nested() {
         files+=("$binary")
         printf '%s %s\n' "$(basename "$binary")" "$filters" >>"$job/binaries"
     done <<<"$NESTED_TESTS"
-    nested_host nested 2400 tests/nested/host.sh tests/nested/guest.sh "$job/binaries" \
+    nested_host nested 2100 tests/nested/host.sh tests/nested/guest.sh "$job/binaries" \
         "${files[@]}" "$(fixture client)" "$(fixture source-176x144.nv12)"
 }
 
 # PARTS=all (make test-proxy): every part of the device suite, for as long as it takes. LIMIT: seconds of one guest.
-PARTS=${PARTS:-quick} LIMIT=${LIMIT:-600}
+PARTS=${PARTS:-quick} LIMIT=${LIMIT:-400}
 
 # Devices of a host behind proxies: make test-proxy runs this alone.
 phase_proxy() {
     try "the USB camera builds" cargo build --release --locked -p usb-camera || return 0
-    nested_host proxy "${PROXY_TIMEOUT:-2400}" tests/nested/proxy.sh tests/nested/{proxy-guest,proxy-during,clients,devices}.sh \
+    nested_host proxy "${PROXY_TIMEOUT:-1500}" tests/nested/proxy.sh tests/nested/{proxy-guest,proxy-during,clients,devices}.sh \
         "$(fixture decode)" "$(fixture source-640x360.nv12)" "${CARGO_TARGET_DIR:-$REPO/target}/release/usb-camera"
     [ ! -e "$LOGS/proxy/report.txt" ] || cat "$LOGS/proxy/report.txt"
 }

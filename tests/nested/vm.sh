@@ -10,27 +10,29 @@
 # /job/done, what /out had is in DIR. DONE: a file of names to begin with. BEFORE: a command for each start. A guest that
 # has not ended after TIMEOUT seconds is lost, too. Status 125: it was, each time.
 nested_vm() {
-    local try status tries=3
+    local try status limit tries=3
     export ACCEL=${ACCEL:-tcg}
     cat "${DONE:-/dev/null}" >/run/done
     for ((try = 1; try <= tries; try++)); do
         rm -f /run/guest-lost
         [ $try -lt $tries ] || [ -n "${KEEP:-}" ] || ACCEL=tcg
         ${BEFORE:-true}
-        MEM=${MEM:-768M} SMP=1 UDEV=0 TIMEOUT=${TIMEOUT:-1800} KERNEL_ARGS="mitigations=off quiet" MODULE_PARAMS=timeout_ms=60000 \
+        limit=${TIMEOUT:-400}
+        [ "$ACCEL" = kvm ] || limit=1200
+        MEM=${MEM:-768M} SMP=1 UDEV=0 TIMEOUT=$limit KERNEL_ARGS="mitigations=off quiet" MODULE_PARAMS=timeout_ms=60000 \
             HOST_SCRIPT=/job/watch.sh tests/vm/run "$@" ${KEEP:+/run/done} >/run/guest.log 2>&1 </dev/null
         status=$?
         if [ -n "${KEEP:-}" ]; then
             mkdir -p "$KEEP"
             cp -a "$OUT/." "$KEEP/"
-            [ $status != 124 ] || : >/run/guest-lost
         fi
+        [ $status != 124 ] || : >/run/guest-lost
         [ -e /run/guest-lost ] || break
         # What was said since the last part that was finished is said again.
         tr -d '\r' </run/guest.log | awk '{ held = held $0 "\n" } /^# part .*: done/ { printf "%s", held; held = "" }'
         tr -d '\r' </run/guest.log | sed -n 's/^# part \(.*\): done.*/\1/p' >>/run/done
         echo "# the guest in it was lost by QEMU's emulation of SVM (attempt $try of $tries)"
-        [ -z "${KEEP:-}" ] || status=125
+        status=125
     done
     [ $status = 125 ] || cat /run/guest.log
     return "$status"
