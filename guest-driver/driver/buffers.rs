@@ -21,7 +21,7 @@ use super::clock::Clock;
 use super::command::{CommandRequest, Pending, Posting};
 use super::lend::Loan;
 use crate::virtio::Fifo;
-use crate::wire::v4l2::{Buffer, Plane, VIDEO_MAX_PLANES};
+use crate::wire::v4l2::{is_output, Buffer, Plane, VIDEO_MAX_PLANES};
 use kernel::prelude::*;
 
 mod line;
@@ -37,11 +37,6 @@ const TYPES: usize = 15;
 
 /// Most buffers of a queue that the driver keeps account of. More than any driver in the kernel allows.
 pub(super) const MAX_BUFFERS: u32 = 1024;
-
-/// Whether buffers of that type carry data to the device.
-pub(super) const fn is_output(buf_type: u32) -> bool {
-    matches!(buf_type, 2 | 3 | 5 | 7 | 8 | 10 | 12 | 14)
-}
 
 /// The buffers of a queue. Those that were removed leave gaps.
 pub(super) type Slots = KVVec<Option<Slot>>;

@@ -69,8 +69,7 @@ pub(super) fn run(handle: &Handle<SessionNode>, mut request: Request<'_>) -> Res
         number::ENUM_FMT => enum_fmt(session, &mut request),
         number::G_FMT | number::S_FMT | number::TRY_FMT => {
             forward(session, &mut request)?;
-            clamp_planes(request.payload)?;
-            hide_pointers(request.payload)
+            settle_format(request.payload)
         }
         number::G_TUNER | number::G_MODULATOR | number::ENUM_FREQ_BANDS => {
             forward(session, &mut request)?;
@@ -260,8 +259,9 @@ fn enum_fmt(session: &Session, request: &mut Request<'_>) -> Result {
     Ok(())
 }
 
-/// The core's debug output trusts the number of planes.
-fn clamp_planes(payload: &mut [u8]) -> Result {
+/// The core's debug output trusts the number of planes. The clips of an overlay stand in the memory of whoever the device
+/// asked.
+fn settle_format(payload: &mut [u8]) -> Result {
     let format = Format::mut_from_bytes(payload).map_err(|_| EINVAL)?;
     if is_multiplanar(format.type_) {
         let mut pix = format.pix_mp();
@@ -270,20 +270,7 @@ fn clamp_planes(payload: &mut [u8]) -> Result {
             format.set_pix_mp(&pix);
         }
     }
-    Ok(())
-}
-
-/// Where `fmt.win` of `struct v4l2_format` has pointers, and how many clips there are.
-const WINDOW_POINTERS: core::ops::Range<usize> = 32..56;
-
-/// The clips of an overlay stand in the memory of whoever the device asked.
-fn hide_pointers(payload: &mut [u8]) -> Result {
-    const VIDEO_OVERLAY: u32 = 3;
-    const VIDEO_OUTPUT_OVERLAY: u32 = 8;
-    let (buf_type, _) = u32::read_from_prefix(payload).map_err(|_| EINVAL)?;
-    if matches!(buf_type, VIDEO_OVERLAY | VIDEO_OUTPUT_OVERLAY) {
-        payload.get_mut(WINDOW_POINTERS).ok_or(EINVAL)?.fill(0);
-    }
+    format.drop_pointers();
     Ok(())
 }
 

@@ -25,7 +25,7 @@ pub(super) use fence::{FenceState, Ready};
 use super::session::Session;
 use crate::media::pages::OwnPages;
 use crate::wire::v4l2::{
-    is_multiplanar, Buffer, Plane, MEMORY_DMABUF, MEMORY_MMAP, VIDEO_MAX_PLANES,
+    is_multiplanar, is_output, Buffer, Plane, MEMORY_DMABUF, MEMORY_MMAP, VIDEO_MAX_PLANES,
 };
 use fence::Watches;
 use kernel::page::PAGE_SHIFT;
@@ -223,7 +223,7 @@ impl Lending {
             }
             Ok((old, own))
         })?;
-        let output = super::buffers::is_output(buffer.type_);
+        let output = is_output(buffer.type_);
         let maker = plane::Maker {
             session,
             output,
@@ -243,7 +243,7 @@ impl Lending {
     fn store(&self, session: &Session, buffer: &Buffer, lent: Lent, fences: bool) -> Result<Loan> {
         let mut loan = lent.loan();
         let watches = if fences {
-            Watches::new(session, &lent, super::buffers::is_output(buffer.type_))?
+            Watches::new(session, &lent, is_output(buffer.type_))?
         } else {
             Watches::none()
         };
@@ -277,7 +277,7 @@ impl Lending {
         })?;
         let maker = plane::Maker {
             session,
-            output: super::buffers::is_output(buffer.type_),
+            output: is_output(buffer.type_),
             layout: &layout,
             objects: false,
         };

@@ -2,7 +2,7 @@
 
 //! The ioctls of buffers.
 
-use super::buffers::{is_output, Rules, Slot, Slots, MAX_BUFFERS};
+use super::buffers::{Rules, Slot, Slots, MAX_BUFFERS};
 use super::ioctl::{elements_mut, forward, payload};
 use super::lend::{Lending, Purpose};
 use super::qbuf::exchange_wire;
@@ -10,7 +10,7 @@ use super::session::{Session, SessionNode};
 use crate::media::ioctl::number;
 use crate::media::{Handle, Request};
 use crate::wire::v4l2::{
-    is_multiplanar, Buffer, CreateBuffers, Format, Plane, RemoveBuffers, RequestBuffers,
+    is_multiplanar, is_output, Buffer, CreateBuffers, Format, Plane, RemoveBuffers, RequestBuffers,
     MEMORY_MMAP, VIDEO_MAX_PLANES,
 };
 use kernel::prelude::*;

@@ -2,7 +2,7 @@
 
 //! Sessions: one for each open file.
 
-use super::buffers::{flag, is_output, Nothing, Streams};
+use super::buffers::{flag, Nothing, Streams};
 use super::clock::Clock;
 use super::command::{close_request, set_session, CommandRequest, Posting, Undo, MAX_ERRNO};
 use super::controls::Kinds;
@@ -13,7 +13,7 @@ use crate::media::event::EVENT_SIZE;
 use crate::media::{self, poll, Direction, Handle, Request, Vma};
 use crate::virtio::sync::{new_irq_lock, IrqLock};
 use crate::wire::command::CmdOpen;
-use crate::wire::v4l2::{Buffer, Plane, VIDEO_MAX_PLANES};
+use crate::wire::v4l2::{is_output, Buffer, Plane, VIDEO_MAX_PLANES};
 use kernel::c_str;
 use kernel::prelude::*;
 use kernel::sync::{new_condvar, new_mutex, Arc, CondVar, Mutex};

@@ -139,6 +139,10 @@ pub struct Sessions {
     table: Arc<Mutex<Table>>,
 }
 
+fn locked(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A session that is being opened.
 struct Opening {
     device: Arc<dyn Device>,
@@ -162,7 +166,7 @@ impl Opening {
             Err(Errno::EIO)
         })?;
         let lane = Lane::new(session, self.events.clone(), self.open);
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = locked(&self.table);
         if table.epoch != self.epoch {
             drop(table);
             lane.abandon(&self.runtime);
@@ -205,7 +209,7 @@ impl Sessions {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.table)
     }
 
     fn lane(&self, id: u32) -> Result<Arc<Lane>> {

@@ -17,3 +17,4 @@ pub use buffer::Source;
 pub use controls::{Payload, PayloadKind};
 pub use identity::Identity;
 pub use node::Node;
+pub(crate) use request::entry;

@@ -97,11 +97,6 @@ impl Vm {
         &self.inner.counters
     }
 
-    /// Where what waits for the VM's devices runs.
-    pub fn runtime(&self) -> Option<&Handle> {
-        self.inner.runtime.as_ref()
-    }
-
     pub(super) fn caches(&self) -> &Caches {
         &self.inner.caches
     }

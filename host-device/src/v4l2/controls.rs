@@ -11,7 +11,8 @@ use protocol::wire::v4l2::{
 };
 use v4l2r::bindings::{
     V4L2_CTRL_FLAG_DYNAMIC_ARRAY, V4L2_CTRL_FLAG_HAS_PAYLOAD, V4L2_CTRL_FLAG_NEXT_COMPOUND,
-    V4L2_CTRL_FLAG_NEXT_CTRL, v4l2_ctrl_type_V4L2_CTRL_TYPE_STRING as TYPE_STRING,
+    V4L2_CTRL_FLAG_NEXT_CTRL, V4L2_CTRL_ID_MASK,
+    v4l2_ctrl_type_V4L2_CTRL_TYPE_STRING as TYPE_STRING,
 };
 use zerocopy::IntoBytes;
 
@@ -19,8 +20,6 @@ use super::identity::text;
 use super::node::Node;
 use super::request::{self, entry};
 
-/// `V4L2_CTRL_ID_MASK`: the kernel ignores the other bits of an ID that it is given.
-const ID_MASK: u32 = 0x0fff_ffff;
 /// `V4L2_CTRL_WHICH_REQUEST_VAL`: values in a request, which no guest has.
 const WHICH_REQUEST_VAL: u32 = v4l2r::bindings::V4L2_CTRL_WHICH_REQUEST_VAL;
 
@@ -108,7 +107,8 @@ impl Node {
     ///
     /// What the kernel answers, but for a control that it does not know.
     pub fn control_kind(&self, id: u32) -> Result<PayloadKind, Errno> {
-        let id = id & ID_MASK;
+        // The kernel ignores the other bits.
+        let id = id & V4L2_CTRL_ID_MASK;
         let mut query = QueryExtCtrl {
             id,
             ..QueryExtCtrl::default()

@@ -57,15 +57,13 @@ same! {
     EventSubscription = v4l2_event_subscription { type_ = type_, id = id, flags = flags },
 }
 
-/// Where `struct v4l2_window` has `clips`, `clipcount` and `bitmap`, one behind the other: in bytes from the start of
-/// the union in `struct v4l2_format`.
-pub(super) const WINDOW_POINTERS: std::ops::Range<usize> =
-    offset_of!(uapi::v4l2_window, clips)..offset_of!(uapi::v4l2_window, global_alpha);
-
-const _: () = assert!(
-    offset_of!(uapi::v4l2_window, clipcount) > WINDOW_POINTERS.start
-        && offset_of!(uapi::v4l2_window, bitmap) < WINDOW_POINTERS.end
-);
+const _: () = {
+    let pointers = wire::Format::WINDOW_POINTERS;
+    assert!(pointers.start == offset_of!(uapi::v4l2_window, clips));
+    assert!(pointers.end == offset_of!(uapi::v4l2_window, global_alpha));
+    assert!(offset_of!(uapi::v4l2_window, clipcount) > pointers.start);
+    assert!(offset_of!(uapi::v4l2_window, bitmap) < pointers.end);
+};
 
 /// Where `struct v4l2_framebuffer` has `base`, in bytes.
 pub(super) const FRAMEBUFFER_BASE: std::ops::Range<usize> = {

@@ -17,13 +17,8 @@ use protocol::wire::v4l2::{CreateBuffers, Format};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::identity::Identity;
-use super::layout::{FRAMEBUFFER_BASE, WINDOW_POINTERS};
+use super::layout::FRAMEBUFFER_BASE;
 use super::request;
-
-/// `V4L2_BUF_TYPE_VIDEO_OVERLAY`.
-const BUF_TYPE_VIDEO_OVERLAY: u32 = 3;
-/// `V4L2_BUF_TYPE_VIDEO_OUTPUT_OVERLAY`.
-const BUF_TYPE_VIDEO_OUTPUT_OVERLAY: u32 = 8;
 
 /// An open V4L2 node of the host. Its file does not block: DQBUF and DQEVENT answer `EAGAIN` and `ENOENT`.
 #[derive(Debug)]
@@ -128,22 +123,10 @@ fn drop_window_pointers(ioctl: &Ioctl, payload: &mut [u8]) -> Result<(), Errno> 
         ioctl::CREATE_BUFS => offset_of!(CreateBuffers, format),
         _ => return Ok(()),
     };
-    let format = payload.get_mut(at..).ok_or(Errno::EINVAL)?;
-    let buf_type = format
-        .get(offset_of!(Format, type_)..)
-        .and_then(|bytes| bytes.first_chunk());
-    let buf_type = u32::from_ne_bytes(*buf_type.ok_or(Errno::EINVAL)?);
-    if matches!(
-        buf_type,
-        BUF_TYPE_VIDEO_OVERLAY | BUF_TYPE_VIDEO_OUTPUT_OVERLAY
-    ) {
-        format
-            .get_mut(offset_of!(Format, fmt)..)
-            .and_then(|window| window.get_mut(WINDOW_POINTERS))
-            .ok_or(Errno::EINVAL)?
-            .fill(0);
-    }
-    Ok(())
+    let bytes = payload.get_mut(at..).ok_or(Errno::EINVAL)?;
+    let (mut format, _) = Format::read_from_prefix(bytes).map_err(|_| Errno::EINVAL)?;
+    format.drop_pointers();
+    format.write_to_prefix(bytes).map_err(|_| Errno::EINVAL)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use nix::libc;
 use protocol::wire::ioctl::{self, Direction, Ioctl};
 
 /// The table's entry for `code`.
-pub(super) fn entry(code: u32) -> Result<&'static Ioctl, Errno> {
+pub(crate) fn entry(code: u32) -> Result<&'static Ioctl, Errno> {
     ioctl::lookup(code).ok_or(Errno::ENOTTY)
 }
 

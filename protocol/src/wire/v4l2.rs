@@ -26,6 +26,10 @@ pub const MEMORY_USERPTR: u32 = 2;
 /// `V4L2_MEMORY_DMABUF`, on the wire `VIRTIO_MEDIA_OBJECT`: virtio objects.
 pub const MEMORY_DMABUF: u32 = 4;
 
+/// `V4L2_BUF_TYPE_VIDEO_OVERLAY`.
+pub const BUF_TYPE_VIDEO_OVERLAY: u32 = 3;
+/// `V4L2_BUF_TYPE_VIDEO_OUTPUT_OVERLAY`.
+pub const BUF_TYPE_VIDEO_OUTPUT_OVERLAY: u32 = 8;
 /// `V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE`.
 pub const BUF_TYPE_VIDEO_CAPTURE_MPLANE: u32 = 9;
 /// `V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE`.
@@ -34,6 +38,11 @@ pub const BUF_TYPE_VIDEO_OUTPUT_MPLANE: u32 = 10;
 /// Whether buffers of `buf_type` (`V4L2_BUF_TYPE_*`) are described by an array of planes.
 pub const fn is_multiplanar(buf_type: u32) -> bool {
     buf_type == BUF_TYPE_VIDEO_CAPTURE_MPLANE || buf_type == BUF_TYPE_VIDEO_OUTPUT_MPLANE
+}
+
+/// Whether buffers of `buf_type` carry data to the device: `V4L2_TYPE_IS_OUTPUT`.
+pub const fn is_output(buf_type: u32) -> bool {
+    matches!(buf_type, 2 | 3 | 5 | 7 | 8 | 10 | 12 | 14)
 }
 
 macro_rules! v4l2 {
@@ -103,6 +112,22 @@ v4l2!(PixFormatMplane = "v4l2_pix_format_mplane", 192 {
 });
 
 impl Format {
+    /// Where `fmt.win`, which overlays use, has `clips`, `clipcount` and `bitmap`, one behind the other: in bytes from the
+    /// start of `fmt`.
+    pub const WINDOW_POINTERS: core::ops::Range<usize> = 24..48;
+
+    /// Sets the pointers in the format of an overlay to zero: they mean nothing but to who made them.
+    pub fn drop_pointers(&mut self) {
+        if matches!(
+            self.type_,
+            BUF_TYPE_VIDEO_OVERLAY | BUF_TYPE_VIDEO_OUTPUT_OVERLAY
+        ) {
+            if let Some(pointers) = self.fmt.get_mut(Self::WINDOW_POINTERS) {
+                pointers.fill(0);
+            }
+        }
+    }
+
     /// `fmt.pix`, which single-planar types use.
     pub fn pix(&self) -> PixFormat {
         PixFormat::read_from_prefix(&self.fmt).map_or_else(|_| PixFormat::default(), |(pix, _)| pix)

@@ -14,9 +14,6 @@ mod query;
 mod table;
 pub use table::{Info, Kind};
 
-/// Bits of a control's ID without the flags that VIDIOC_QUERYCTRL adds.
-const ID_MASK: u32 = 0x0fff_ffff;
-
 /// The class that a control belongs to: `V4L2_CTRL_ID2WHICH`.
 const fn class_of(id: u32) -> u32 {
     id & 0x0fff_0000
@@ -175,7 +172,7 @@ impl Controls {
         which: u32,
         special: bool,
     ) -> Result<&'static Info, Errno> {
-        let id = control.id & ID_MASK;
+        let id = control.id & V4L2_CTRL_ID_MASK;
         if which != 0 && !special && class_of(id) != which {
             return Err(Errno::EINVAL);
         }

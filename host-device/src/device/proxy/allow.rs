@@ -9,6 +9,7 @@ use std::collections::HashSet;
 
 use anyhow::{Context as _, bail};
 use protocol::wire::ioctl::{self, TABLE};
+use v4l2r::bindings::V4L2_CTRL_ID_MASK;
 
 /// A group of ioctls.
 struct Group {
@@ -208,14 +209,13 @@ impl Allow {
 
     /// Whether the control `id` may be set.
     pub fn may_set(&self, id: u32) -> bool {
+        // The kernel ignores the other bits.
+        let id = id & V4L2_CTRL_ID_MASK;
         self.controls
             .as_ref()
-            .is_none_or(|allowed| allowed.contains(&(id & ID_MASK)))
+            .is_none_or(|allowed| allowed.contains(&id))
     }
 }
-
-/// `V4L2_CTRL_ID_MASK`: the kernel ignores the other bits of an ID.
-const ID_MASK: u32 = 0x0fff_ffff;
 
 /// A control's name as `v4l2-ctl` prints it: `White Balance, Automatic` is `white_balance_automatic`.
 fn variable(name: &str) -> String {

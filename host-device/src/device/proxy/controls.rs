@@ -9,7 +9,7 @@ use protocol::wire::v4l2::{ExtControl, ExtControls};
 use super::allow::Allow;
 use crate::device::{ControlArgs, ControlOp, Result};
 use crate::memory::Vm;
-use crate::v4l2::{Node, Payload, PayloadKind};
+use crate::v4l2::{Node, Payload, PayloadKind, entry};
 
 /// Most bytes of payloads in one call: more than any set of controls that a program sets at a time.
 const MAX_PAYLOAD: usize = 16 << 20;
@@ -37,7 +37,7 @@ pub(super) fn ext_ctrls(
         ControlOp::Set => ioctl::S_EXT_CTRLS,
         ControlOp::Try => ioctl::TRY_EXT_CTRLS,
     };
-    let ioctl = ioctl::lookup(code).ok_or(Errno::ENOTTY)?;
+    let ioctl = entry(code)?;
     let sent = controls.to_vec();
     let (mut payloads, mut room) = (Vec::new(), MAX_PAYLOAD);
     for (at, (control, entries)) in sent.iter().zip(&entries).enumerate() {

@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use protocol::wire::ioctl::{self, Ioctl};
+use protocol::wire::ioctl;
 use protocol::wire::sg::Uuid;
 use protocol::wire::v4l2::{
     Buffer, EventSubscription, ExportBuffer, MEMORY_DMABUF, MEMORY_MMAP, MEMORY_USERPTR, Plane,
@@ -27,18 +27,13 @@ use self::watch::Watch;
 use crate::device::{BufferArgs, Lent, Result};
 use crate::events::Events;
 use crate::memory::{HostBuffer, PlaneMemory, Vm};
-use crate::v4l2::{Node, Source};
+use crate::v4l2::{Node, Source, entry};
 
 mod allocate;
 mod queue;
 mod round;
 mod sizes;
 mod watch;
-
-/// The table's entry for `code`.
-fn entry(code: u32) -> Result<&'static Ioctl> {
-    ioctl::lookup(code).ok_or(Errno::ENOTTY)
-}
 
 /// Queues of one open file of the node.
 #[derive(Debug)]
@@ -131,24 +126,18 @@ impl Queues {
             lent,
         } = args;
         let (buf_type, index, memory) = (buffer.type_, buffer.index, buffer.memory);
-        let queues = |shared: &Shared, then: &mut dyn FnMut(&mut queue::Queue) -> Result| {
-            then(shared.queues().get_mut(&buf_type).ok_or(Errno::EINVAL)?)
-        };
-        let mut found = None;
-        queues(&self.shared, &mut |queue| {
+        let (host, needs, prepared, lending, room) = self.shared.with(buf_type, |queue| {
             let count = queue.slots.len();
             let slot = queue.slot(index)?;
-            let memory_of_it = slot.prepared.then(|| slot.lent.front().cloned()).flatten();
+            let prepared = slot.prepared.then(|| slot.lent.front().cloned()).flatten();
             let (queued, needs) = (slot.queued, slot.planes.len());
             let own = queue.host == MEMORY_MMAP;
             if queued || !known(memory) || own != (memory == MEMORY_MMAP) {
                 return Err(Errno::EINVAL);
             }
             let lending = Arc::clone(&queue.lending);
-            found = Some((queue.host, needs, memory_of_it, lending, 2 * count * needs));
-            Ok(())
+            Ok((queue.host, needs, prepared, lending, 2 * count * needs))
         })?;
-        let (host, needs, prepared, lending, room) = found.ok_or(Errno::EINVAL)?;
         let multiplanar = is_multiplanar(buf_type);
         let planes = if multiplanar {
             planes.get_mut(..needs).ok_or(Errno::EINVAL)?
@@ -170,15 +159,14 @@ impl Queues {
         };
         let sources = sources(host, &borrowed)?;
         // From here on the thread may have it back at any time.
-        let mut before = None;
-        queues(&self.shared, &mut |queue| {
+        let before = self.shared.with(buf_type, |queue| {
             let slot = queue.slot(index)?;
-            before = Some((slot.memory, slot.prepared));
+            let before = (slot.memory, slot.prepared);
             slot.memory = memory;
             slot.queued = code == ioctl::QBUF;
             slot.prepared = true;
             slot.lend(borrowed.clone());
-            Ok(())
+            Ok(before)
         })?;
         buffer.memory = host;
         self.shared.count();
@@ -186,15 +174,13 @@ impl Queues {
             .shared
             .node
             .buffer(entry(code)?, buffer, planes, &sources);
-        queues(&self.shared, &mut |queue| {
+        self.shared.with(buf_type, |queue| {
             let slot = queue.slot(index)?;
-            match (result, before) {
-                (Ok(()), _) => slot.taken(),
-                (Err(_), Some((memory, prepared))) => {
-                    slot.queued = false;
-                    (slot.memory, slot.prepared) = (memory, prepared);
-                }
-                (Err(_), None) => {}
+            if result.is_ok() {
+                slot.taken();
+            } else {
+                slot.queued = false;
+                (slot.memory, slot.prepared) = before;
             }
             Ok(())
         })?;
@@ -208,22 +194,11 @@ impl Queues {
 
     /// The plane of an MMAP buffer, which the host device exports when it is first asked for.
     fn exported(&self, buf_type: u32, index: u32, plane: u32) -> Result<Arc<HostBuffer>> {
-        let find = |then: &mut dyn FnMut(&mut queue::SlotPlane)| {
-            let mut queues = self.shared.queues();
-            let queue = queues
-                .get_mut(&buf_type)
-                .filter(|queue| queue.host == MEMORY_MMAP)
-                .ok_or(Errno::EINVAL)?;
-            let planes = &mut queue.slot(index)?.planes;
-            then(planes.get_mut(plane as usize).ok_or(Errno::EINVAL)?);
-            Result::Ok(())
-        };
-        let mut found = None;
-        find(&mut |plane| {
+        let (exported, length, charge) = self.shared.with(buf_type, |queue| {
+            let plane = queue.own_plane(index, plane)?;
             let charge = Arc::clone(&plane.charge);
-            found = Some((plane.exported.clone(), plane.length, charge));
+            Ok((plane.exported.clone(), plane.length, charge))
         })?;
-        let (exported, length, charge) = found.ok_or(Errno::EINVAL)?;
         if let Some(exported) = exported {
             return Ok(exported);
         }
@@ -233,7 +208,10 @@ impl Queues {
             HostBuffer::exported(dmabuf, length as usize, charge).inspect_err(|errno| {
                 tracing::warn!("a buffer of the host device cannot be mapped: {errno}");
             })?;
-        find(&mut |plane| plane.exported = Some(Arc::clone(&buffer)))?;
+        self.shared.with(buf_type, |queue| {
+            queue.own_plane(index, plane)?.exported = Some(Arc::clone(&buffer));
+            Ok(())
+        })?;
         Ok(buffer)
     }
 

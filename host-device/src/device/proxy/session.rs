@@ -23,7 +23,7 @@ use super::queues::Queues;
 use crate::device::{BufferArgs, ControlArgs, ControlOp, Result};
 use crate::events::Events;
 use crate::memory::{HostBuffer, Vm};
-use crate::v4l2::Node;
+use crate::v4l2::{Node, entry};
 
 /// Session of a [`Proxy`](super::Proxy).
 pub struct Session {
@@ -56,10 +56,7 @@ impl Session {
 
     /// Makes the call on the host's node. Events that it causes there are with the guest before its answer.
     fn pass<T: FromBytes + IntoBytes>(&mut self, code: u32, payload: &mut T) -> Result {
-        self.pass_bytes(
-            ioctl::lookup(code).ok_or(Errno::ENOTTY)?,
-            payload.as_mut_bytes(),
-        )
+        self.pass_bytes(entry(code)?, payload.as_mut_bytes())
     }
 
     /// As [`pass`](Self::pass).

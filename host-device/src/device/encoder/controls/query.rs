@@ -6,7 +6,7 @@ use nix::errno::Errno;
 use protocol::wire::v4l2::{Event, EventCtrl, QueryCtrl, QueryExtCtrl, QueryMenu};
 use zerocopy::IntoBytes as _;
 
-use super::{Controls, ID_MASK, Info};
+use super::{Controls, Info};
 use crate::device::encoder::uapi::*;
 
 const NEXT: u32 = V4L2_CTRL_FLAG_NEXT_CTRL | V4L2_CTRL_FLAG_NEXT_COMPOUND;
@@ -14,7 +14,7 @@ const NEXT: u32 = V4L2_CTRL_FLAG_NEXT_CTRL | V4L2_CTRL_FLAG_NEXT_COMPOUND;
 impl Controls {
     /// The control that a query with `id` means: that one, or with flags the next after it.
     fn queried(&self, id: u32) -> Result<&'static Info, Errno> {
-        let plain = id & ID_MASK;
+        let plain = id & V4L2_CTRL_ID_MASK;
         let found = match id & NEXT {
             0 => self.info(plain),
             // No control is compound.

@@ -16,9 +16,10 @@ use v4l2r::bindings::{
 };
 
 use super::queue::{Queue, Slot};
-use super::{Queues, entry, sizes};
+use super::{Queues, sizes};
 use crate::device::Result;
 use crate::memory::{Charge, probe_udmabuf};
+use crate::v4l2::entry;
 
 /// What to ask the host device for, in this order, if the guest wants `memory`.
 fn candidates(memory: u32) -> Result<&'static [u32]> {

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use protocol::wire::v4l2::{Buffer, MEMORY_MMAP, Plane, is_multiplanar};
+use protocol::wire::v4l2::{Buffer, MEMORY_DMABUF, MEMORY_MMAP, Plane, is_multiplanar, is_output};
 use v4l2r::bindings::{V4L2_BUF_FLAG_IN_REQUEST, V4L2_BUF_FLAG_MAPPED, V4L2_BUF_FLAG_REQUEST_FD};
 
 use crate::memory::{Access, Charge, Form, HostBuffer, Lending, PlaneMemory, Vm};
@@ -111,7 +111,7 @@ impl Queue {
         } else {
             Access::ReadWrite
         };
-        let form = if host == protocol::wire::v4l2::MEMORY_DMABUF {
+        let form = if host == MEMORY_DMABUF {
             Form::Dmabuf
         } else {
             Form::Mapped
@@ -132,6 +132,15 @@ impl Queue {
             .get_mut(index as usize)
             .and_then(Option::as_mut)
             .ok_or(Errno::EINVAL)
+    }
+
+    /// A plane of a buffer that the host device made. `EINVAL` if there is none, or memory is lent.
+    pub fn own_plane(&mut self, index: u32, plane: u32) -> Result<&mut SlotPlane, Errno> {
+        if self.host != MEMORY_MMAP {
+            return Err(Errno::EINVAL);
+        }
+        let planes = &mut self.slot(index)?.planes;
+        planes.get_mut(plane as usize).ok_or(Errno::EINVAL)
     }
 
     /// Puts new buffers in their places.
@@ -187,15 +196,10 @@ fn hide(buffer: &mut Buffer) {
     buffer.flags &= !(V4L2_BUF_FLAG_MAPPED | V4L2_BUF_FLAG_IN_REQUEST | V4L2_BUF_FLAG_REQUEST_FD);
 }
 
-/// Whether data flows from guest to device: `V4L2_TYPE_IS_OUTPUT`.
-pub fn is_output(buf_type: u32) -> bool {
-    matches!(buf_type, 2 | 3 | 5 | 7 | 8 | 10 | 12 | 14)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::wire::v4l2::{MEMORY_DMABUF, MEMORY_USERPTR};
+    use protocol::wire::v4l2::MEMORY_USERPTR;
 
     fn slot(offset: u64) -> Slot {
         let buffer = Buffer {

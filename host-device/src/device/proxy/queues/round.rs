@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
-use protocol::wire::v4l2::{Buffer, Plane, VIDEO_MAX_PLANES, is_multiplanar};
+use protocol::wire::v4l2::{Buffer, Plane, VIDEO_MAX_PLANES, is_multiplanar, is_output};
 use v4l2r::bindings::{V4L2_BUF_FLAG_ERROR, V4L2_BUF_FLAG_LAST};
 
-use super::queue::{Queue, is_output};
+use super::queue::Queue;
 use crate::counters::Counters;
 use crate::events::Events;
 use crate::v4l2::Node;
@@ -73,6 +73,19 @@ impl Shared {
     /// Its queues.
     pub fn queues(&self) -> MutexGuard<'_, BTreeMap<u32, Queue>> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something with a queue.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if there is none; those of `then`.
+    pub fn with<T>(
+        &self,
+        buf_type: u32,
+        then: impl FnOnce(&mut Queue) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        then(self.queues().get_mut(&buf_type).ok_or(Errno::EINVAL)?)
     }
 
     /// Keeps everybody else from giving the guest anything.
