@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+#include "common.h"
 #include "node.h"
 
 #include <errno.h>
@@ -37,23 +38,13 @@ void fatal(const char *name, const char *why, ...)
 {
 	va_list args;
 
-	printf("not ok - %s # ", name);
 	va_start(args, why);
-	vprintf(why, args);
-	va_end(args);
-	printf("\n");
-	fflush(stdout);
-	exit(1);
+	not_ok_and_end(name, why, args);
 }
 
 int node_ioctl(int fd, unsigned long code, void *arg)
 {
-	int ret;
-
-	do {
-		ret = ioctl(fd, code, arg);
-	} while (ret < 0 && errno == EINTR);
-	return ret < 0 ? errno : 0;
+	return ioctl_errno(fd, code, arg);
 }
 
 static void must(int fd, unsigned long code, void *arg, const char *name)

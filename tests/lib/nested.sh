@@ -60,6 +60,6 @@ PARTS=${PARTS:-quick} LIMIT=${LIMIT:-400}
 phase_proxy() {
     try "the USB camera builds" cargo build --release --locked -p usb-camera || return 0
     nested_host proxy "${PROXY_TIMEOUT:-1500}" tests/nested/proxy.sh tests/nested/{proxy-guest,proxy-during,clients,devices}.sh \
-        "$(fixture decode)" "$(fixture source-640x360.nv12)" "${CARGO_TARGET_DIR:-$REPO/target}/release/usb-camera"
+        "$(fixture decode)" "$(fixture driver-name.so)" "$(fixture source-640x360.nv12)" "${CARGO_TARGET_DIR:-$REPO/target}/release/usb-camera"
     [ ! -e "$LOGS/proxy/report.txt" ] || cat "$LOGS/proxy/report.txt"
 }

@@ -26,7 +26,7 @@ fixture() {
             ln -sfn "$CACHE/source-$size/nv12" "$FIXTURES/$1"
             echo "$FIXTURES/$1"
             ;;
-        client | bench | decode) echo "$REPO/out/guest/$1" ;;
+        client | bench | decode | driver-name.so) echo "$REPO/out/guest/$1" ;;
         test_fence.ko) echo "$REPO/out/fence/test_fence.ko" ;;
         *) die "no such fixture: $1" ;;
     esac

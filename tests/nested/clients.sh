@@ -3,6 +3,9 @@
 # What is done in the same way on the host's node and on the guest's, so that results can be compared. Sourced in the VM
 # that is a host and in the guest in it. Each function's first argument is the node.
 
+# limited FUNCTION...: one of those below, in a shell of its own, which can be ended.
+limited() { timeout -k 5 600 bash -c '. /job/clients.sh && "$@"' limited "$@"; }
+
 # vivid_still NODE FILE [OPTION...]: ten frames of a picture that does not depend on time: colour bars without text.
 vivid_still() {
     v4l2-ctl -d "$1" --set-input 0 --set-ctrl test_pattern=0,osd_text_mode=2,horizontal_movement=3,vertical_movement=3 &&
@@ -25,5 +28,14 @@ fwht_change() {
 # fwht_decode NODE STREAM RAW [OPTION...]
 fwht_decode() { v4l2-ctl -d "$1" -v pixelformat=NV12 --stream-from "$2" --stream-to "$3" "${@:4}"; }
 
+# driver NODE: the name of its driver.
+driver() { v4l2-ctl -d "$1" -D | sed -n 's/^\tDriver name *: //p'; }
+
 # compliance NODE FILE [OPTION...]: what v4l2-compliance says, to FILE.txt.
 compliance() { v4l2-compliance -C never --no-progress -d "$1" "${@:3}" >"$2.txt" 2>&1; }
+# compliance_as DRIVER NODE FILE [OPTION...]: with its rules for that driver.
+compliance_as() {
+    local LD_PRELOAD=/job/driver-name.so DRIVER_NAME=$1
+    export LD_PRELOAD DRIVER_NAME
+    compliance "${@:2}"
+}

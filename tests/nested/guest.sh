@@ -14,7 +14,6 @@ check "v4l2-ctl by MMAP" encode mmap --stream-mmap --stream-out-mmap
 check "v4l2-ctl by USERPTR" encode user --stream-user --stream-out-user
 LIMIT=400
 client lend 176x144 userptr-scattered heap udmabuf
-# An emulated CPU's clock may stand still for long.
-ALLOW=(-e 'hrtimer: interrupt took' -e 'workqueue: .* hogged CPU')
+ALLOW=("${SLOW_CLOCK[@]}")
 dmesg_clean "no kernel warning"
 exit "$failed"

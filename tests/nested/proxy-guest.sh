@@ -2,19 +2,11 @@
 # shellcheck shell=bash
 # In the guest in the VM: nodes are named by their cards. First what says most.
 . /harness/tap.sh
+. /job/clients.sh
+. /job/devices.sh
 mkdir -p /out/compliance /tmp/compliance /tmp/commands
 
-# node NAME: the node of that name, found without starting a program.
-node() {
-    local name
-    for name in /sys/class/video4linux/*/name; do
-        [ "$(<"$name")" = "$1" ] && name=${name%/name} && echo "/dev/${name##*/}"
-    done
-}
-CAMERA=$(node camera) CAPTURE=$(node vid-cap) ENCODER=$(node encoder) DECODER=$(node decoder)
-
-# limited COMMAND...: one of the functions of clients.sh.
-limited() { timeout -k 5 600 bash -c '. /job/clients.sh && "$@"' limited "$@"; }
+CAMERA=$(device_node camera) CAPTURE=$(device_node vid-cap) ENCODER=$(device_node encoder) DECODER=$(device_node decoder)
 
 # out FILE...: from /tmp to the host, in large pieces.
 out() {
@@ -98,10 +90,10 @@ for format in MJPG YUYV; do
     done_part
 done
 
-while read -r name; do
+while read -r name driver; do
     part "compliance of $name" || continue
     begin=$SECONDS
-    limited compliance "$(node "$name")" "/tmp/compliance/$name" -s10
+    limited compliance_as "$driver" "$(device_node "$name")" "/tmp/compliance/$name" -s10
     cp "/tmp/compliance/$name.txt" /out/compliance/
     echo "# $name: $((SECONDS - begin)) s"
     done_part
@@ -132,7 +124,6 @@ ended() { ! kill -0 "$1" 2>/dev/null; }
 goes camera_unplug "$CAMERA"
 goes vivid_unbind "$CAPTURE"
 
-# An emulated CPU's clock may stand still for long.
-ALLOW=(-e 'hrtimer: interrupt took' -e 'workqueue: .* hogged CPU')
+ALLOW=("${SLOW_CLOCK[@]}")
 dmesg_clean "no kernel warning"
 exit "$failed"

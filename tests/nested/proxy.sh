@@ -6,6 +6,7 @@
 . /job/settings
 . /job/vm.sh
 . /job/devices.sh
+. /job/clients.sh
 cd "$REPO" || exit
 
 mkdir -p /out/host/compliance
@@ -39,9 +40,6 @@ END
 # The fewer devices, the sooner the guest is up.
 [ "$PARTS" = all ] || nodes() { printf '%s\n' 'camera CAMERA' 'vid-cap VIVID_CAP' 'encoder VICODEC_ENC' 'decoder VICODEC_DEC'; }
 
-# limited COMMAND...: one of the functions of clients.sh.
-limited() { timeout -k 5 600 bash -c '. /job/clients.sh && "$@"' limited "$@"; }
-
 # On this host.
 source=/job/source-640x360.nv12
 check "vivid's picture, on the host" limited vivid_still "$VIVID_CAP" /out/host/still.nv12 --stream-mmap
@@ -50,14 +48,12 @@ check "vicodec decodes, on the host" limited fwht_decode "$VICODEC_DEC" /out/hos
 check "a stream of two sizes, on the host" limited fwht_change "$VICODEC_ENC" $source /run/change.fwht
 check "the client of decoders, on the host" timeout -k 5 600 /job/decode "$VICODEC_DEC" /run/change.fwht /out/host/change.nv12
 # v4l2-compliance takes minutes for each node in a VM in a VM: not in `make test`.
-if [ "$PARTS" = all ]; then
-    nodes | cut -d ' ' -f 1 >/run/compliance
-else
-    : >/run/compliance
-fi
-compared() { nodes | grep -wFf /run/compliance; }
+compared() { [ "$PARTS" != all ] || nodes; }
+# NAME DRIVER, for the guest.
+: >/run/compliance
 while read -r name variable; do
     begin=$SECONDS
+    echo "$name $(driver "${!variable}")" >>/run/compliance
     limited compliance "${!variable}" "/out/host/compliance/$name" -s10
     echo "# $name on the host: $((SECONDS - begin)) s"
 done < <(compared)
@@ -81,9 +77,9 @@ in_guest() {
     echo "# the guest, --shm-size $1: begin after $SECONDS s"
     DEVICES=$DEVICES DAEMON=/job/virtio-v4l2d DAEMON_ARGS="--shm-size $1" KO=/job/virtio_v4l2.ko OUT=/out/guest-$1 \
         HOST_PART=/job/proxy-during.sh BEFORE=devices_back KEEP=/run/kept DONE=$2 TIMEOUT=$LIMIT nested_vm /job/proxy-guest.sh \
-        /job/{clients.sh,decode,source-640x360.nv12} /run/{change.fwht,compliance}
+        /job/{clients.sh,devices.sh,decode,driver-name.so,source-640x360.nv12} /run/{change.fwht,compliance}
     status=$?
-    sed -n 's/^# part \(.*\): done.*/\1/p' /run/guest.log | tr -d '\r' | cat - /run/done | grep -vxFf "$2" >>/run/finished
+    grep -vxFf "$2" /run/done >>/run/finished
     echo "# the guest, --shm-size $1: end after $SECONDS s"
     case $status in
         0) ;;
@@ -98,7 +94,7 @@ in_guest() {
 printf '%s\n' commands picture codec decoder >/run/first
 {
     printf '%s\n' 'camera MJPG' 'camera YUYV' camera_unplug vivid_unbind
-    sed 's/^/compliance of /' /run/compliance
+    compared | sed 's/\([^ ]*\).*/compliance of \1/'
 } >/run/second
 in_guest 512M /run/second
 [ "$PARTS" != all ] || in_guest 0 /run/first

@@ -27,10 +27,10 @@ nested_vm() {
             cp -a "$OUT/." "$KEEP/"
         fi
         [ $status != 124 ] || : >/run/guest-lost
+        tr -d '\r' </run/guest.log | sed -n 's/^# part \(.*\): done.*/\1/p' >>/run/done
         [ -e /run/guest-lost ] || break
         # What was said since the last part that was finished is said again.
         tr -d '\r' </run/guest.log | awk '{ held = held $0 "\n" } /^# part .*: done/ { printf "%s", held; held = "" }'
-        tr -d '\r' </run/guest.log | sed -n 's/^# part \(.*\): done.*/\1/p' >>/run/done
         echo "# the guest in it was lost by QEMU's emulation of SVM (attempt $try of $tries)"
         status=125
     done

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+#include "../common.h"
 #include "decoder.h"
 
 #include <errno.h>
@@ -17,12 +18,7 @@
 
 static int call(struct decoder *decoder, unsigned long code, void *arg)
 {
-	int ret;
-
-	do {
-		ret = ioctl(decoder->fd, code, arg);
-	} while (ret < 0 && errno == EINTR);
-	return ret < 0 ? errno : 0;
+	return ioctl_errno(decoder->fd, code, arg);
 }
 
 static void must(struct decoder *decoder, unsigned long code, void *arg, const char *name)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 /* decode NODE STREAM RAW: decodes an FWHT stream (as v4l2-ctl --stream-to has it) three times: as it is, to RAW; with a
  * drain in the middle; with a seek. The frames have to be the same each time. */
+#include "../common.h"
 #include "decoder.h"
 
 #include <errno.h>
@@ -21,13 +22,8 @@ void fatal(const char *why, ...)
 {
 	va_list args;
 
-	printf("not ok - %s # ", test);
 	va_start(args, why);
-	vprintf(why, args);
-	va_end(args);
-	printf("\n");
-	fflush(stdout);
-	exit(1);
+	not_ok_and_end(test, why, args);
 }
 
 static uint32_t word(const uint8_t *at)
