@@ -98,6 +98,7 @@ pub fn serve_all<'a>(
             let started = thread::Builder::new()
                 .name("device".to_owned())
                 .spawn_scoped(scope, move || {
+                    let _span = tracing::info_span!("device", socket = %endpoint).entered();
                     serve(endpoint, device, limits, runtime, stop).inspect_err(|error| {
                         tracing::error!("a device is not served on: {error:#}")
                     })

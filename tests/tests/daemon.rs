@@ -444,6 +444,10 @@ fn several_devices() {
     let (status, log) = running.ended();
     assert!(status.success(), "{status}: {log}");
     assert!(!first.exists() && !second.exists(), "{log}");
+    // Each line about a VMM says whose it is.
+    let lines = log.lines().filter(|line| line.contains("VMM connected"));
+    let of_second = lines.filter(|line| line.contains("second.sock")).count();
+    assert_eq!(of_second, 1, "{log}");
     assert!(!log.contains("panicked"), "{log}");
 }
 

@@ -2,6 +2,7 @@
 
 //! The socket that VMMs connect to.
 
+use std::fmt;
 use std::io::ErrorKind;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
@@ -93,6 +94,17 @@ impl Endpoint {
                 Self::Connected(UnixStream::from(fd_owned))
             },
         )
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listening(Listener {
+                path: Some(path), ..
+            }) => path.display().fmt(f),
+            Self::Listening(_) | Self::Connected(_) => f.write_str("passed on"),
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use nix::errno::Errno;
 use nix::libc;
 use protocol::wire::ioctl::{self, Attached, Ioctl};
 use protocol::wire::v4l2::{CreateBuffers, Format};
+use v4l2r::bindings::v4l2_capability;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::identity::Identity;
@@ -46,6 +47,13 @@ impl Node {
     /// What it was when it was opened.
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// Whether its device is no longer there.
+    pub fn is_gone(&self) -> bool {
+        request::entry(ioctl::QUERYCAP).is_ok_and(|ioctl| {
+            self.call_bytes(ioctl, &mut [0; size_of::<v4l2_capability>()]) == Err(Errno::ENODEV)
+        })
     }
 
     /// Makes a call whose payload is all that there is to it.

@@ -30,6 +30,7 @@ pub struct Session {
     node: Arc<Node>,
     allow: Arc<Allow>,
     vm: Vm,
+    events: Events,
     queues: Queues,
 }
 
@@ -38,11 +39,22 @@ impl Session {
     pub fn new(id: u32, node: Arc<Node>, allow: Arc<Allow>, (events, vm): (Events, Vm)) -> Self {
         tracing::debug!(session = id, "{}", node.identity().card);
         Self {
-            queues: Queues::new(Arc::clone(&node), events, vm.clone()),
+            queues: Queues::new(Arc::clone(&node), events.clone(), vm.clone()),
             node,
             allow,
             vm,
+            events,
         }
+    }
+
+    /// What follows a call on the host's node: the guest hears of what it caused, and of a device that is gone.
+    fn after(&mut self, result: Result) -> Result {
+        self.queues.pump();
+        // Some drivers say so of something else that they do not have.
+        if result == Err(Errno::ENODEV) && self.node.is_gone() {
+            self.events.error(Errno::ENODEV);
+        }
+        result
     }
 
     /// Whether the ioctl with this code may be used: one that may not looks as if the device did not have it.
@@ -67,8 +79,7 @@ impl Session {
         } else {
             self.node.call_bytes(ioctl, payload)
         };
-        self.queues.pump();
-        result
+        self.after(result)
     }
 
     /// G_EDID, S_EDID: `body` is the payload and the blocks.
@@ -78,8 +89,7 @@ impl Session {
         let mut edid = Edid::read_from_bytes(payload).map_err(|_| Errno::EINVAL)?;
         let result = self.node.edid(ioctl, &mut edid, blocks);
         edid.write_to(payload).map_err(|_| Errno::EINVAL)?;
-        self.queues.pump();
-        result
+        self.after(result)
     }
 
     /// Flags of control `id` for the guest: one that it may not set is read-only, and one that is there for nothing else is
@@ -150,8 +160,7 @@ impl crate::device::Session for Session {
             ControlOp::Try => ioctl::TRY_EXT_CTRLS,
         })?;
         let result = ext_ctrls(&self.node, &self.vm, &self.allow, op, args);
-        self.queues.pump();
-        result
+        self.after(result)
     }
 
     fn reqbufs(&mut self, request: &mut RequestBuffers) -> Result {
