@@ -124,7 +124,7 @@ impl DeviceSpec {
             };
             ensure!(
                 specs.iter().all(|(other, _)| *other != place),
-                "two --device are at {place:?}: each wants a socket of its own"
+                "two --device have the same socket: each wants its own"
             );
             let elements = elements.clone();
             specs.push((
