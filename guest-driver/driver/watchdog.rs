@@ -89,6 +89,8 @@ struct State {
     beats: u64,
     /// The question; not here while the device has it.
     ping: Option<CommandRequest>,
+    /// The device had the question when this period began.
+    asked: bool,
 }
 
 /// What is to be done about a device.
@@ -105,7 +107,7 @@ impl Pulse {
     pub(super) fn new() -> Result<impl PinInit<Self>> {
         let ping = Some(ping_request()?);
         Ok(pin_init!(Self {
-            state <- new_irq_lock!(State { heard: true, beats: 0, ping }, "virtio_v4l2_pulse"),
+            state <- new_irq_lock!(State { heard: true, beats: 0, ping, asked: false }, "virtio_v4l2_pulse"),
         }))
     }
 
@@ -134,12 +136,15 @@ impl Pulse {
     /// A period is over.
     pub(super) fn judge(&self) -> Verdict {
         let mut state = self.state.lock();
+        let asked = core::mem::replace(&mut state.asked, true);
         if core::mem::replace(&mut state.heard, false) {
+            state.asked = state.ping.is_none();
             return Verdict::Wait;
         }
         match state.ping.take() {
             Some(ping) => Verdict::Ask(ping),
-            None => Verdict::Dead,
+            None if asked => Verdict::Dead,
+            None => Verdict::Wait,
         }
     }
 }
