@@ -4,13 +4,16 @@
 //!
 //! [`Link`] is what a VMM is to the daemon: it negotiates, lends memory, sets up rings and maps what the daemon
 //! wants mapped. [`Ring`] is a split virtqueue whose every field can be written, rightly or wrongly. [`Client`] is
-//! the guest's driver: typed commands and events over both. [`Stream`] is a program that encodes.
+//! the guest's driver: typed commands and events over both. [`Stream`] is a program that encodes, [`Buffers`] are those of one
+//! queue of any device. [`Host`] asks a node of this machine directly.
 //!
 //! Nothing waits for ever: waits for the daemon end after [`PATIENCE`].
 
 use std::time::Duration;
 
+pub mod buffers;
 pub mod client;
+pub mod host;
 pub mod link;
 pub mod memory;
 pub mod objects;
@@ -18,7 +21,9 @@ pub mod pages;
 pub mod ring;
 pub mod stream;
 
+pub use buffers::Buffers;
 pub use client::{Client, Layout, Reply, WireEvent};
+pub use host::Host;
 pub use link::{Link, Options};
 pub use memory::{GuestMemory, SharedRegion};
 pub use pages::Pages;

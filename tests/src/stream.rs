@@ -36,7 +36,8 @@ pub enum Memory {
 }
 
 impl Memory {
-    fn pages(self, client: &Client, len: usize) -> Option<Pages> {
+    /// Memory of the guest for a plane of `len` bytes, if it is the guest's.
+    pub(crate) fn pages(self, client: &Client, len: usize) -> Option<Pages> {
         let memory = &client.link.memory;
         match self {
             Self::Mmap | Self::Objects => None,

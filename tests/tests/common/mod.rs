@@ -23,6 +23,7 @@ pub mod fake;
 pub mod hand;
 pub mod leaks;
 pub mod lent;
+pub mod proxy;
 
 /// What a command gets that names a session which is not open.
 pub const UNKNOWN_SESSION: nix::errno::Errno = nix::errno::Errno::EINVAL;
