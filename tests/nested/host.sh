@@ -10,7 +10,14 @@ for node in /dev/udmabuf /dev/dma_heap/system; do
     check "this host has $node" test -c "$node"
 done
 
-# The tests of cargo that concern memory, on this kernel: their own lines become ours.
+# The tests of cargo that concern memory or a device, on this kernel: their own lines become ours.
+. "$REPO/tests/nested/devices.sh"
+if devices_vivid && devices_vicodec; then
+    ok "this host has vivid and vicodec"
+else
+    not_ok "this host has vivid and vicodec"
+fi
+export "${!VIVID_@}" "${!VICODEC_@}"
 export VIRTIO_V4L2_REQUIRE_UDMABUF=1 RUST_BACKTRACE=1
 while read -r binary filters; do
     log=/out/${binary%-*}.log
