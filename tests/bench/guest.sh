@@ -5,7 +5,7 @@ failed=0
 while read -r case; do
     label=${case%% *}
     # shellcheck disable=SC2086 # a list of arguments
-    if timeout -k 5 120 /job/bench $case 2>/tmp/said; then
+    if timeout -k 5 300 /job/bench $case 2>/tmp/said; then
         echo "${label#label=}"
     else
         echo "${label#label=} FAILED: $(tail -n 1 /tmp/said)"

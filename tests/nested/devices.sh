@@ -35,14 +35,14 @@ devices_vivid_unbind() { echo vivid.0 >/sys/bus/platform/drivers/vivid/unbind; }
 # The device comes back as a new one: the variables are set anew.
 devices_vivid_bind() { echo vivid.0 >/sys/bus/platform/drivers/vivid/bind && devices_vivid; }
 
-# The stateful encoder and decoder.
-# shellcheck disable=SC2034
+# The stateful encoder and decoder. VICODEC_PARAMETERS are those of the module.
+# shellcheck disable=SC2034,SC2086 # a list of words
 devices_vicodec() {
     local modules
     modules=$CACHE/vicodec-$(uname -r)
     if [ ! -e /sys/module/vicodec ]; then
         modprobe -a videobuf2-vmalloc videobuf2-v4l2 mc videodev || return
-        insmod "$modules/v4l2-mem2mem.ko" && insmod "$modules/vicodec.ko" || return
+        insmod "$modules/v4l2-mem2mem.ko" && insmod "$modules/vicodec.ko" ${VICODEC_PARAMETERS:-} || return
     fi
     VICODEC_ENC=$(device_node stateful-encoder) && VICODEC_DEC=$(device_node stateful-decoder)
 }

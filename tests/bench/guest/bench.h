@@ -22,6 +22,8 @@ struct options {
 	/* File with FRAMES raw frames; patterns without one. */
 	const char *source;
 	const char *memory;
+	/* What comes out: H264 or FWHT (vicodec). */
+	const char *coded;
 	unsigned int width, height, depth, sessions;
 	/* Frames of each session: before anything is counted, of the short and of the long window. */
 	unsigned int warmup, brief, frames;
@@ -29,6 +31,8 @@ struct options {
 	bool trace;
 	/* Has the host encode the same frames on its own: 'b'efore or 'a'fter. */
 	char host;
+	/* On the host itself: one window, and nobody to ask for other counts. */
+	bool alone;
 };
 
 /* Memory of one raw frame. */

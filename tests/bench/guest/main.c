@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 /*
- * bench KEY=VALUE...: streams, counts, and adds a line of JSON for each window to /out/bench.jsonl. There is a short and a
+ * bench KEY=VALUE...: streams, counts, and adds a line of JSON for each window to /out/bench.jsonl (alone=1: prints it). There is a short and a
  * long window: what is more in the long one is steady state, without the beginning and the end of a stream.
  */
 #include "bench.h"
@@ -16,28 +16,35 @@ void fatal(const char *what)
 	exit(1);
 }
 
-double now(void)
+static uint64_t clock_ns(clockid_t clock)
 {
 	struct timespec time;
 
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return time.tv_sec + time.tv_nsec / 1e9;
+	clock_gettime(clock, &time);
+	return time.tv_sec * 1000000000ull + time.tv_nsec;
+}
+
+double now(void)
+{
+	return clock_ns(CLOCK_MONOTONIC) / 1e9;
 }
 
 static void window(struct session *sessions, const struct options *options, const char *name, unsigned int frames)
 {
 	struct counters before, after;
-	uint64_t bytes = 0;
+	uint64_t bytes = 0, cpu;
 	FILE *file;
 
 	for (unsigned int i = 0; i < options->sessions; i++)
 		bytes -= sessions[i].coded_bytes;
 	counters_read(&before, sessions[0].fd);
+	cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 	sessions_stream(sessions, options, frames);
+	cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu;
 	counters_read(&after, sessions[0].fd);
 	for (unsigned int i = 0; i < options->sessions; i++)
 		bytes += sessions[i].coded_bytes;
-	file = fopen("/out/bench.jsonl", "a");
+	file = options->alone ? stdout : fopen("/out/bench.jsonl", "a");
 	if (!file)
 		fatal("/out/bench.jsonl");
 	fprintf(file,
@@ -45,6 +52,9 @@ static void window(struct session *sessions, const struct options *options, cons
 		"\"sessions\":%u,\"frames\":%u,\"coded_bytes\":%llu",
 		options->label, name, options->memory, options->width, options->height, options->depth,
 		options->sessions, frames * options->sessions, (unsigned long long)bytes);
+	/* Of this program: what it costs on its own. The daemon is the host's to count. */
+	if (options->alone)
+		fprintf(file, ",\"cpu_ns\":%llu", (unsigned long long)cpu);
 	counters_print(file, &before, &after);
 	/* Of one session: from frame to frame, so that neither beginning nor end of the window counts. */
 	fprintf(file, ",\"steady_frames\":%u,\"steady_seconds\":%.6f}\n", frames - FRAMES,
@@ -88,6 +98,10 @@ static void parse(struct options *options, const char *argument)
 		options->label = value;
 	else if (IS("source"))
 		options->source = value;
+	else if (IS("coded") && strlen(value) == 4)
+		options->coded = value;
+	else if (IS("alone"))
+		options->alone = *value == '1';
 	else if (IS("memory"))
 		options->memory = value;
 	else if (IS("size") && sscanf(value, "%ux%u", &options->width, &options->height) == 2)
@@ -107,8 +121,8 @@ static void parse(struct options *options, const char *argument)
 	else if (IS("host"))
 		options->host = *value;
 	else {
-		fprintf(stderr, "bench: what is \"%s\"? known: label source memory=mmap|userptr|dmabuf size=WxH depth "
-				"sessions warmup short frames trace=1 host=before|after device\n", argument);
+		fprintf(stderr, "bench: what is \"%s\"? known: label source memory=mmap|userptr|dmabuf size=WxH depth coded "
+				"sessions warmup short frames trace=1 host=before|after alone=1 device\n", argument);
 		exit(2);
 	}
 #undef IS
@@ -119,11 +133,18 @@ int main(int argc, char **argv)
 	static struct session sessions[MAX_SESSIONS];
 	struct options options = {
 		.device = "/dev/video0", .label = "bench", .memory = "mmap", .width = 640, .height = 360,
-		.depth = 4, .sessions = 1, .warmup = 20, .brief = 40, .frames = 100,
+		.coded = "H264", .depth = 4, .sessions = 1, .warmup = 20, .brief = 40, .frames = 100,
 	};
 
 	for (int i = 1; i < argc; i++)
 		parse(&options, argv[i]);
+	if (options.alone) {
+		session_start(sessions, &options);
+		sessions_stream(sessions, &options, options.warmup);
+		window(sessions, &options, "long", options.frames);
+		session_end(sessions);
+		return 0;
+	}
 	if (options.host == 'b')
 		host_ask("host-only", options.label);
 	for (unsigned int i = 0; i < options.sessions; i++)

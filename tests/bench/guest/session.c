@@ -51,7 +51,7 @@ static void set_formats(struct session *session)
 	};
 	struct v4l2_ext_controls controls = { .count = 1, .controls = &bitrate };
 
-	coded.fmt.pix_mp.pixelformat = V4L2_PIX_FMT_H264;
+	coded.fmt.pix_mp.pixelformat = v4l2_fourcc(options->coded[0], options->coded[1], options->coded[2], options->coded[3]);
 	coded.fmt.pix_mp.num_planes = 1;
 	coded.fmt.pix_mp.plane_fmt[0].sizeimage = options->width * options->height;
 	must(session->fd, VIDIOC_S_FMT, &coded, "S_FMT(CAPTURE)");
@@ -65,6 +65,9 @@ static void set_formats(struct session *session)
 		errno = EINVAL;
 		fatal("S_FMT(OUTPUT): another size");
 	}
+	/* vicodec knows neither rates of frames nor of bits. */
+	if (coded.fmt.pix_mp.pixelformat != V4L2_PIX_FMT_H264)
+		return;
 	parm.parm.output.timeperframe.numerator = 1;
 	parm.parm.output.timeperframe.denominator = 25;
 	must(session->fd, VIDIOC_S_PARM, &parm, "S_PARM");

@@ -4,7 +4,7 @@
 //! and takes back what is encoded. Nobody waits for answers to QBUF. Prints one line of JSON.
 //!
 //! `socket=` and `pid=` of the daemon; `source=`, `size=`, `depth=`, `warmup=`, `frames=` and `label=` as of the guest's
-//! client.
+//! client, and `coded=`.
 
 use std::os::unix::net::UnixStream;
 use std::process::Command;
@@ -35,7 +35,9 @@ fn main() -> Result<()> {
     );
     let socket = UnixStream::connect(arguments.text("socket")?).context("the daemon's socket")?;
     let client = Client::new(socket, &Options::default())?;
-    let mut run = Run::new(client, (width, height), &arguments.frames()?)?;
+    let coded = arguments.all().get("coded").map_or("H264", String::as_str);
+    let coded = coded.as_bytes().try_into().context("coded=H264 or FWHT")?;
+    let mut run = Run::new(client, coded, (width, height), &arguments.frames()?)?;
     let (pid, depth) = (arguments.text("pid")?, arguments.number("depth")?);
     pin_encoder(pid)?;
     run.stream(warmup, depth)?;
@@ -68,20 +70,22 @@ struct Run {
 }
 
 impl Run {
-    fn new(mut client: Client, (width, height): (u32, u32), frames: &[Vec<u8>]) -> Result<Self> {
+    fn new(
+        mut client: Client,
+        coded: [u8; 4],
+        (width, height): (u32, u32),
+        frames: &[Vec<u8>],
+    ) -> Result<Self> {
         let session = client.open()?;
         let settings = Settings {
+            coded,
             output_buffers: FRAMES as u32,
             ..Settings::h264(width, height)
         };
         let mut stream = Stream::prepare(&mut client, session, &settings)?;
-        stream.set_control(&mut client, BITRATE, (width * height * 5).cast_signed())?;
-        let mut parm = StreamParm {
-            type_: stream.output.type_,
-            ..StreamParm::default()
-        };
-        (parm.timeperframe.numerator, parm.timeperframe.denominator) = (1, 25);
-        client.ioctl(session, ioctl::S_PARM, &mut parm)?;
+        if coded == *b"H264" {
+            Self::set_rates(&mut client, &stream, (width, height))?;
+        }
         for (buffer, frame) in stream.output.buffers.iter().zip(frames) {
             client.link.shared.write(buffer[0].addr, frame)?;
         }
@@ -92,6 +96,18 @@ impl Run {
             sent: 0,
             unread: Vec::new(),
         })
+    }
+
+    /// The rates of bits and of frames, which vicodec does not know.
+    fn set_rates(client: &mut Client, stream: &Stream, (width, height): (u32, u32)) -> Result<()> {
+        stream.set_control(client, BITRATE, (width * height * 5).cast_signed())?;
+        let mut parm = StreamParm {
+            type_: stream.output.type_,
+            ..StreamParm::default()
+        };
+        (parm.timeperframe.numerator, parm.timeperframe.denominator) = (1, 25);
+        client.ioctl(stream.session, ioctl::S_PARM, &mut parm)?;
+        Ok(())
     }
 
     /// Encodes `count` frames with `depth` of them at the device.

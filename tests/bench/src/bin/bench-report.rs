@@ -17,12 +17,21 @@ fn main() -> Result<ExitCode> {
     let raw = out.join("raw");
     let mut rows = load(&raw.join("sink"), "sink")?;
     rows.extend(load(&raw.join("encoder"), "encoder")?);
-    let pairs = load(&raw.join("guest"), "encoder")?;
-    let mut through = ratios(&raw.join("path"), "no guest", |_| None)?;
-    through.extend(ratios(&raw.join("guest"), "guest", |label| {
-        let row = pairs.iter().find(|row| row.label == label)?;
-        row.cpu().zip(row.encoder_cpu())
-    })?);
+    let proxied = raw.join("proxy");
+    rows.extend(
+        load(&proxied.join("guest"), "proxy")?
+            .into_iter()
+            .filter(|row| !row.label.starts_with("pair-")),
+    );
+    let mut through = ratios(&raw.join("path"), "no guest", "x264enc", |_| None)?;
+    through.extend(guest_ratios(&raw.join("guest"), "x264enc")?);
+    through.extend(ratios(
+        &proxied.join("path"),
+        "no guest",
+        "vicodec",
+        |_| None,
+    )?);
+    through.extend(guest_ratios(&proxied.join("guest"), "vicodec")?);
     let targets = targets(&rows, &through);
     let emulated = arguments.text("accel")? == "tcg";
 
@@ -44,4 +53,13 @@ fn main() -> Result<ExitCode> {
     )?;
     print!("{table}");
     Ok(ExitCode::from(u8::from(targets.iter().any(Target::fails))))
+}
+
+/// The pairs through a guest: the processors' times of the daemon are among what the host noted.
+fn guest_ratios(dir: &Path, encoder: &'static str) -> Result<Vec<Ratio>> {
+    let pairs = load(dir, "encoder")?;
+    ratios(dir, "guest", encoder, |label| {
+        let row = pairs.iter().find(|row| row.label == label)?;
+        row.cpu().zip(row.encoder_cpu())
+    })
 }

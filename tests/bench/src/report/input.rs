@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 /// cancel out.
 #[derive(Clone, Debug, Default)]
 pub struct Row {
-    /// What stood behind the device: `sink` or `encoder`.
+    /// What stood behind the device: `sink`, `encoder`, or `proxy`, which is vicodec.
     pub run: String,
     /// Name of the case in the run.
     pub label: String,

@@ -79,7 +79,10 @@ pub fn plot(rows: &[Row], ratios: &[Ratio], png: &str) -> String {
             let _ = writeln!(out, "{at} {value}");
         }
         let _ = writeln!(out, "END");
-        names.push(format!("\"{}\\n{}\" {at}", ratio.path, ratio.size));
+        names.push(format!(
+            "\"{}\\n{}\\n{}\" {at}",
+            ratio.encoder, ratio.path, ratio.size
+        ));
     }
     if !ratios.is_empty() {
         let plots: Vec<_> = (0..ratios.len())
@@ -87,8 +90,8 @@ pub fn plot(rows: &[Row], ratios: &[Ratio], png: &str) -> String {
             .collect();
         let _ = writeln!(
             out,
-            "set title \"throughput of the path over x264enc alone, pair by pair\"\nset ylabel 'ratio'\n\
-             set yrange [*:*]\nset xrange [-0.5:{}]\nset bmargin 4\nset xtics norotate ({})\n\
+            "set title \"throughput of the path over the encoder alone, pair by pair\"\nset ylabel 'ratio'\n\
+             set yrange [*:*]\nset xrange [-0.5:{}]\nset bmargin 5\nset xtics norotate ({})\n\
              plot {}, 0.98 with lines dashtype 2 linecolor 'black' title 'target 0.98'",
             ratios.len() as f64 - 0.5,
             names.join(", "),

@@ -80,42 +80,24 @@ fn write(
         "\nsleeps: round trips that the guest waits for; coded: how often a coded byte is copied; maps: mmap, munmap and\n\
          udmabuf calls; in: kick to encoder, out: bitstream to interrupt, means on the host's clock."
     )?;
-    if !ratios.is_empty() {
+    for (encoder, how) in [
+        (
+            "x264enc",
+            "one thread: the encoder thread on one core, all else on another",
+        ),
+        (
+            "vicodec",
+            "in an emulated VM that is the host, where it encodes inside of QBUF",
+        ),
+    ] {
+        let of = ratios.iter().filter(|ratio| ratio.encoder == encoder);
+        throughput(out, encoder, how, of)?;
+    }
+    if emulated && !ratios.is_empty() {
         writeln!(
             out,
-            "\nThe path over x264enc alone, same frames, one thread: the encoder thread on one core, all else on another:"
+            "(The guest is emulated: its part says nothing of the product's speed.)"
         )?;
-        for ratio in ratios {
-            let ((least, greatest), (path, host)) = (ratio.spread(), ratio.rates());
-            write!(
-                out,
-                "{:<9} {:<10} {:.3} (median of {} pairs, {least:.3} to {greatest:.3}), {path:.0} over {host:.0} frames/s",
-                ratio.path,
-                ratio.size,
-                ratio.median(),
-                ratio.pairs.len(),
-            )?;
-            if let Some([daemon, thread, host]) = ratio.cpu {
-                write!(
-                    out,
-                    "; CPU for a frame: daemon {daemon:.0} us, its encoder thread {thread:.0} us, x264enc alone {host:.0} us"
-                )?;
-            }
-            if ratio.same_bytes < ratio.pairs.len() {
-                write!(
-                    out,
-                    "; streams differ in {} pairs",
-                    ratio.pairs.len() - ratio.same_bytes
-                )?;
-            }
-            writeln!(out)?;
-        }
-        if emulated {
-            writeln!(
-                out,
-                "(The guest is emulated: its part says nothing of the product's speed.)"
-            )?;
-        }
     }
     writeln!(
         out,
@@ -141,6 +123,45 @@ fn write(
             cell(target.worst, 3),
             target.at,
         )?;
+    }
+    Ok(())
+}
+
+fn throughput<'a>(
+    out: &mut String,
+    encoder: &str,
+    how: &str,
+    ratios: impl Iterator<Item = &'a Ratio>,
+) -> std::fmt::Result {
+    let mut ratios = ratios.peekable();
+    if ratios.peek().is_some() {
+        writeln!(out, "\nThe path over {encoder} alone, same frames, {how}:")?;
+    }
+    for ratio in ratios {
+        let ((least, greatest), (path, host)) = (ratio.spread(), ratio.rates());
+        write!(
+            out,
+            "{:<9} {:<10} {:.3} (median of {} pairs, {least:.3} to {greatest:.3}), {path:.1} over {host:.1} frames/s",
+            ratio.path,
+            ratio.size,
+            ratio.median(),
+            ratio.pairs.len(),
+        )?;
+        if let Some([daemon, thread, host]) = ratio.cpu {
+            write!(out, "; CPU for a frame: daemon {daemon:.0} us")?;
+            if thread > 0.0 {
+                write!(out, ", its encoder thread {thread:.0} us")?;
+            }
+            write!(out, ", {encoder} alone {host:.0} us")?;
+        }
+        if ratio.same_bytes < ratio.pairs.len() {
+            write!(
+                out,
+                "; streams differ in {} pairs",
+                ratio.pairs.len() - ratio.same_bytes
+            )?;
+        }
+        writeln!(out)?;
     }
     Ok(())
 }

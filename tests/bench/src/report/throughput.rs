@@ -14,6 +14,8 @@ use super::input::lines;
 pub struct Ratio {
     /// What the path led through: `guest` or `no guest`.
     pub path: String,
+    /// The encoder: `x264enc` or `vicodec`.
+    pub encoder: &'static str,
     /// Width and height, as `640x360`.
     pub size: String,
     /// Frames per second of the path and of the encoder on its own, for each pair.
@@ -65,6 +67,7 @@ impl Ratio {
         let (least, greatest) = self.spread();
         json!({
             "path": self.path,
+            "encoder": self.encoder,
             "size": self.size,
             "pairs": self.pairs.len(),
             "ratio": {"median": self.median(), "least": least, "greatest": greatest, "all": self.ratios()},
@@ -86,7 +89,7 @@ fn cpu(object: &Map<String, Value>, key: &str) -> Option<f64> {
 }
 
 /// The pairs in `dir`: cases of the path have a label `pair-SIZE-NUMBER`, and the encoder's run has the same.
-/// `path_cpu` tells the time of the daemon and of its encoder thread, in microseconds for a frame, where the case itself does not.
+/// `encoder` names what they are of; `path_cpu` tells the time of the daemon and of its encoder thread, in microseconds for a frame, where the case itself does not.
 ///
 /// # Errors
 ///
@@ -94,6 +97,7 @@ fn cpu(object: &Map<String, Value>, key: &str) -> Option<f64> {
 pub fn ratios(
     dir: &Path,
     path: &str,
+    encoder: &'static str,
     path_cpu: impl Fn(&str) -> Option<(f64, f64)>,
 ) -> Result<Vec<Ratio>> {
     let hosts = lines(&dir.join("host-only.jsonl"))?;
@@ -127,6 +131,7 @@ pub fn ratios(
             .unwrap_or_else(|| {
                 all.push(Ratio {
                     path: path.to_owned(),
+                    encoder,
                     size: size.to_owned(),
                     pairs: Vec::new(),
                     cpu: None,
