@@ -29,7 +29,7 @@ fwht_change() {
 fwht_decode() { v4l2-ctl -d "$1" -v pixelformat=NV12 --stream-from "$2" --stream-to "$3" "${@:4}"; }
 
 # driver NODE: the name of its driver.
-driver() { v4l2-ctl -d "$1" -D | sed -n 's/^\tDriver name *: //p'; }
+driver() { v4l2-ctl -d "$1" -D | sed -n '0,/Driver name/s/^\tDriver name *: //p'; }
 
 # compliance NODE FILE [OPTION...]: what v4l2-compliance says, to FILE.txt.
 compliance() { v4l2-compliance -C never --no-progress -d "$1" "${@:3}" >"$2.txt" 2>&1; }
