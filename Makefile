@@ -46,7 +46,7 @@ test:
 
 test-proxy: all
 	@tests/guest/build
-	@ONLY=proxy PARTS=all LIMIT=1500 PROXY_TIMEOUT=5400 tests/run
+	@ONLY=proxy PARTS=all LIMIT=1500 PROXY_TIMEOUT=3600 tests/run
 
 clean:
 	rm -rf out target

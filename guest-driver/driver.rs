@@ -54,7 +54,6 @@ mod event;
 mod ioctl;
 mod lend;
 mod memory;
-mod norms;
 mod qbuf;
 mod queueing;
 mod session;
@@ -122,13 +121,12 @@ impl virtio::Driver for VirtioV4l2 {
         }
         let bound: &virtio::Device<Bound> = dev;
         let config: Config = bound.config();
-        let mut node = node(&config)?;
+        let node = node(&config)?;
         let device = MediaDevice::new(bound, &config)?;
         dev.find_queues(device.clone())?;
         dev.ready();
         device.fill_event_queue()?;
 
-        node.norms = norms::of(&device, &node);
         let registration = media::Registration::new(bound.as_ref(), &node, device.clone())?;
         dev_info!(dev, "{} is {}\n", device.card(), registration.name());
         let watchdog = Watchdog::start(&device)?;
@@ -235,7 +233,6 @@ fn node(config: &Config) -> Result<Node> {
         kind,
         direction: direction(device_caps),
         device_caps,
-        norms: 0,
     })
 }
 

@@ -8,7 +8,6 @@ use super::session::Session;
 use crate::media::ioctl::number;
 use crate::media::Request;
 use crate::virtio::request::physical_runs;
-use crate::wire::ioctl;
 use crate::wire::sg::SgEntry;
 use crate::wire::v4l2::{ExtControl, QueryExtCtrl};
 use kernel::prelude::*;
@@ -62,25 +61,6 @@ impl Kinds {
             let _ = known.push((id, elsewhere), GFP_KERNEL);
         }
     }
-}
-
-/// Runs G_CTRL, or S_CTRL if `set`.
-///
-/// # Errors
-///
-/// The device's; as any command.
-pub(super) fn simple(session: &Session, set: bool, control: &mut [u8]) -> Result {
-    session.check()?;
-    let number = if set { ioctl::S_CTRL } else { ioctl::G_CTRL };
-    forward(
-        session,
-        &mut Request {
-            number,
-            payload: control,
-            array: &mut [],
-            nonblocking: false,
-        },
-    )
 }
 
 /// Runs G/S/TRY_EXT_CTRLS.

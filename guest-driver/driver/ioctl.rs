@@ -80,7 +80,7 @@ pub(super) fn run(handle: &Handle<SessionNode>, mut request: Request<'_>) -> Res
             without_read(request.payload)
         }
         // A seek waits for what it finds.
-        number::S_HW_FREQ_SEEK if request.nonblocking => Err(EAGAIN),
+        number::S_HW_FREQ_SEEK if request.nonblocking && can_seek(session) => Err(EAGAIN),
         _ => forward(session, &mut request),
     }
 }
@@ -99,6 +99,12 @@ fn patience(code: u32) -> Patience {
         }
         _ => Patience::UntilKilled,
     }
+}
+
+fn can_seek(session: &Session) -> bool {
+    /// `V4L2_CAP_HW_FREQ_SEEK`.
+    const HW_FREQ_SEEK: u32 = 0x0400;
+    session.device().config().device_caps & HW_FREQ_SEEK != 0
 }
 
 /// Whether an ioctl changes what the driver knows of the session.

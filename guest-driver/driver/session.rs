@@ -8,7 +8,7 @@ use super::command::{close_request, set_session, CommandRequest, Posting, Undo, 
 use super::controls::Kinds;
 use super::device::MediaDevice;
 use super::lend::Lending;
-use super::{cap, controls, direction, ioctl, memory};
+use super::{cap, direction, ioctl, memory};
 use crate::media::event::EVENT_SIZE;
 use crate::media::{self, poll, Direction, Handle, Request, Vma};
 use crate::virtio::sync::{new_irq_lock, IrqLock};
@@ -488,10 +488,6 @@ impl media::Driver for SessionNode {
 
     fn ioctl(handle: &Handle<Self>, request: Request<'_>) -> Result {
         ioctl::run(handle, request)
-    }
-
-    fn control(handle: &Handle<Self>, set: bool, control: &mut [u8; 8]) -> Result {
-        controls::simple(handle, set, control)
     }
 
     fn log_status(handle: &Handle<Self>) {

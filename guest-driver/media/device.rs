@@ -31,8 +31,6 @@ pub(crate) struct Node {
     pub(crate) direction: Direction,
     /// `V4L2_CAP_*` of the node, at least one.
     pub(crate) device_caps: u32,
-    /// Analogue standards, `V4L2_STD_*`: those that ENUMSTD lists and S_STD takes.
-    pub(crate) norms: u64,
 }
 
 /// A node, its V4L2 device and the driver's data, in one allocation that the V4L2 device counts.
@@ -155,7 +153,8 @@ impl<T: Driver> Registration<T> {
             (*vdev).ioctl_ops = &IoctlTable::<T>::OPS;
             (*vdev).release = Some(bindings::video_device_release_empty);
             (*vdev).device_caps = node.device_caps;
-            (*vdev).tvnorms = node.norms;
+            // S_STD is passed on with any standard, ENUMSTD as it is: what there is depends on the input.
+            (*vdev).tvnorms = u64::MAX;
             (*vdev).vfl_dir = match node.direction {
                 Direction::Rx => bindings::vfl_devnode_direction_VFL_DIR_RX,
                 Direction::Tx => bindings::vfl_devnode_direction_VFL_DIR_TX,

@@ -3,7 +3,7 @@
 //! Open files of a node.
 
 use super::device::{Entry, Inner};
-use super::ioctl::Request;
+use super::ioctl::{number, Request};
 use super::vma::Vma;
 use crate::bindings;
 use core::marker::PhantomData;
@@ -48,12 +48,8 @@ pub(crate) trait Driver: Sized + 'static {
     /// A file is closed. Whoever else has the handle should let go of it.
     fn release(handle: Arc<Handle<Self>>);
 
-    /// An ioctl.
+    /// An ioctl. G_CTRL or S_CTRL that fails with `ENOTTY` comes again, as one of extended controls.
     fn ioctl(handle: &Handle<Self>, request: Request<'_>) -> Result;
-
-    /// G_CTRL, or S_CTRL if `set`, with `struct v4l2_control`. The V4L2 core would make an ioctl of extended controls
-    /// of it, which has other rules; it does so if this fails with `ENOTTY`.
-    fn control(handle: &Handle<Self>, set: bool, control: &mut [u8; 8]) -> Result;
 
     /// Writes how the device is to the kernel log.
     fn log_status(handle: &Handle<Self>);
@@ -204,10 +200,34 @@ struct Callbacks<T: Driver>(PhantomData<T>);
 /// Type and number of VIDIOC_DQEVENT, without direction and size: a 32-bit program's event has another size.
 const DQEVENT: u32 = (b'V' as u32) << 8 | 89;
 
-/// `VIDIOC_G_CTRL`, for 32-bit programs as well.
-const G_CTRL: u32 = 0xc008_561b;
-/// `VIDIOC_S_CTRL`, for 32-bit programs as well.
-const S_CTRL: u32 = 0xc008_561c;
+/// Ioctls that go to the driver as they are, as `VIDIOC_*` numbers. The V4L2 core would answer them, or refuse some of them, by
+/// what it was told of the node; but it is the device that knows which standards its input has at the moment, and what it
+/// does not have at all. And it would make one of extended controls of G_CTRL and S_CTRL, which has other rules.
+///
+/// The numbers of 32-bit programs are the same, but for ENUMSTD, which the core then answers.
+const DIRECT: [u32; 6] = [
+    request::<bindings::v4l2_streamparm>(READ | WRITE, number::G_PARM),
+    request::<bindings::v4l2_streamparm>(READ | WRITE, number::S_PARM),
+    request::<bindings::v4l2_standard>(READ | WRITE, number::ENUMSTD),
+    request::<bindings::v4l2_control>(READ | WRITE, number::G_CTRL),
+    request::<bindings::v4l2_control>(READ | WRITE, number::S_CTRL),
+    request::<bindings::v4l2_hw_freq_seek>(WRITE, number::S_HW_FREQ_SEEK),
+];
+/// `_IOC_WRITE` and `_IOC_READ`, in their place.
+const WRITE: u32 = 1 << 30;
+const READ: u32 = 2 << 30;
+
+/// The number by which programs know an ioctl with argument `A`, as of `_IOC`.
+const fn request<A>(direction: u32, number: u32) -> u32 {
+    direction | (size_of::<A>() as u32) << 16 | (b'V' as u32) << 8 | number
+}
+
+/// Those among them that a file of higher priority rules out.
+const CHANGES: [u32; 3] = [number::S_PARM, number::S_CTRL, number::S_HW_FREQ_SEEK];
+
+/// Room for the argument of any of them.
+#[repr(C, align(8))]
+struct Argument([u8; size_of::<bindings::v4l2_streamparm>()]);
 
 impl<T: Driver> Callbacks<T> {
     /// # Safety
@@ -227,11 +247,12 @@ impl<T: Driver> Callbacks<T> {
                 }
             }
         }
-        if command == G_CTRL || command == S_CTRL {
+        if DIRECT.contains(&command) {
             // SAFETY: The file is open during the call.
-            let handle = unsafe { Handle::<T>::from_file(file) };
-            let result = Self::control(handle, command == S_CTRL, argument);
-            if result != Err(ENOTTY) {
+            let (handle, file) = unsafe { (Handle::<T>::from_file(file), OpenFile::new(file)) };
+            let result = Self::direct(handle, command, argument, file.nonblocking());
+            let has_other = matches!(command & 0xff, number::G_CTRL | number::S_CTRL);
+            if result != Err(ENOTTY) || !has_other {
                 return from_result(|| result.map(|()| 0i32)) as isize;
             }
         }
@@ -239,16 +260,29 @@ impl<T: Driver> Callbacks<T> {
         unsafe { bindings::video_ioctl2(file, command, argument) }
     }
 
-    fn control(handle: &Handle<T>, set: bool, argument: usize) -> Result {
-        let user = || UserSlice::new(UserPtr::from_addr(argument), size_of::<[u8; 8]>());
-        if set {
+    /// Runs one of [`DIRECT`]; its number says how large the argument is, and who reads it.
+    fn direct(handle: &Handle<T>, command: u32, argument: usize, nonblocking: bool) -> Result {
+        let number = command & 0xff;
+        if CHANGES.contains(&number) {
             // SAFETY: By the type invariant of `Handle`.
             to_result(unsafe { bindings::virtio_v4l2_prio_check(handle.fh()) })?;
         }
-        let mut control = [0; 8];
-        user().reader().read_slice(&mut control)?;
-        T::control(handle, set, &mut control)?;
-        user().writer().write_slice(&control)
+        let mut bytes = Argument([0; size_of::<bindings::v4l2_streamparm>()]);
+        let size = (command >> 16 & 0x3fff) as usize;
+        let payload = bytes.0.get_mut(..size).ok_or(ENOTTY)?;
+        let user = || UserSlice::new(UserPtr::from_addr(argument), size);
+        user().reader().read_slice(payload)?;
+        let request = Request {
+            number,
+            payload: &mut *payload,
+            array: &mut [],
+            nonblocking,
+        };
+        T::ioctl(handle, request)?;
+        if command & READ == 0 {
+            return Ok(());
+        }
+        user().writer().write_slice(payload)
     }
 
     /// # Safety

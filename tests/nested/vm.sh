@@ -8,9 +8,9 @@
 #
 # With KEEP=DIR a job of parts goes on behind the last one that was finished ("# part NAME: done"): their names are in its
 # /job/done, what /out had is in DIR. DONE: a file of names to begin with. BEFORE: a command for each start. A guest that
-# has not ended after TIMEOUT seconds is lost, too. Status 125: it was, each time.
+# has not ended after TIMEOUT seconds, or whose QEMU has, is lost, too. Status 125: it was, each time; 124: and not once by that.
 nested_vm() {
-    local try status limit tries=3
+    local try status limit tries=3 hung=0
     export ACCEL=${ACCEL:-tcg}
     cat "${DONE:-/dev/null}" >/run/done
     for ((try = 1; try <= tries; try++)); do
@@ -26,14 +26,19 @@ nested_vm() {
             mkdir -p "$KEEP"
             cp -a "$OUT/." "$KEEP/"
         fi
-        [ $status != 124 ] || : >/run/guest-lost
+        case $status in 124 | 125)
+            [ -e /run/guest-lost ] || hung=$((hung + 1))
+            : >/run/guest-lost
+            ;;
+        esac
         tr -d '\r' </run/guest.log | sed -n 's/^# part \(.*\): done.*/\1/p' >>/run/done
         [ -e /run/guest-lost ] || break
         # What was said since the last part that was finished is said again.
         tr -d '\r' </run/guest.log | awk '{ held = held $0 "\n" } /^# part .*: done/ { printf "%s", held; held = "" }'
-        echo "# the guest in it was lost by QEMU's emulation of SVM (attempt $try of $tries)"
+        echo "# the guest in it was lost (attempt $try of $tries): $(grep -F '[vm] error: ' /run/guest.log | tail -n 1)"
         status=125
     done
-    [ $status = 125 ] || cat /run/guest.log
+    [ $hung -lt $tries ] || status=124
+    case $status in 124 | 125) ;; *) cat /run/guest.log ;; esac
     return "$status"
 }
