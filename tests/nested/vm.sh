@@ -10,7 +10,7 @@
 # /job/done, what /out had is in DIR. DONE: a file of names to begin with. BEFORE: a command for each start. A guest that
 # has not ended after TIMEOUT seconds, or whose QEMU has, is lost, too. Status 125: it was, each time; 124: and not once by that.
 nested_vm() {
-    local try status limit tries=3 hung=0
+    local try status limit why tries=3 hung=0
     export ACCEL=${ACCEL:-tcg}
     cat "${DONE:-/dev/null}" >/run/done
     for ((try = 1; try <= tries; try++)); do
@@ -26,8 +26,12 @@ nested_vm() {
             mkdir -p "$KEEP"
             cp -a "$OUT/." "$KEEP/"
         fi
+        why="its program counter was in its host's code"
         case $status in 124 | 125)
-            [ -e /run/guest-lost ] || hung=$((hung + 1))
+            [ -e /run/guest-lost ] || {
+                hung=$((hung + 1))
+                why=$(grep -F '[vm] error: ' /run/guest.log | tail -n 1)
+            }
             : >/run/guest-lost
             ;;
         esac
@@ -35,7 +39,7 @@ nested_vm() {
         [ -e /run/guest-lost ] || break
         # What was said since the last part that was finished is said again.
         tr -d '\r' </run/guest.log | awk '{ held = held $0 "\n" } /^# part .*: done/ { printf "%s", held; held = "" }'
-        echo "# the guest in it was lost (attempt $try of $tries): $(grep -F '[vm] error: ' /run/guest.log | tail -n 1)"
+        echo "# the guest in it was lost (attempt $try of $tries): $why"
         status=125
     done
     [ $hung -lt $tries ] || status=124

@@ -206,7 +206,7 @@ fn encodes_as_on_the_host() {
         }
         let (mut codec, len) = encoder(&mut both, size, memory);
         assert_eq!(len, pictures[0].len());
-        // Twice: after the drain it goes on.
+        // Twice: after the drain it goes on. Not by START alone: vicodec leaves the queue at its end (7.2, vicodec_encoder_cmd).
         for _ in 0..2 {
             codec.back = Back::default();
             for (number, picture) in pictures.iter().enumerate() {
@@ -255,28 +255,6 @@ fn takes_userptr(both: &mut Both) -> bool {
         request.capabilities
     );
     answer.is_ok()
-}
-
-/// START after a drain, without STREAMOFF.
-#[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
-fn goes_on_after_a_drain() {
-    let mut both = Both::open("VICODEC_ENC");
-    let (mut codec, len) = encoder(&mut both, (800, 608), Memory::Mmap);
-    for round in 0..3 {
-        codec.back = Back::default();
-        for number in 0..5 {
-            codec.feed(&mut both, &raw(number, len), round * 10 + number as i64);
-        }
-        command(&mut both, 1).unwrap();
-        codec.until_last(&mut both);
-        assert_eq!(codec.data().len(), 5);
-        command(&mut both, 0).unwrap();
-        let last = codec.back.made.last().unwrap().1.buffer.index;
-        let capture = codec.capture.as_ref().unwrap();
-        capture.queue(&mut both.pair, last, &[]).unwrap();
-    }
-    both.works();
 }
 
 struct Decoded {
@@ -395,7 +373,10 @@ fn decodes_as_on_the_host() {
     let decoded = decode(&mut both, &units, Memory::Mmap);
     assert_eq!(decoded.sizes, [(640, 480)]);
     assert_eq!(decoded.frames.len(), FRAMES);
-    assert!(decoded.frames.concat() == expected, "other pictures");
+    let decoded = decoded.frames.concat();
+    assert_eq!(decoded.len(), expected.len());
+    let differs = decoded.iter().zip(&expected).position(|(a, b)| a != b);
+    assert_eq!(differs, None, "another picture from this byte on");
     both.works();
 }
 
