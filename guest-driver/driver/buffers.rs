@@ -35,7 +35,7 @@ pub(super) use slot::{flag, OnWire, Rules, Slot};
 /// Number of buffer types, the unused 0 included (`enum v4l2_buf_type`).
 const TYPES: usize = 15;
 
-/// Most buffers of a queue that the driver keeps account of. More than any driver in the kernel allows.
+/// Most buffers of a queue that the driver keeps account of.
 pub(super) const MAX_BUFFERS: u32 = 1024;
 
 /// The buffers of a queue. Those that were removed leave gaps.

@@ -435,11 +435,15 @@ impl Handle<SessionNode> {
             _ => EIO,
         };
         if self.end(error) {
-            pr_err!(
-                "session {}: the device ended it with error {}\n",
-                self.id(),
-                errno
-            );
+            if error == ENODEV {
+                pr_info!("session {}: its device is gone\n", self.id());
+            } else {
+                pr_err!(
+                    "session {}: the device ended it with error {}\n",
+                    self.id(),
+                    errno
+                );
+            }
             self.wake_for_error();
         }
     }

@@ -3,7 +3,7 @@
 //! REQBUFS and CREATE_BUFS: which memory the device is asked for, and what the buffers are like.
 
 use super::{offset, Layout, Lending, Queue, Slot};
-use crate::driver::buffers::Slots;
+use crate::driver::buffers::{Slots, MAX_BUFFERS};
 use crate::driver::ioctl::forward;
 use crate::driver::session::Session;
 use crate::media::ioctl::number;
@@ -81,6 +81,7 @@ impl Lending {
         let device = attempt(session, request, candidates, |payload, memory| {
             let payload = RequestBuffers::mut_from_bytes(payload).map_err(|_| EINVAL)?;
             payload.memory = memory;
+            payload.count = payload.count.min(MAX_BUFFERS);
             Ok(())
         })?;
         let made = RequestBuffers::mut_from_bytes(request.payload).map_err(|_| EINVAL)?;
@@ -121,6 +122,7 @@ impl Lending {
         let set = |payload: &mut [u8], memory| {
             let payload = CreateBuffers::mut_from_bytes(payload).map_err(|_| EINVAL)?;
             payload.memory = memory;
+            payload.count = payload.count.min(MAX_BUFFERS);
             Ok(())
         };
         let device = match existing {
@@ -133,6 +135,7 @@ impl Lending {
         made.memory = wanted.memory;
         made.capabilities = capabilities(made.capabilities);
         made.format.type_ = buf_type;
+        made.max_num_buffers = made.max_num_buffers.min(MAX_BUFFERS);
         if made.count == 0 {
             return Ok(device);
         }

@@ -58,10 +58,11 @@ impl Queues {
     ///
     /// # Errors
     ///
-    /// `EINVAL` for memory that the host device does not take; `ENOMEM` if its buffers would exceed the limit; the
-    /// host device's.
+    /// `EINVAL` for memory that the host device does not take; `ENOMEM` if its buffers would exceed the limit; `ENOBUFS` if
+    /// there are as many as there may be; the host device's.
     pub fn reqbufs(&mut self, request: &mut RequestBuffers) -> Result {
         let candidates = candidates(request.memory)?;
+        request.count = sizes::bounded(request.count, 0)?;
         // Nothing of the old buffers comes behind the answer.
         let shared = Arc::clone(&self.shared);
         let _turn = shared.turn();
@@ -196,12 +197,13 @@ impl Queues {
     /// As [`reqbufs`](Self::reqbufs); `EINVAL` if there are buffers with other memory.
     pub fn create_bufs(&mut self, create: &mut CreateBuffers) -> Result {
         let buf_type = create.format.type_;
-        let existing = self
-            .shared
-            .queues()
-            .get(&buf_type)
-            .filter(|queue| queue.slots.iter().any(Option::is_some))
-            .map(|queue| (queue.memory, queue.host));
+        let (existing, places) = match self.shared.queues().get(&buf_type) {
+            Some(queue) if queue.slots.iter().any(Option::is_some) => {
+                (Some((queue.memory, queue.host)), queue.slots.len() as u32)
+            }
+            _ => (None, 0),
+        };
+        create.count = sizes::bounded(create.count, places)?;
         let wanted = candidates(create.memory)?;
         let one;
         let candidates = match existing {
@@ -244,6 +246,8 @@ impl Queues {
         *create = CreateBuffers {
             memory: create.memory,
             capabilities: capabilities(made.capabilities),
+            // 0 of kernels that do not say (before 6.8).
+            max_num_buffers: made.max_num_buffers.min(sizes::MAX_BUFFERS),
             ..made
         };
         Ok(())

@@ -19,8 +19,20 @@ use v4l2r::bindings::{
 
 use crate::memory::{Charge, PAGE_SIZE};
 
-/// Most buffers that a guest gets with one call. V4L2 drivers stop at 32 or 64.
-const MAX_COUNT: u32 = 1024;
+/// Most buffers of a guest's queue. Codecs and cameras stop at 32 or 64, vivid's VBI at 32768.
+pub const MAX_BUFFERS: u32 = 1024;
+
+/// How many of `count` buffers a queue gets that has `existing` ones.
+///
+/// # Errors
+///
+/// `ENOBUFS` if it has as many as there may be.
+pub fn bounded(count: u32, existing: u32) -> Result<u32, Errno> {
+    match count.min(MAX_BUFFERS.saturating_sub(existing)) {
+        0 if count > 0 => Err(Errno::ENOBUFS),
+        bounded => Ok(bounded),
+    }
+}
 
 /// Bytes of a plane, in whole pages.
 pub fn pages(length: u32) -> usize {
@@ -53,13 +65,12 @@ pub fn of_buffer(format: &Format) -> usize {
     }
 }
 
-/// Charges for as many of `count` buffers of `bytes` as there is room for, and says how many.
+/// Charges for as many of `count` buffers of `bytes` each as there is room for, and says how many.
 ///
 /// # Errors
 ///
 /// `ENOMEM` if there is none for a single one.
-pub fn reserve(count: u32, bytes: usize) -> Result<(u32, Charge), Errno> {
-    let mut count = count.min(MAX_COUNT);
+pub fn reserve(mut count: u32, bytes: usize) -> Result<(u32, Charge), Errno> {
     loop {
         let charge = (count as usize)
             .checked_mul(bytes)
@@ -130,11 +141,19 @@ mod tests {
     fn as_many_as_there_is_room_for() {
         let (count, charge) = reserve(3, 4096).unwrap();
         assert_eq!((count, charge.bytes()), (3, 3 * 4096));
-        let (count, charge) = reserve(u32::MAX, 5 << 20).unwrap();
-        // Half of what there may be at most: 5 GiB are more than the limit.
-        assert_eq!(count, MAX_COUNT / 2);
+        let (count, charge) = reserve(1024, 5 << 20).unwrap();
+        // Half: 5 GiB are more than the limit.
+        assert_eq!(count, 512);
         assert_eq!(charge.bytes(), count as usize * (5 << 20));
         assert!(reserve(1, usize::MAX).is_err());
         assert!(reserve(2, usize::MAX).is_err());
+    }
+
+    #[test]
+    fn there_is_a_most() {
+        assert_eq!(bounded(3, 0), Ok(3));
+        assert_eq!(bounded(0, MAX_BUFFERS), Ok(0));
+        assert_eq!(bounded(u32::MAX, 4), Ok(MAX_BUFFERS - 4));
+        assert_eq!(bounded(1, MAX_BUFFERS), Err(Errno::ENOBUFS));
     }
 }
