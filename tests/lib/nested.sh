@@ -9,7 +9,13 @@ host-device/tests/encoder_lent.rs
 tests/tests/lent.rs
 tests/tests/lent_ends.rs
 tests/tests/mappings.rs
-tests/tests/proxy_events.rs --ignored"
+tests/tests/proxy_codec.rs --ignored
+tests/tests/proxy_controls.rs --ignored
+tests/tests/proxy_events.rs --ignored
+tests/tests/proxy_hostile.rs --ignored
+tests/tests/proxy_ioctls.rs --ignored
+tests/tests/proxy_streams.rs --ignored
+tests/tests/proxy_unplug.rs --ignored"
 
 # SOURCE EXECUTABLE of each test binary that cargo has built.
 nested_binaries() {

@@ -22,9 +22,10 @@ const SIZES: [(u32, u32); 3] = [(640, 480), (800, 608), (640, 496)];
 /// In front of each frame of a file that v4l2-ctl writes with `-hdr`, then its length; big endian.
 const HEADER: &[u8; 4] = b"rdhV";
 
+/// A picture. Not too rough: vicodec decodes garbage of a frame that takes more than its picture.
 fn raw(number: usize, len: usize) -> Vec<u8> {
     (0..len)
-        .map(|at| (at / 640 + at % 13 * number + number * 3) as u8)
+        .map(|at| (at / 640 + at % 13 * (number % 3) + number * 3) as u8)
         .collect()
 }
 
@@ -266,11 +267,7 @@ struct Decoded {
 #[track_caller]
 fn decode(both: &mut Both, units: &[Vec<u8>], memory: Memory) -> Decoded {
     let session = both.session;
-    let mut format = Format {
-        type_: VIDEO_OUTPUT,
-        ..Format::default()
-    };
-    both.pair.ioctl(session, ioctl::G_FMT, &mut format).unwrap();
+    format(both, VIDEO_OUTPUT, b"FWHT", SIZES[0]);
     subscribe(both, V4L2_EVENT_SOURCE_CHANGE);
     subscribe(both, V4L2_EVENT_EOS);
     let output = Buffers::request(&mut both.pair, session, (VIDEO_OUTPUT, 3, memory)).unwrap();

@@ -443,11 +443,15 @@ fn payloads_that_lie() {
                     &mut payload,
                 );
                 assert_eq!(ours, theirs, "{len} bytes for {control:?}");
-                assert_eq!(list[0].size, there[0].size);
+                // Of a value that is refused the size may stay what was said: the daemon gives the kernel no more than there is.
+                if matches!(ours, Ok(()) | Err(Errno::ENOSPC)) {
+                    assert_eq!(list[0].size, there[0].size);
+                }
             }
         }
     }
     // More than any control has, and memory that is not the guest's.
+    let id = all.iter().find(|control| size(control) > 0).unwrap().id;
     for (size, start) in [
         (u32::MAX, 0x1000),
         (1 << 30, 0x1000),
@@ -455,7 +459,6 @@ fn payloads_that_lie() {
         (64, 0x7000_0000_0000),
     ] {
         let entry = protocol::wire::sg::SgEntry::new(start, size);
-        let id = bindings::V4L2_CID_BRIGHTNESS;
         let mut list = [ExtControl {
             id,
             size,
@@ -467,7 +470,12 @@ fn payloads_that_lie() {
             let result = both
                 .pair
                 .ext_controls(session, code, &mut header, &mut list, memory);
-            assert!(result.is_err(), "{size} bytes at {start:#x}");
+            if start == 0x1000 {
+                // As much as the control has is taken from there.
+                both.works();
+            } else {
+                assert_eq!(result, Err(Errno::EFAULT), "{size} bytes at {start:#x}");
+            }
         }
     }
     // Of requests (media), which do not travel.

@@ -73,7 +73,8 @@ fn calls() -> impl Strategy<Value = RandomCall> {
         prop_oneof![6 => Just(0_usize), 1 => 0_usize..64],
         select(vec![
             Layout::Two,
-            Layout::Split(64),
+            // An answer takes a hundred of the ring's 256 descriptors.
+            Layout::Split(256),
             Layout::IndirectSplit(33),
         ]),
     )
