@@ -22,7 +22,7 @@ while read -r binary filters; do
     log=/out/${binary%-*}.log
     case $filters in *--ignored*)
         # Nobody finds the controls that another one has set.
-        devices_vivid_unbind && devices_vivid_bind || not_ok "vivid as new for ${binary%-*}"
+        { devices_vivid_unbind && devices_vivid_bind; } || not_ok "vivid as new for ${binary%-*}"
         export "${!VIVID_@}" "${!VICODEC_@}"
         ;;
     esac

@@ -287,11 +287,14 @@ fn values_of_all_kinds() {
                 }
                 // Ours first: what the host then has is what we set.
                 let set = ours(&mut both, ioctl::S_EXT_CTRLS, &control, &value);
-                // A codec's controls are those of one file.
+                // A codec's controls are those of one file. vivid's plugs are set once more by a work queue: no two of them
+                // in one socket.
+                let plug = String::from_utf8_lossy(&control.name).contains("Is Connected To");
                 if let Ok(set) = &set
                     && name.starts_with("VIVID")
+                    && !plug
                 {
-                    assert_eq!(*set, get(&mut both, &control));
+                    assert_eq!(*set, get(&mut both, &control), "{control:?}");
                 }
                 let expected = theirs(&both, ioctl::S_EXT_CTRLS, &control, &value);
                 assert_eq!(set, expected, "S {value:?} of {control:?}");
