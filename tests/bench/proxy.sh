@@ -35,7 +35,8 @@ done
 daemon_stop
 echo "no guest: $SECONDS s"
 
-# The guest in it.
+# The guest in it. QEMU 11.1 has no room for so many mappings: without a region (docs/proxy.md).
+export DAEMON_ARGS="$DAEMON_ARGS --shm-size 0"
 HOST_SCRIPT=tests/bench/during.sh KO=/job/virtio_v4l2.ko OUT=/out/guest TIMEOUT=900 MEM=768M SMP=1 UDEV=0 \
     KERNEL_ARGS="mitigations=off quiet" MODULE_PARAMS=timeout_ms=60000 \
     tests/vm/run tests/bench/guest.sh /job/cases /job/bench /job/frames-*.nv12 2>&1 || failed=1

@@ -174,7 +174,9 @@ pub fn targets(rows: &[Row], ratios: &[Ratio]) -> Vec<Target> {
             });
         }
     }
-    targets.extend(ratios.iter().map(throughput));
+    // vicodec encodes in an emulated kernel, under a lock of its own.
+    let measured = ratios.iter().filter(|ratio| ratio.encoder == "x264enc");
+    targets.extend(measured.map(throughput));
     targets
 }
 
@@ -182,7 +184,7 @@ fn throughput(ratio: &Ratio) -> Target {
     let median = ratio.median();
     let met = median >= 0.98;
     let why = match ratio.cpu {
-        Some([_, thread, host]) if !met && thread > 0.0 => format!(
+        Some([_, thread, host]) if !met => format!(
             "CPU for a frame: {thread:.0} us of the encoder thread, {host:.0} us alone; what is more was waiting for a \
              processor or for frames"
         ),
@@ -192,7 +194,7 @@ fn throughput(ratio: &Ratio) -> Target {
         what: "throughput over host-only",
         limit: ">= 0.98",
         worst: Some(median),
-        at: format!("{}, {}, {}", ratio.encoder, ratio.path, ratio.size),
+        at: format!("{}, {}", ratio.path, ratio.size),
         verdict: if met { Verdict::Met } else { Verdict::Missed },
         count: false,
         why,
