@@ -90,9 +90,9 @@ plain! {
     v4l2_audio, v4l2_audioout, v4l2_capability, v4l2_create_buffers, v4l2_cropcap, v4l2_decoder_cmd,
     v4l2_dv_timings, v4l2_dv_timings_cap, v4l2_enc_idx, v4l2_encoder_cmd, v4l2_enum_dv_timings, v4l2_exportbuffer,
     v4l2_event_subscription, v4l2_fmtdesc, v4l2_format, v4l2_framebuffer, v4l2_frequency, v4l2_frequency_band,
-    v4l2_frmivalenum, v4l2_frmsizeenum, v4l2_hw_freq_seek, v4l2_input, v4l2_modulator, v4l2_output,
+    v4l2_frmivalenum, v4l2_frmsizeenum, v4l2_input, v4l2_modulator, v4l2_output,
     v4l2_query_ext_ctrl, v4l2_querymenu, v4l2_remove_buffers, v4l2_requestbuffers, v4l2_selection,
-    v4l2_sliced_vbi_cap, v4l2_streamparm, v4l2_tuner,
+    v4l2_sliced_vbi_cap, v4l2_tuner,
 }
 
 // SAFETY: Integers.
@@ -245,7 +245,7 @@ macro_rules! table {
         call_fh { $($field_fh:ident = $number_fh:ident,)* }
     ) => {
         impl<T: Driver> IoctlTable<T> {
-            /// The table. What is not in it does not exist, or the core does by itself.
+            /// The table. What is not in it does not exist, is in `DIRECT` in file.rs, or the core does by itself.
             pub(super) const OPS: bindings::v4l2_ioctl_ops = bindings::v4l2_ioctl_ops {
                 $($field: Some(Self::call::<_, { number::$number }>),)*
                 $($field_const: Some(Self::call_const::<_, { number::$number_const }>),)*
@@ -301,7 +301,6 @@ table! {
         vidioc_g_enc_index = G_ENC_INDEX,
         vidioc_encoder_cmd = ENCODER_CMD, vidioc_try_encoder_cmd = TRY_ENCODER_CMD,
         vidioc_decoder_cmd = DECODER_CMD, vidioc_try_decoder_cmd = TRY_DECODER_CMD,
-        vidioc_g_parm = G_PARM, vidioc_s_parm = S_PARM,
         vidioc_g_sliced_vbi_cap = G_SLICED_VBI_CAP,
         vidioc_enum_framesizes = ENUM_FRAMESIZES, vidioc_enum_frameintervals = ENUM_FRAMEINTERVALS,
         vidioc_s_dv_timings = S_DV_TIMINGS, vidioc_g_dv_timings = G_DV_TIMINGS,
@@ -311,7 +310,6 @@ table! {
     call_const {
         vidioc_s_fbuf = S_FBUF, vidioc_s_audio = S_AUDIO, vidioc_s_audout = S_AUDOUT,
         vidioc_s_modulator = S_MODULATOR, vidioc_s_tuner = S_TUNER, vidioc_s_frequency = S_FREQUENCY,
-        vidioc_s_hw_freq_seek = S_HW_FREQ_SEEK,
     }
     call_value {
         vidioc_overlay = OVERLAY, vidioc_streamon = STREAMON, vidioc_streamoff = STREAMOFF,
