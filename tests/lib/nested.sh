@@ -33,7 +33,7 @@ nested_host() {
     printf 'REPO=%q\nexport XDG_CACHE_HOME=%q\nPARTS=%q\nLIMIT=%q\n' "$REPO" "${CACHE%/*}" "$PARTS" "$LIMIT" >"$LOGS/settings"
     for attempt in 1 2; do
         status=0
-        UDEV=0 ROLE=host OUT=$OUT TIMEOUT=$limit "$VM_DIR/run" "$script" "$LOGS/settings" tests/nested/{vm,watch}.sh \
+        UDEV=0 ROLE=host OUT=$OUT TIMEOUT=$limit HOST_SCRIPT=tests/nested/watch.sh "$VM_DIR/run" "$script" "$LOGS/settings" tests/nested/{vm,watch}.sh \
             "$REPO/out/module/virtio_v4l2.ko" "${CARGO_TARGET_DIR:-$REPO/target}/release/virtio-v4l2d" "$@" 2>&1 </dev/null |
             sed -u 's/\r//' | tee "$OUT.log" | sed -unE 's/^(ok|not ok|skip) - /&'"$name"': /p; /^# /p' | while read -r line; do
             case $line in '#'*) printf '%s (%d s)\n' "$line" $((SECONDS - start)) ;; *) printf '%s\n' "$line" ;; esac

@@ -28,6 +28,14 @@ fwht_change() {
 # fwht_decode NODE STREAM RAW [OPTION...]
 fwht_decode() { v4l2-ctl -d "$1" -v pixelformat=NV12 --stream-from "$2" --stream-to "$3" "${@:4}"; }
 
+# gst_codec RAW STREAM DECODED: fifteen frames through GStreamer's elements, which take the first encoder and decoder there
+# are. (FFmpeg has no FWHT.)
+gst_codec() {
+    gst-launch-1.0 -q filesrc location="$1" blocksize=460800 num-buffers=15 ! \
+        rawvideoparse format=nv12 width=640 height=480 framerate=25/1 ! video/x-raw,colorimetry=bt709 ! v4l2fwhtenc ! \
+        tee name=coded ! queue ! filesink location="$2" coded. ! queue ! v4l2fwhtdec ! filesink location="$3"
+}
+
 # driver NODE: the name of its driver.
 driver() { v4l2-ctl -d "$1" -D | sed -n '0,/Driver name/s/^\tDriver name *: //p'; }
 

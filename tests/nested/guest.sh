@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 # In the guest in the VM. Every program that is started takes seconds here.
 . /harness/tap.sh
+heartbeat
 
 encode() {
     local stream=$1

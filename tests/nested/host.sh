@@ -3,6 +3,7 @@
 # In the VM that is a host: a real kernel with /dev/udmabuf and DMA heaps. First what needs no guest, then one boot of a
 # guest in it, with many checks. tests/lib/nested.sh starts it; `settings` says where this repository is.
 . /harness/tap.sh
+heartbeat
 . /job/settings
 . /job/vm.sh
 

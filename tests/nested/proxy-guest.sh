@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 # In the guest in the VM: nodes are named by their cards. First what says most.
 . /harness/tap.sh
+heartbeat
 . /job/clients.sh
 . /job/devices.sh
 mkdir -p /out/compliance /tmp/compliance /tmp/commands
@@ -67,6 +68,11 @@ if part codec; then
     check "vicodec decodes" limited fwht_decode "$DECODER" /tmp/coded.fwht /tmp/decoded.nv12 --stream-mmap --stream-out-mmap
     out decoded.nv12
     cp /tmp/coded.fwht /out/
+    done_part
+fi
+if part gstreamer; then
+    check "GStreamer encodes and decodes" limited gst_codec $source /tmp/gst.fwht /tmp/gst.nv12
+    out gst.fwht gst.nv12
     done_part
 fi
 if part decoder; then

@@ -3,6 +3,7 @@
 # In the VM that is a host: vivid, vicodec and a USB camera, first used here, then by a guest with one proxy for each node;
 # what both say and see is compared. tests/lib/proxy.sh starts it; `settings` says where this repository is.
 . /harness/tap.sh
+heartbeat
 . /job/settings
 . /job/vm.sh
 . /job/devices.sh
@@ -45,6 +46,7 @@ source=/job/source-640x360.nv12
 check "vivid's picture, on the host" limited vivid_still "$VIVID_CAP" /out/host/still.nv12 --stream-mmap
 check "vicodec encodes, on the host" limited fwht_encode "$VICODEC_ENC" $source /out/host/coded.fwht --stream-mmap --stream-out-mmap
 check "vicodec decodes, on the host" limited fwht_decode "$VICODEC_DEC" /out/host/coded.fwht /out/host/decoded.nv12 --stream-mmap --stream-out-mmap
+check "GStreamer encodes and decodes, on the host" limited gst_codec $source /out/host/gst.fwht /out/host/gst.nv12
 check "a stream of two sizes, on the host" limited fwht_change "$VICODEC_ENC" $source /run/change.fwht
 check "the client of decoders, on the host" timeout -k 5 600 /job/decode "$VICODEC_DEC" /run/change.fwht /out/host/change.nv12
 # v4l2-compliance takes minutes for each node in a VM in a VM: not in `make test`.
@@ -91,7 +93,7 @@ in_guest() {
 }
 # First by the shared memory region, as few buffers at a time as QEMU 11.1 can have mapped there (vhost-user's eight regions);
 # then without one, the rest.
-printf '%s\n' commands picture codec decoder >/run/first
+printf '%s\n' commands picture codec gstreamer decoder >/run/first
 {
     printf '%s\n' 'camera MJPG' 'camera YUYV' camera_unplug vivid_unbind
     compared | sed 's/\([^ ]*\).*/compliance of \1/'
@@ -105,7 +107,7 @@ fi
 # finished PART: whether a guest did it.
 finished() { grep -qxF "$1" /run/finished; }
 
-for file in "still.nv12 picture" "coded.fwht codec" "decoded.nv12 codec" "change.nv12 decoder"; do
+for file in "still.nv12 picture" "coded.fwht codec" "decoded.nv12 codec" "gst.fwht gstreamer" "gst.nv12 gstreamer" "change.nv12 decoder"; do
     finished "${file#* }" || continue
     check "${file% *}: in the guest as on the host" cmp "/out/host/${file% *}" "$guest/${file% *}"
 done

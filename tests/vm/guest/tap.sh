@@ -94,3 +94,15 @@ within() {
         sleep 0.1
     done
 }
+
+# heartbeat: shows outside that this machine runs, until it is switched off. By names: what is in a file may come later.
+heartbeat() {
+    (
+        beat=0
+        while sleep 5; do
+            : >"/out/alive.$((beat + 1))"
+            rm -f "/out/alive.$beat"
+            beat=$((beat + 1))
+        done
+    ) </dev/null >/dev/null 2>&1 &
+}
