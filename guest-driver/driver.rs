@@ -171,6 +171,7 @@ mod cap {
     pub(super) const SLICED_VBI_OUTPUT: u32 = 0x0000_0080;
     pub(super) const RDS_CAPTURE: u32 = 0x0000_0100;
     pub(super) const VIDEO_OUTPUT_OVERLAY: u32 = 0x0000_0200;
+    pub(super) const HW_FREQ_SEEK: u32 = 0x0000_0400;
     pub(super) const RDS_OUTPUT: u32 = 0x0000_0800;
     pub(super) const VIDEO_CAPTURE_MPLANE: u32 = 0x0000_1000;
     pub(super) const VIDEO_OUTPUT_MPLANE: u32 = 0x0000_2000;

@@ -5,7 +5,7 @@
 use super::command::{ioctl_request, status, Lent, Patience, Pending, Undo};
 use super::controls;
 use super::session::{Session, SessionNode};
-use super::{lend, qbuf, queueing};
+use super::{cap, lend, qbuf, queueing};
 use crate::media::ioctl::{number, NUMBERS};
 use crate::media::{Handle, Request};
 use crate::wire::command::{CmdIoctl, RespIoctl};
@@ -102,9 +102,7 @@ fn patience(code: u32) -> Patience {
 }
 
 fn can_seek(session: &Session) -> bool {
-    /// `V4L2_CAP_HW_FREQ_SEEK`.
-    const HW_FREQ_SEEK: u32 = 0x0400;
-    session.device().config().device_caps & HW_FREQ_SEEK != 0
+    session.device().config().device_caps & cap::HW_FREQ_SEEK != 0
 }
 
 /// Whether an ioctl changes what the driver knows of the session.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 # shellcheck shell=bash
 # In the VM that is a host: vivid, vicodec and a USB camera, first used here, then by a guest with one proxy for each node;
-# what both say and see is compared. tests/lib/proxy.sh starts it; `settings` says where this repository is.
+# what both say and see is compared. tests/lib/nested.sh starts it; `settings` says where this repository is.
 . /harness/tap.sh
 heartbeat
 . /job/settings

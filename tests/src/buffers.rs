@@ -6,11 +6,8 @@ use nix::errno::Errno;
 use protocol::wire::event::EventDqbuf;
 use protocol::wire::ioctl;
 use protocol::wire::sg::Uuid;
-use protocol::wire::v4l2::{
-    Buffer, ExportBuffer, MEMORY_DMABUF, MEMORY_MMAP, MEMORY_USERPTR, Plane, RequestBuffers,
-    VIDEO_MAX_PLANES, is_multiplanar,
-};
-use zerocopy::{FromBytes, IntoBytes};
+use protocol::wire::v4l2::{Buffer, Plane, VIDEO_MAX_PLANES, is_multiplanar};
+use zerocopy::IntoBytes;
 
 use crate::client::{Client, Mapping, WireEvent};
 use crate::pages::Pages;
@@ -46,27 +43,18 @@ impl Buffers {
         session: u32,
         (type_, count, memory): (u32, u32, Memory),
     ) -> Result<Self, Errno> {
-        let mut request = RequestBuffers {
-            count,
-            type_,
-            memory: match memory {
-                Memory::Mmap => MEMORY_MMAP,
-                Memory::InARow | Memory::Scattered(_) => MEMORY_USERPTR,
-                Memory::Objects => MEMORY_DMABUF,
-            },
-            ..RequestBuffers::default()
-        };
-        client.ioctl(session, ioctl::REQBUFS, &mut request)?;
+        let number = memory.number();
+        let count = client.reqbufs(session, (type_, count, number))?;
         let mut buffers = Self {
             session,
             type_,
-            memory: request.memory,
+            memory: number,
             lengths: Vec::new(),
             mapped: Vec::new(),
             lent: Vec::new(),
             objects: Vec::new(),
         };
-        for index in 0..request.count {
+        for index in 0..count {
             let (buffer, planes) = buffers.query(client, index)?;
             let planes = if is_multiplanar(type_) {
                 planes
@@ -262,21 +250,7 @@ impl Buffers {
     ///
     /// The device's errno.
     pub fn export(&self, client: &mut Client, index: u32, plane: u32) -> Result<Uuid, Errno> {
-        let export = ExportBuffer {
-            type_: self.type_,
-            index,
-            plane,
-            ..ExportBuffer::default()
-        };
-        let room = Uuid::default();
-        let reply = client.ioctl_raw(self.session, ioctl::EXPBUF, export.as_bytes(), &[], &room.0);
-        match reply.status() {
-            Some(0) => {
-                let uuid = reply.written().get(8 + size_of::<ExportBuffer>()..);
-                Ok(Uuid::read_from_bytes(uuid.unwrap_or(&[])).expect("a UUID"))
-            }
-            status => Err(Errno::from_raw(status.unwrap_or(0).cast_signed())),
-        }
+        client.expbuf(self.session, (self.type_, index, plane))
     }
 
     /// STREAMON.
@@ -314,11 +288,7 @@ impl Buffers {
     ///
     /// The device's errno.
     pub fn free(&self, client: &mut Client) -> Result<(), Errno> {
-        let mut request = RequestBuffers {
-            type_: self.type_,
-            memory: self.memory,
-            ..RequestBuffers::default()
-        };
-        client.ioctl(self.session, ioctl::REQBUFS, &mut request)
+        let none = (self.type_, 0, self.memory);
+        client.reqbufs(self.session, none).map(drop)
     }
 }

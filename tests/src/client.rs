@@ -18,7 +18,10 @@ use protocol::wire::event::{
     self, EventDqbuf, EventError, EventEvent, EventHeader, MAX_EVENT_SIZE,
 };
 use protocol::wire::ioctl::{self, Attached, Ioctl};
-use protocol::wire::v4l2::{Buffer, ExtControl, ExtControls, MEMORY_DMABUF, Plane};
+use protocol::wire::sg::Uuid;
+use protocol::wire::v4l2::{
+    Buffer, ExportBuffer, ExtControl, ExtControls, MEMORY_DMABUF, Plane, RequestBuffers,
+};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::PATIENCE;
@@ -375,6 +378,56 @@ impl Client {
             }
         }
         check(&reply)
+    }
+
+    /// REQBUFS of `count` buffers with `V4L2_MEMORY_*` `memory`: how many there are now.
+    ///
+    /// # Errors
+    ///
+    /// The device's errno.
+    #[track_caller]
+    pub fn reqbufs(
+        &mut self,
+        session: u32,
+        (type_, count, memory): (u32, u32, u32),
+    ) -> Result<u32, Errno> {
+        let mut request = RequestBuffers {
+            count,
+            type_,
+            memory,
+            ..RequestBuffers::default()
+        };
+        self.ioctl(session, ioctl::REQBUFS, &mut request)?;
+        assert_eq!(request.memory, memory);
+        Ok(request.count)
+    }
+
+    /// EXPBUF of a plane.
+    ///
+    /// # Errors
+    ///
+    /// The device's errno.
+    #[track_caller]
+    pub fn expbuf(
+        &mut self,
+        session: u32,
+        (type_, index, plane): (u32, u32, u32),
+    ) -> Result<Uuid, Errno> {
+        let export = ExportBuffer {
+            type_,
+            index,
+            plane,
+            ..ExportBuffer::default()
+        };
+        let room = Uuid::default();
+        let reply = self.ioctl_raw(session, ioctl::EXPBUF, export.as_bytes(), &[], &room.0);
+        match reply.status() {
+            Some(0) => {
+                let uuid = reply.written().get(8 + size_of::<ExportBuffer>()..);
+                Ok(Uuid::read_from_bytes(uuid.unwrap_or(&[])).expect("a UUID"))
+            }
+            status => Err(Errno::from_raw(status.unwrap_or(0).cast_signed())),
+        }
     }
 
     /// VIRTIO_MEDIA_CMD_MMAP, read-write.

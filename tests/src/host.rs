@@ -14,12 +14,10 @@ use std::path::Path;
 use nix::errno::Errno;
 use protocol::wire::ioctl::{self, Attached, Direction, Ioctl};
 use protocol::wire::v4l2::{
-    Buffer, EDID_BLOCK, Edid, ExtControl, ExtControls, MEMORY_MMAP, Plane, is_multiplanar,
+    BUF_TYPE_VIDEO_OUTPUT_OVERLAY, BUF_TYPE_VIDEO_OVERLAY, Buffer, EDID_BLOCK, Edid, ExtControl,
+    ExtControls, MEMORY_MMAP, Plane, is_multiplanar,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
-
-/// `V4L2_BUF_TYPE_VIDEO_OVERLAY` and `V4L2_BUF_TYPE_VIDEO_OUTPUT_OVERLAY`: their formats hold pointers.
-const OVERLAYS: [u32; 2] = [3, 8];
 
 /// An open node.
 #[derive(Debug)]
@@ -74,7 +72,8 @@ impl Host {
         assert_ne!(code, ioctl::S_FBUF, "S_FBUF has pointers");
         let at = if code == ioctl::CREATE_BUFS { 16 } else { 0 };
         if is_format(code)
-            && OVERLAYS.contains(&u32::from_ne_bytes(payload[at..][..4].try_into().unwrap()))
+            && [BUF_TYPE_VIDEO_OVERLAY, BUF_TYPE_VIDEO_OUTPUT_OVERLAY]
+                .contains(&u32::from_ne_bytes(payload[at..][..4].try_into().unwrap()))
         {
             // struct v4l2_window: clips, clipcount, bitmap.
             payload[at + 8 + 24..][..24].fill(0);

@@ -9,15 +9,15 @@ use protocol::wire::ioctl;
 use protocol::wire::sg::Uuid;
 use protocol::wire::v4l2::{
     BUF_TYPE_VIDEO_CAPTURE_MPLANE, BUF_TYPE_VIDEO_OUTPUT_MPLANE, Buffer, Control, EncoderCmd,
-    EventSubscription, ExportBuffer, Format, MEMORY_DMABUF, MEMORY_MMAP, MEMORY_USERPTR,
-    PixFormatMplane, Plane, RequestBuffers, Timeval,
+    EventSubscription, Format, MEMORY_DMABUF, MEMORY_MMAP, MEMORY_USERPTR, PixFormatMplane, Plane,
+    Timeval,
 };
 use v4l2r::bindings::{
     V4L2_BUF_FLAG_LAST, V4L2_ENC_CMD_START, V4L2_ENC_CMD_STOP, V4L2_EVENT_EOS,
     v4l2_field_V4L2_FIELD_NONE,
 };
 
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::IntoBytes;
 
 use crate::client::{Client, Mapping, WireEvent};
 use crate::pages::Pages;
@@ -36,6 +36,15 @@ pub enum Memory {
 }
 
 impl Memory {
+    /// `V4L2_MEMORY_*`.
+    pub(crate) fn number(self) -> u32 {
+        match self {
+            Self::Mmap => MEMORY_MMAP,
+            Self::InARow | Self::Scattered(_) => MEMORY_USERPTR,
+            Self::Objects => MEMORY_DMABUF,
+        }
+    }
+
     /// Memory of the guest for a plane of `len` bytes, if it is the guest's.
     pub(crate) fn pages(self, client: &Client, len: usize) -> Option<Pages> {
         let memory = &client.link.memory;
@@ -440,27 +449,15 @@ impl Stream {
     ///
     /// The device's errno.
     pub fn export(&self, client: &mut Client) -> Result<Vec<Vec<Uuid>>, Errno> {
-        let export = |client: &mut Client, index, plane| {
-            let export = ExportBuffer {
-                type_: self.output.type_,
-                index,
-                plane,
-                ..ExportBuffer::default()
-            };
-            let room = Uuid::default();
-            let reply =
-                client.ioctl_raw(self.session, ioctl::EXPBUF, export.as_bytes(), &[], &room.0);
-            match reply.status() {
-                Some(0) => {
-                    let uuid = reply.written().get(8 + size_of::<ExportBuffer>()..);
-                    Ok(Uuid::read_from_bytes(uuid.unwrap_or(&[])).expect("a UUID"))
-                }
-                status => Err(Errno::from_raw(status.unwrap_or(0).cast_signed())),
-            }
-        };
+        let (session, type_) = (self.session, self.output.type_);
         let planes = u32::from(self.output.format.num_planes);
         (0..self.output.buffers.len() as u32)
-            .map(|index| (0..planes).map(|at| export(client, index, at)).collect())
+            .map(|index| {
+                let planes = 0..planes;
+                planes
+                    .map(|at| client.expbuf(session, (type_, index, at)))
+                    .collect()
+            })
             .collect()
     }
 
@@ -503,30 +500,21 @@ impl Queue {
         (type_, count, memory): (u32, u32, Memory),
         format: PixFormatMplane,
     ) -> Result<Self, Errno> {
-        let mut request = RequestBuffers {
-            count,
-            type_,
-            memory: match memory {
-                Memory::Mmap => MEMORY_MMAP,
-                Memory::InARow | Memory::Scattered(_) => MEMORY_USERPTR,
-                Memory::Objects => MEMORY_DMABUF,
-            },
-            ..RequestBuffers::default()
-        };
-        client.ioctl(session, ioctl::REQBUFS, &mut request)?;
+        let number = memory.number();
+        let count = client.reqbufs(session, (type_, count, number))?;
         let mut queue = Self {
             type_,
-            memory: request.memory,
+            memory: number,
             format,
             buffers: Vec::new(),
             lent: Vec::new(),
             objects: Vec::new(),
-            free: (0..request.count).rev().collect(),
+            free: (0..count).rev().collect(),
         };
         if memory == Memory::Objects {
             return Ok(queue);
         }
-        for index in 0..request.count {
+        for index in 0..count {
             let mut buffer = queue.buffer(index);
             let mut planes = vec![Plane::default(); usize::from(format.num_planes)];
             client.buffer(session, ioctl::QUERYBUF, &mut buffer, &mut planes, &[])?;

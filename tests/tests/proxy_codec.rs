@@ -10,7 +10,7 @@ use frontend::{Buffers, WireEvent};
 use nix::errno::Errno;
 use protocol::wire::event::EventDqbuf;
 use protocol::wire::ioctl;
-use protocol::wire::v4l2::{EncoderCmd, Event, EventSubscription, Format, Timeval};
+use protocol::wire::v4l2::{EncoderCmd, Event, EventSubscription, Format, MEMORY_USERPTR, Timeval};
 use v4l2r::bindings::{
     V4L2_BUF_FLAG_ERROR, V4L2_BUF_FLAG_LAST, V4L2_BUF_FLAG_TIMESTAMP_COPY, V4L2_EVENT_EOS,
     V4L2_EVENT_SOURCE_CHANGE,
@@ -35,6 +35,13 @@ struct Back {
     taken: Vec<u32>,
     made: Vec<(Vec<u8>, Box<EventDqbuf>)>,
     events: Vec<Event>,
+}
+
+impl Back {
+    /// Whether an event of this type came.
+    fn has(&self, type_: u32) -> bool {
+        self.events.iter().any(|event| event.type_ == type_)
+    }
 }
 
 /// An encoder or decoder: what goes in, what comes out.
@@ -222,13 +229,7 @@ fn encodes_as_on_the_host() {
                 .collect();
             assert_eq!(stamps, (0..FRAMES as i64).collect::<Vec<_>>());
             // EOS came before LAST, or with it: not after.
-            assert!(
-                codec
-                    .back
-                    .events
-                    .iter()
-                    .any(|event| event.type_ == V4L2_EVENT_EOS)
-            );
+            assert!(codec.back.has(V4L2_EVENT_EOS));
             let capture = codec.capture.as_ref().unwrap();
             capture.streamoff(&mut both.pair).unwrap();
             codec.output.streamoff(&mut both.pair).unwrap();
@@ -245,17 +246,8 @@ fn encodes_as_on_the_host() {
 /// Whether REQBUFS says that the queues of the device take memory of the program.
 fn takes_userptr(both: &mut Both) -> bool {
     let session = both.session;
-    let mut request = protocol::wire::v4l2::RequestBuffers {
-        type_: VIDEO_OUTPUT,
-        memory: 2,
-        ..Default::default()
-    };
-    let answer = both.pair.ioctl(session, ioctl::REQBUFS, &mut request);
-    println!(
-        "USERPTR of vicodec: {answer:?}, {:#x}",
-        request.capabilities
-    );
-    answer.is_ok()
+    let none = (VIDEO_OUTPUT, 0, MEMORY_USERPTR);
+    both.pair.reqbufs(session, none).is_ok()
 }
 
 struct Decoded {
@@ -285,11 +277,7 @@ fn decode(both: &mut Both, units: &[Vec<u8>], memory: Memory) -> Decoded {
     let mut units = units.iter().enumerate();
     let mut stopped = false;
     loop {
-        let changed = codec
-            .back
-            .events
-            .iter()
-            .any(|event| event.type_ == V4L2_EVENT_SOURCE_CHANGE);
+        let changed = codec.back.has(V4L2_EVENT_SOURCE_CHANGE);
         if changed && (codec.capture.is_none() || codec.ended()) {
             codec.back.events.clear();
             if let Some(mut old) = codec.capture.take() {
@@ -320,13 +308,7 @@ fn decode(both: &mut Both, units: &[Vec<u8>], memory: Memory) -> Decoded {
         }
         if stopped && codec.ended() {
             decoded.frames.extend(codec.data());
-            assert!(
-                codec
-                    .back
-                    .events
-                    .iter()
-                    .any(|event| event.type_ == V4L2_EVENT_EOS)
-            );
+            assert!(codec.back.has(V4L2_EVENT_EOS));
             return decoded;
         }
         if !codec.free.is_empty()

@@ -16,7 +16,7 @@ use proptest::sample::select;
 use protocol::wire::ioctl::{self, TABLE};
 use protocol::wire::sg::SgEntry;
 use protocol::wire::v4l2::{
-    Buffer, ExtControl, ExtControls, Format, MEMORY_DMABUF, MEMORY_USERPTR, Plane,
+    Buffer, ExtControl, ExtControls, Format, MEMORY_DMABUF, MEMORY_MMAP, MEMORY_USERPTR, Plane,
 };
 use virtio_v4l2d::config::Limits;
 use zerocopy::IntoBytes;
@@ -300,13 +300,7 @@ fn all_that_one_may_have() {
     for round in 0..4 {
         let mut sessions = Vec::new();
         while let Ok(session) = both.pair.open() {
-            let mut request = protocol::wire::v4l2::RequestBuffers {
-                count: 32,
-                type_: VIDEO_OUTPUT,
-                memory: 1,
-                ..Default::default()
-            };
-            let _ = both.pair.ioctl(session, ioctl::REQBUFS, &mut request);
+            let _ = both.pair.reqbufs(session, (VIDEO_OUTPUT, 32, MEMORY_MMAP));
             for id in 0..40 {
                 let mut wanted = protocol::wire::v4l2::EventSubscription {
                     type_: 3,

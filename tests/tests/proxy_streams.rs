@@ -13,7 +13,7 @@ use frontend::{Buffers, WireEvent};
 use nix::errno::Errno;
 use protocol::wire::event::EventDqbuf;
 use protocol::wire::ioctl;
-use protocol::wire::v4l2::{CreateBuffers, Format, RemoveBuffers};
+use protocol::wire::v4l2::{CreateBuffers, Format, MEMORY_MMAP, RemoveBuffers, is_output};
 use virtio_v4l2d::config::Limits;
 
 /// Long enough to say that nothing comes: several frames of vivid.
@@ -128,7 +128,7 @@ fn every_kind_of_node() {
             let request = (type_, 4, memory);
             let mut buffers = Buffers::request(&mut both.pair, session, request)
                 .unwrap_or_else(|errno| panic!("{name}, type {type_}, {memory:?}: {errno}"));
-            let output = [VIDEO_OUTPUT, VBI_OUTPUT, META_OUTPUT].contains(&type_);
+            let output = is_output(type_);
             let used = |index: u32| {
                 if output {
                     vec![buffers.lengths[index as usize][0] as usize]
@@ -349,15 +349,8 @@ fn memory_is_bounded() {
     let pix = both.set_format(VIDEO_CAPTURE, b"YUYV", (640, 360));
     let fitting = (2 << 20) / pix.sizeimage;
     let request = |both: &mut Both, count| {
-        let mut request = protocol::wire::v4l2::RequestBuffers {
-            count,
-            type_: 1,
-            memory: 1,
-            ..Default::default()
-        };
         both.pair
-            .ioctl(session, ioctl::REQBUFS, &mut request)
-            .map(|()| request.count)
+            .reqbufs(session, (VIDEO_CAPTURE, count, MEMORY_MMAP))
     };
     assert!(
         request(&mut both, 32)

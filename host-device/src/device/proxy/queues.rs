@@ -62,6 +62,11 @@ impl Queues {
         }
     }
 
+    /// The session is lost.
+    pub fn lost(&self, errno: Errno) {
+        self.shared.lost(errno);
+    }
+
     /// The thread that waits for the node.
     fn watch(&mut self) -> Result<&mut Watch> {
         if self.watch.is_none() {

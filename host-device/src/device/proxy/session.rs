@@ -30,7 +30,6 @@ pub struct Session {
     node: Arc<Node>,
     allow: Arc<Allow>,
     vm: Vm,
-    events: Events,
     queues: Queues,
 }
 
@@ -39,11 +38,10 @@ impl Session {
     pub fn new(id: u32, node: Arc<Node>, allow: Arc<Allow>, (events, vm): (Events, Vm)) -> Self {
         tracing::debug!(session = id, "{}", node.identity().card);
         Self {
-            queues: Queues::new(Arc::clone(&node), events.clone(), vm.clone()),
+            queues: Queues::new(Arc::clone(&node), events, vm.clone()),
             node,
             allow,
             vm,
-            events,
         }
     }
 
@@ -52,7 +50,7 @@ impl Session {
         self.queues.pump();
         // Some drivers say so of something else that they do not have.
         if result == Err(Errno::ENODEV) && self.node.is_gone() {
-            self.events.error(Errno::ENODEV);
+            self.queues.lost(Errno::ENODEV);
         }
         result
     }
