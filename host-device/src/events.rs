@@ -112,10 +112,19 @@ impl Outbox {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Delivers what can be delivered, and signals: an event came in, or there is room again.
-    pub(crate) fn wake(&self) {
+    /// Delivers what can be delivered, and signals.
+    fn wake(&self) {
         self.guest.deliver(self);
         self.guest.signal();
+    }
+
+    /// The guest left buffers. Events that waited for them are delivered and signalled; if none did, those that were
+    /// delivered quietly are for somebody else to signal.
+    pub(crate) fn room(&self) {
+        let waits = !self.held().is_empty();
+        if waits {
+            self.wake();
+        }
     }
 
     /// Offers events to `put`, oldest first, until it has no room.

@@ -146,6 +146,8 @@ fn several_frames_share_a_signal() {
     let signals = client.link.events.calls - before;
     // Four, if nothing keeps the encoder from its work for long.
     assert!((2..=8).contains(&signals), "{signals} signals");
+    let kicks = client.link.events.kicks;
+    assert!(kicks <= 1, "{kicks} kicks for buffers nobody waits for");
     stream.end(client);
 }
 

@@ -45,6 +45,20 @@ fn quiet_events_are_delivered_and_signalled_later() {
     assert_eq!(counts(), (3, 2), "handles of one session");
 }
 
+#[test]
+fn room_is_for_events_that_wait_for_it() {
+    let guest = Idle::default();
+    let outbox = Outbox::new(guest.clone(), Counters::new());
+    let quiet = Events::new(Arc::clone(&outbox), 7).quiet();
+    let signals = || guest.signals.load(Ordering::SeqCst);
+    dqbuf(&quiet, 9, 0);
+    outbox.room();
+    assert_eq!(signals(), 1, "it had to wait");
+    drain(&outbox, 1);
+    outbox.room();
+    assert_eq!(signals(), 1, "it was delivered quietly");
+}
+
 fn drain(outbox: &Outbox, room: usize) -> Vec<Vec<u8>> {
     let mut out = Vec::new();
     outbox.drain(|bytes| {

@@ -239,7 +239,13 @@ impl Link {
                 Counters::add(&self.vm.counters().kicks, 1);
             }
             if changed || has(EVENTS) {
-                self.outbox.wake();
+                // Whoever finds too few buffers for its events asks for a kick.
+                self.events.suppress_kicks();
+                self.outbox.room();
+            }
+            if changed {
+                // There may be a file to signal with only now.
+                self.events.signal();
             }
             if changed || has(COMMANDS) {
                 let counters = self.vm.counters();
