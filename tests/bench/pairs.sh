@@ -30,6 +30,19 @@ pin_encoder() {
     done
 }
 
+# in_turns PAIRS SIZE FILE: so many pairs of `path LABEL SIZE FRAMES` and the encoder alone. Which of them is first changes, so
+# that a drift of the machine falls on both.
+in_turns() {
+    local i label failed=0
+    for ((i = 1; i <= $1; i++)); do
+        label=pair-$2-$i
+        ((i % 2)) || host_only "$label" "$3" || failed=1
+        path "$label" "$2" "${TIMED[$2]}" || failed=1
+        ((i % 2 == 0)) || host_only "$label" "$3" || failed=1
+    done
+    return $failed
+}
+
 # host_only LABEL FILE: the encoder alone, on the core that the daemon's encoder has otherwise, as the daemon's log says of the
 # last stream of that size. The label is pair-SIZE-NUMBER.
 host_only() {

@@ -11,34 +11,26 @@ for lib in common daemon; do
     . "tests/vm/lib/$lib.sh"
 done
 . tests/bench/pairs.sh
+. tests/nested/vm.sh
 export BENCH_NODE=$VICODEC_ENC BENCH_PROGRAMS=/job BENCH_WORK=/job DAEMON=/job/virtio-v4l2d DAEMON_ARGS="--device=proxy,path=$VICODEC_ENC"
 failed=0
 
-# Pairs without a guest, in turns, so that a drift of the machine falls on both.
+# Pairs without a guest.
 mkdir -p /out/path
 daemon_start /run/bench.sock /out/path/daemon.log
 path() {
     /job/bench-path "label=$1" socket=/run/bench.sock "pid=$DAEMON_PID" coded=FWHT "size=$2" depth=4 \
-        "source=/job/frames-$2.nv12" "warmup=$PROXY_WARMUP" "frames=${TIMED[$2]}" >>/out/path/bench.jsonl
+        "source=/job/frames-$2.nv12" "warmup=$PROXY_WARMUP" "frames=$3" >>/out/path/bench.jsonl
 }
-alone() { host_only "$1" /out/path/host-only.jsonl; }
 for size in $PROXY_SIZES; do
-    for ((i = 1; i <= PROXY_PAIRS; i++)); do
-        label=pair-$size-$i
-        if ((i % 2)); then
-            path "$label" "$size" && alone "$label" || failed=1
-        else
-            alone "$label" && path "$label" "$size" || failed=1
-        fi
-    done
+    in_turns "$PROXY_PAIRS" "$size" /out/path/host-only.jsonl || failed=1
 done
 daemon_stop
 echo "no guest: $SECONDS s"
 
 # The guest in it. QEMU 11.1 has no room for so many mappings: without a region (docs/proxy.md).
 export DAEMON_ARGS="$DAEMON_ARGS --shm-size 0"
-HOST_SCRIPT=tests/bench/during.sh KO=/job/virtio_v4l2.ko OUT=/out/guest TIMEOUT=900 MEM=768M SMP=1 UDEV=0 \
-    KERNEL_ARGS="mitigations=off quiet" MODULE_PARAMS=timeout_ms=60000 \
-    tests/vm/run tests/bench/guest.sh /job/cases /job/bench /job/frames-*.nv12 2>&1 || failed=1
+HOST_SCRIPT=tests/bench/during.sh KO=/job/virtio_v4l2.ko OUT=/out/guest TIMEOUT=900 \
+    nested_run tests/bench/guest.sh /job/cases /job/bench /job/frames-*.nv12 2>&1 || failed=1
 echo "with a guest: $SECONDS s"
 exit "$failed"

@@ -35,17 +35,13 @@ nested_host() {
         status=0
         UDEV=0 ROLE=host OUT=$OUT TIMEOUT=$limit HOST_SCRIPT=tests/nested/watch.sh "$VM_DIR/run" "$script" "$LOGS/settings" tests/nested/{vm,watch}.sh \
             "$REPO/out/module/virtio_v4l2.ko" "${CARGO_TARGET_DIR:-$REPO/target}/release/virtio-v4l2d" "$@" 2>&1 </dev/null |
-            sed -u 's/\r//' | tee "$OUT.log" | sed -unE 's/^(ok|not ok|skip) - /&'"$name"': /p; /^# /p' | while read -r line; do
+            results_heard "$name" "$OUT.log" | while read -r line; do
             case $line in '#'*) printf '%s (%d s)\n' "$line" $((SECONDS - start)) ;; *) printf '%s\n' "$line" ;; esac
         done || status=${PIPESTATUS[0]}
         case $status in 124 | 125) ;; *) break ;; esac
         printf '# the VM that is a host was lost (attempt %d of 2): %s\n' "$attempt" "$(grep -F '[vm] error: ' "$OUT.log" | tail -n 1)"
     done
-    sed -nE 's/^(ok|not ok|skip) - /&'"$name"': /p' "$OUT.log" >>"$RESULTS"
-    case $status in
-        0 | 1) grep -qE '^(ok|not ok) - ' "$OUT.log" || not_ok "$name" "no result: $(tail -n 1 "$OUT.log")" ;;
-        *) not_ok "$name: runs to its end" "status $status: $(tail -n 1 "$OUT.log")" ;;
-    esac
+    results_of "$name" "$status" "$OUT.log"
 }
 
 phase_nested() {

@@ -31,6 +31,19 @@ try() {
     fi
 }
 
+# results_heard NAME LOG: the results and remarks in what a VM says, as it says them, with NAME in front of results; all of it
+# goes to LOG.
+results_heard() { sed -u 's/\r//' | tee "$2" | sed -unE 's/^(ok|not ok|skip) - /&'"$1"': /p; /^# /p'; }
+
+# results_of NAME STATUS LOG: they count. Status 1: some failed; any other but 0: it did not get to its end.
+results_of() {
+    sed -nE 's/^(ok|not ok|skip) - /&'"$1"': /p' "$3" >>"$RESULTS"
+    case $2 in
+        0 | 1) grep -qE '^(ok|not ok) - ' "$3" || not_ok "$1" "no result: $(tail -n 1 "$3")" ;;
+        *) not_ok "$1: runs to its end" "status $2: $(tail -n 1 "$3")" ;;
+    esac
+}
+
 results_count() { grep -c "^$1 - " "$RESULTS" || true; }
 
 # The last line, and the exit status.

@@ -44,14 +44,9 @@ run_suite() {
     OUT=$LOGS/$name
     [ ! -e "${suite%.sh}.during" ] || settings+=("HOST_SCRIPT=${suite%.sh}.during")
     env OUT="$OUT" "${settings[@]}" \
-        "$VM_DIR/run" "$suite" ${files[@]+"${files[@]}"} >"$OUT.log" 2>&1 </dev/null || status=$?
-    tr -d '\r' <"$OUT.log" | grep -E '^(ok|not ok|skip) - ' | sed "s/^\(ok\|not ok\|skip\) - /&$name: /" |
-        tee -a "$RESULTS" || true
-    # 1 is a suite that reported failures; anything else did not get to its end.
-    case $status in
-        0 | 1) grep -qE '^(ok|not ok) - ' "$OUT.log" || not_ok "$name" "no result: $(tail -n 1 "$OUT.log")" ;;
-        *) not_ok "$name: runs to its end" "status $status: $(tail -n 1 "$OUT.log")" ;;
-    esac
+        "$VM_DIR/run" "$suite" ${files[@]+"${files[@]}"} 2>&1 </dev/null | results_heard "$name" "$OUT.log" ||
+        status=${PIPESTATUS[0]}
+    results_of "$name" "$status" "$OUT.log"
     if [ -e "${suite%.sh}.host" ] && [ -d "$OUT" ]; then
         (
             set +e

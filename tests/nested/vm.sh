@@ -2,15 +2,20 @@
 # shellcheck shell=bash
 # Sourced in a VM that is a host: a guest in it. KVM runs it where there is any (tests/vm/run: ROLE=host).
 
-# nested_vm SCRIPT [FILE...]: tests/vm/run with what suits a VM in a VM: no output on the serial port, no mitigations, no
-# udev, each of which takes long, and an answer may take some, too. HOST_PART: a script that runs on this host meanwhile.
+# nested_run SCRIPT [FILE...]: tests/vm/run with what suits a VM in a VM: no output on the serial port, no mitigations, no
+# udev, each of which takes long, and an answer may take some, too.
+nested_run() {
+    MEM=${MEM:-768M} SMP=1 UDEV=0 KERNEL_ARGS="mitigations=off quiet" MODULE_PARAMS=timeout_ms=60000 tests/vm/run "$@"
+}
+
+# nested_vm SCRIPT [FILE...]: nested_run as often as it takes. HOST_PART: a script that runs on this host meanwhile.
 # QEMU 11.1 loses the guest's state now and then, where it emulates SVM; then it is started again, at last without KVM.
 #
 # With KEEP=DIR a job of parts goes on behind the last one that was finished ("# part NAME: done"): their names are in its
 # /job/done, what /out had is in DIR. DONE: a file of names to begin with. BEFORE: a command for each start. A guest that
-# has not ended after TIMEOUT seconds, or whose QEMU has, is lost, too. Status 125: it was, each time; 124: and not once by that.
+# has not ended after TIMEOUT seconds, or whose QEMU has, is lost, too. Status 125: it was, each time.
 nested_vm() {
-    local try status limit why tries=3 hung=0
+    local try status limit why tries=3
     export ACCEL=${ACCEL:-tcg}
     cat "${DONE:-/dev/null}" >/run/done
     for ((try = 1; try <= tries; try++)); do
@@ -19,8 +24,7 @@ nested_vm() {
         ${BEFORE:-true}
         limit=${TIMEOUT:-400}
         [ "$ACCEL" = kvm ] || limit=1200
-        MEM=${MEM:-768M} SMP=1 UDEV=0 TIMEOUT=$limit KERNEL_ARGS="mitigations=off quiet" MODULE_PARAMS=timeout_ms=60000 \
-            HOST_SCRIPT=/job/watch.sh tests/vm/run "$@" ${KEEP:+/run/done} >/run/guest.log 2>&1 </dev/null
+        TIMEOUT=$limit HOST_SCRIPT=/job/watch.sh nested_run "$@" ${KEEP:+/run/done} >/run/guest.log 2>&1 </dev/null
         status=$?
         if [ -n "${KEEP:-}" ]; then
             mkdir -p "$KEEP"
@@ -28,10 +32,7 @@ nested_vm() {
         fi
         why="its program counter was in its host's code"
         case $status in 124 | 125)
-            [ -e /run/guest-lost ] || {
-                hung=$((hung + 1))
-                why=$(grep -F '[vm] error: ' /run/guest.log | tail -n 1)
-            }
+            [ -e /run/guest-lost ] || why=$(grep -F '[vm] error: ' /run/guest.log | tail -n 1)
             : >/run/guest-lost
             ;;
         esac
@@ -42,7 +43,6 @@ nested_vm() {
         echo "# the guest in it was lost (attempt $try of $tries): $why"
         status=125
     done
-    [ $hung -lt $tries ] || status=124
-    case $status in 124 | 125) ;; *) cat /run/guest.log ;; esac
+    [ "$status" = 125 ] || cat /run/guest.log
     return "$status"
 }
