@@ -175,6 +175,19 @@ impl Buffers {
         (0..self.count()).try_for_each(|index| self.queue(client, index, &[]))
     }
 
+    /// A queue that captures: [`request`](Self::request), all queued, STREAMON.
+    ///
+    /// # Panics
+    ///
+    /// One of the ioctls failed.
+    #[track_caller]
+    pub fn streaming(client: &mut Client, session: u32, wanted: (u32, u32, Memory)) -> Self {
+        let buffers = Self::request(client, session, wanted).unwrap();
+        buffers.queue_all(client).unwrap();
+        buffers.streamon(client).unwrap();
+        buffers
+    }
+
     /// Writes `bytes` into a plane.
     ///
     /// # Panics

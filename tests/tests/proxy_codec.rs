@@ -299,10 +299,7 @@ fn decode(both: &mut Both, units: &[Vec<u8>], memory: Memory) -> Decoded {
             decoded
                 .sizes
                 .push((format.pix().width, format.pix().height));
-            let capture =
-                Buffers::request(&mut both.pair, session, (VIDEO_CAPTURE, 4, memory)).unwrap();
-            capture.queue_all(&mut both.pair).unwrap();
-            capture.streamon(&mut both.pair).unwrap();
+            let capture = Buffers::streaming(&mut both.pair, session, (VIDEO_CAPTURE, 4, memory));
             codec.capture = Some(capture);
             continue;
         }

@@ -376,10 +376,7 @@ fn allow_list() {
     let mut both = Both::open_with("VIVID_CAP", &settings, Limits::default());
     let session = both.session;
     both.set_format(VIDEO_CAPTURE, b"YUYV", (640, 360));
-    let buffers =
-        Buffers::request(&mut both.pair, session, (VIDEO_CAPTURE, 3, Memory::Mmap)).unwrap();
-    buffers.queue_all(&mut both.pair).unwrap();
-    buffers.streamon(&mut both.pair).unwrap();
+    let buffers = Buffers::streaming(&mut both.pair, session, (VIDEO_CAPTURE, 3, Memory::Mmap));
     buffers.next(&mut both.pair);
     for code in [
         ioctl::S_INPUT,

@@ -76,10 +76,7 @@ fn frames_are_those_of_the_host() {
             let expected = frame_of_host(&both);
             assert_eq!(expected.len(), pix.sizeimage as usize);
             let session = both.session;
-            let buffers =
-                Buffers::request(&mut both.pair, session, (VIDEO_CAPTURE, 4, memory)).unwrap();
-            buffers.queue_all(&mut both.pair).unwrap();
-            buffers.streamon(&mut both.pair).unwrap();
+            let buffers = Buffers::streaming(&mut both.pair, session, (VIDEO_CAPTURE, 4, memory));
             for (number, frame) in take(&mut both, &buffers, 12).into_iter().enumerate() {
                 assert!(
                     frame[0] == expected,
@@ -403,10 +400,7 @@ fn reset_in_mid_stream() {
             Memory::Scattered(0)
         };
         let session = both.session;
-        let buffers =
-            Buffers::request(&mut both.pair, session, (VIDEO_CAPTURE, 4, memory)).unwrap();
-        buffers.queue_all(&mut both.pair).unwrap();
-        buffers.streamon(&mut both.pair).unwrap();
+        let buffers = Buffers::streaming(&mut both.pair, session, (VIDEO_CAPTURE, 4, memory));
         take(&mut both, &buffers, 2);
         both.pair.restart().unwrap();
         if round == 1 {
@@ -424,10 +418,7 @@ fn each_buffer_comes_back_once() {
     let mut both = Both::open("VIVID_CAP");
     both.set_format(VIDEO_CAPTURE, b"YUYV", (320, 180));
     let session = both.session;
-    let buffers =
-        Buffers::request(&mut both.pair, session, (VIDEO_CAPTURE, 8, Memory::Mmap)).unwrap();
-    buffers.queue_all(&mut both.pair).unwrap();
-    buffers.streamon(&mut both.pair).unwrap();
+    let buffers = Buffers::streaming(&mut both.pair, session, (VIDEO_CAPTURE, 8, Memory::Mmap));
     let mut seen: Vec<u32> = Vec::new();
     while seen.len() < 8 {
         let event: Box<EventDqbuf> = buffers.next(&mut both.pair);

@@ -39,9 +39,7 @@ impl Drop for Bound {
 fn streaming(client: &mut Client, memory: Memory) -> Buffers {
     let session = client.open().unwrap();
     set_format(client, session, VIDEO_CAPTURE, b"YUYV", (640, 360));
-    let buffers = Buffers::request(client, session, (VIDEO_CAPTURE, 4, memory)).unwrap();
-    buffers.queue_all(client).unwrap();
-    buffers.streamon(client).unwrap();
+    let buffers = Buffers::streaming(client, session, (VIDEO_CAPTURE, 4, memory));
     for _ in 0..3 {
         let event = buffers.next(client);
         buffers.queue(client, event.buffer.index, &[]).unwrap();
