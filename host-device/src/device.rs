@@ -76,12 +76,6 @@ pub trait Device: Send + Sync + 'static {
     /// What the configuration space says.
     fn config(&self) -> Config;
 
-    /// Whether the daemon makes its MMAP buffers ([`Vm::buffer`]). Those of a device of the host are mapped on their own, and
-    /// get all of the shared memory region.
-    fn makes_buffers(&self) -> bool {
-        true
-    }
-
     /// Opens a session, as `open(2)` of the node does. `id` names it in logs; `vm` is whose it is.
     ///
     /// # Errors

@@ -30,7 +30,7 @@ nested_host() {
     shift 3
     mkdir -p "$LOGS"
     OUT=$LOGS/$name
-    printf 'REPO=%q\nexport XDG_CACHE_HOME=%q\nPARTS=%q\nLIMIT=%q\n' "$REPO" "${CACHE%/*}" "$PARTS" "$LIMIT" >"$LOGS/settings"
+    printf '%s=%q\n' REPO "$REPO" PARTS "$PARTS" LIMIT "$LIMIT" 'export XDG_CACHE_HOME' "${CACHE%/*}" 'export KERNEL' "${KERNEL:-}" >"$LOGS/settings"
     for attempt in 1 2; do
         status=0
         UDEV=0 ROLE=host OUT=$OUT TIMEOUT=$limit HOST_SCRIPT=tests/nested/watch.sh "$VM_DIR/run" "$script" "$LOGS/settings" tests/nested/{vm,watch}.sh \

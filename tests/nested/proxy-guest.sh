@@ -59,7 +59,8 @@ fi
 # Programs write to memory: in small pieces, and each one to /out would go through two hosts.
 source=/job/source-640x360.nv12
 if part picture; then
-    check "vivid's picture" limited vivid_still "$CAPTURE" /tmp/still.nv12 --stream-mmap
+    # As many buffers as there may be, as FFmpeg asks for.
+    check "vivid's picture" limited vivid_still "$CAPTURE" /tmp/still.nv12 --stream-mmap=32
     out still.nv12
     done_part
 fi

@@ -19,6 +19,14 @@ use virtio_v4l2d::config::Limits;
 /// Long enough to say that nothing comes: several frames of vivid.
 const QUIET: Duration = Duration::from_millis(300);
 
+/// With a region too small for buffers of ours: the host device makes and exports them.
+fn without_arena() -> Limits {
+    Limits {
+        shm_size: 32 << 20,
+        ..Limits::default()
+    }
+}
+
 /// Has vivid show a picture that does not change.
 fn still(both: &Both) {
     v4l2_ctl(&both.path, &["-i", "0"]);
@@ -64,19 +72,22 @@ fn frames_are_those_of_the_host() {
         (b"NV12", (640, 360)),
         (b"BGR3", (320, 180)),
     ] {
-        for memory in [
-            Memory::Mmap,
-            Memory::InARow,
-            Memory::Scattered(0),
-            Memory::Scattered(128),
+        // And how often the VMM is asked to map something.
+        for (memory, limits, maps) in [
+            (Memory::Mmap, Limits::default(), 1),
+            (Memory::Mmap, without_arena(), 4),
+            (Memory::InARow, Limits::default(), 0),
+            (Memory::Scattered(0), Limits::default(), 0),
+            (Memory::Scattered(128), Limits::default(), 0),
         ] {
-            let mut both = Both::open("VIVID_CAP");
+            let mut both = Both::open_with("VIVID_CAP", &[], limits);
             still(&both);
             let pix = both.set_format(VIDEO_CAPTURE, format, size);
             let expected = frame_of_host(&both);
             assert_eq!(expected.len(), pix.sizeimage as usize);
             let session = both.session;
             let buffers = Buffers::streaming(&mut both.pair, session, (VIDEO_CAPTURE, 4, memory));
+            assert_eq!(both.pair.link.shared.requests().0, maps, "{memory:?}");
             for (number, frame) in take(&mut both, &buffers, 12).into_iter().enumerate() {
                 assert!(
                     frame[0] == expected,
@@ -213,7 +224,7 @@ fn closed_with_all_queued() {
         }
     }
     before.unwrap().assert_back();
-    assert_eq!(both.pair.link.shared.mapped(), 0);
+    assert_eq!(both.pair.link.shared.mapped(), 1, "the arena");
     both.works();
 }
 
@@ -267,24 +278,26 @@ fn two_sessions() {
 #[test]
 #[ignore = "needs a V4L2 device: tests/nested runs it"]
 fn exported() {
-    let mut both = Both::open("VIVID_CAP");
-    both.set_format(VIDEO_CAPTURE, b"YUYV", (640, 360));
-    let session = both.session;
-    let wanted = (VIDEO_CAPTURE, 4, Memory::Mmap);
-    let mut buffers = Buffers::request(&mut both.pair, session, wanted).unwrap();
-    let uuid = buffers.export(&mut both.pair, 0, 0).unwrap();
-    assert_eq!(buffers.export(&mut both.pair, 0, 0), Ok(uuid));
-    assert_ne!(buffers.export(&mut both.pair, 1, 0), Ok(uuid));
-    assert_eq!(buffers.export(&mut both.pair, 99, 0), Err(Errno::EINVAL));
-    assert_eq!(buffers.export(&mut both.pair, 0, 1), Err(Errno::EINVAL));
-    assert_eq!(both.pair.link.shared.objects.added().len(), 2);
-    buffers.queue_all(&mut both.pair).unwrap();
-    buffers.streamon(&mut both.pair).unwrap();
-    take(&mut both, &buffers, 3);
-    buffers.streamoff(&mut both.pair).unwrap();
-    buffers.unmap(&mut both.pair).unwrap();
-    buffers.free(&mut both.pair).unwrap();
-    both.works();
+    for limits in [Limits::default(), without_arena()] {
+        let mut both = Both::open_with("VIVID_CAP", &[], limits);
+        both.set_format(VIDEO_CAPTURE, b"YUYV", (640, 360));
+        let session = both.session;
+        let wanted = (VIDEO_CAPTURE, 4, Memory::Mmap);
+        let mut buffers = Buffers::request(&mut both.pair, session, wanted).unwrap();
+        let uuid = buffers.export(&mut both.pair, 0, 0).unwrap();
+        assert_eq!(buffers.export(&mut both.pair, 0, 0), Ok(uuid));
+        assert_ne!(buffers.export(&mut both.pair, 1, 0), Ok(uuid));
+        assert_eq!(buffers.export(&mut both.pair, 99, 0), Err(Errno::EINVAL));
+        assert_eq!(buffers.export(&mut both.pair, 0, 1), Err(Errno::EINVAL));
+        assert_eq!(both.pair.link.shared.objects.added().len(), 2);
+        buffers.queue_all(&mut both.pair).unwrap();
+        buffers.streamon(&mut both.pair).unwrap();
+        take(&mut both, &buffers, 3);
+        buffers.streamoff(&mut both.pair).unwrap();
+        buffers.unmap(&mut both.pair).unwrap();
+        buffers.free(&mut both.pair).unwrap();
+        both.works();
+    }
 }
 
 /// More buffers, fewer, and ones that are not there.

@@ -119,10 +119,6 @@ impl Device for Proxy {
         }
     }
 
-    fn makes_buffers(&self) -> bool {
-        false
-    }
-
     fn open(&self, id: u32, events: Events, vm: Vm) -> Result<Box<dyn super::Session>> {
         let node = self.node()?;
         Ok(Box::new(Session::new(

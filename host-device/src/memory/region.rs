@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
@@ -14,6 +15,9 @@ use super::buffer::{HostBuffer, PAGE_SIZE};
 
 /// Most buffers that are mapped on their own at one time. Each costs the VMM a memory region.
 pub const MAX_MAPPINGS: usize = 480;
+
+/// Most memory regions that a VMM can tell a vhost-user backend of that has no memory slots.
+const MAX_REGIONS: usize = 8;
 
 /// Who can put host memory into the region: the VMM.
 ///
@@ -99,6 +103,10 @@ pub struct Region {
     state: Mutex<State>,
     /// Held while the arena is being mapped.
     mapping_arena: Mutex<()>,
+    /// Memory regions that the VMM last told of. QEMU 11.1 counts what is mapped here, and in other devices' regions.
+    regions: AtomicUsize,
+    /// The log says that there are too many.
+    warned: AtomicBool,
 }
 
 impl Region {
@@ -110,7 +118,27 @@ impl Region {
             mapper: Box::new(mapper),
             state: Mutex::default(),
             mapping_arena: Mutex::default(),
+            regions: AtomicUsize::default(),
+            warned: AtomicBool::default(),
         }
+    }
+
+    /// The VMM has told of so many memory regions.
+    pub fn set_regions(&self, count: usize) {
+        self.regions.store(count, Ordering::Relaxed);
+    }
+
+    /// Whether the VMM could tell of one more memory region; `ENOMEM` if not. QEMU 11.1 does not ask itself that, and fails.
+    fn check_regions(&self) -> Result<(), Errno> {
+        if self.regions.load(Ordering::Relaxed) < MAX_REGIONS {
+            return Ok(());
+        }
+        if !self.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "the VMM has {MAX_REGIONS} memory regions and no room for a mapping: --shm-size 0 does without (docs/proxy.md)"
+            );
+        }
+        Err(Errno::ENOMEM)
     }
 
     /// Size in bytes.
@@ -174,9 +202,10 @@ impl Region {
             state.mappings.insert(offset, (len, Mapping::Pending));
             (offset, state.epoch)
         };
-        let result = self
-            .mapper
-            .map(buffer.fd(), buffer.fd_offset(), offset, len, writable);
+        let result = self.check_regions().and_then(|()| {
+            let (fd, from) = (buffer.fd(), buffer.fd_offset());
+            self.mapper.map(fd, from, offset, len, writable)
+        });
         let mut state = self.state();
         if state.epoch != epoch {
             return Err(Errno::EIO);
@@ -216,6 +245,7 @@ impl Region {
             }
         }
         if epoch.is_some() {
+            self.check_regions()?;
             self.mapper.map(arena.fd(), 0, 0, arena.size(), true)?;
         }
         let mut state = self.state();
@@ -299,7 +329,6 @@ pub(super) fn first_fit(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicBool, Ordering};
 
     #[derive(Default)]
     struct Vmm {
@@ -445,6 +474,21 @@ mod tests {
         assert_eq!(region.unmap(0), Err(Errno::EINVAL));
         assert_eq!(region.map(first, true), Ok(0));
         assert_eq!(vmm.calls.lock().unwrap().len(), 5);
+    }
+
+    #[test]
+    fn nothing_is_mapped_that_the_vmm_cannot_tell_of() {
+        let vmm = Arc::new(Vmm::default());
+        let arena = Arena::new(PAGE_SIZE).unwrap();
+        let region = Region::new(0x10000, Some(Arc::clone(&arena)), Arc::clone(&vmm));
+        region.start();
+        let part = HostBuffer::new_in(Some(&arena), PAGE_SIZE, false).unwrap();
+        region.set_regions(8);
+        assert_eq!(region.map(Arc::clone(&part), true), Err(Errno::ENOMEM));
+        assert_eq!(region.map(buffer(1), true), Err(Errno::ENOMEM));
+        assert_eq!(vmm.calls.lock().unwrap().len(), 0);
+        region.set_regions(7);
+        assert_eq!(region.map(part, true), Ok(0));
     }
 
     #[test]

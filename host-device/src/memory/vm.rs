@@ -143,6 +143,11 @@ impl Vm {
         Ok(buffer)
     }
 
+    /// Whether such buffers are parts of one mapping, for as long as there is room.
+    pub fn has_arena(&self) -> bool {
+        self.inner.arena.is_some()
+    }
+
     /// The dmabuf of the buffer that was exported as `uuid`. `None` if none was, or the host can make no dmabufs.
     pub fn object_fd(&self, uuid: Uuid) -> Option<OwnedFd> {
         let buffer = self.inner.objects.buffer(uuid)?;

@@ -73,10 +73,7 @@ impl Link {
         };
         let outbox = Outbox::new(queue, Arc::clone(&counters));
         let channel = Channel::default();
-        let arena = device
-            .makes_buffers()
-            .then(|| arena(limits.shm_size))
-            .flatten();
+        let arena = arena(limits.shm_size);
         let vm = Vm::new(
             memory.clone(),
             arena.clone(),

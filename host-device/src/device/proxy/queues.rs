@@ -7,7 +7,8 @@
 //!
 //! | the guest's queue | the host device's | memory of a plane |
 //! |---|---|---|
-//! | MMAP | MMAP | exported by the host device, mapped into the region when the guest maps it |
+//! | MMAP | USERPTR, if it has that | ours: a part of the VM's arena, which is mapped into the region once for all |
+//! | MMAP | else MMAP | exported by the host device, mapped into the region when the guest maps it |
 //! | USERPTR, DMABUF | USERPTR, if it has that | a mapping of the guest's pages, or of the object |
 //! | USERPTR, DMABUF | else DMABUF | a udmabuf of the guest's pages, or the object |
 
@@ -88,13 +89,13 @@ impl Queues {
     /// The host device's.
     pub fn querybuf(&mut self, args: BufferArgs<'_>) -> Result {
         self.call(ioctl::QUERYBUF, args.buffer, args.planes)?;
-        self.translate(args.buffer);
+        self.translate(args.buffer, args.planes);
         Ok(())
     }
 
-    fn translate(&self, buffer: &mut Buffer) {
+    fn translate(&self, buffer: &mut Buffer, planes: &mut [Plane]) {
         if let Some(queue) = self.shared.queues().get_mut(&buffer.type_) {
-            queue.translate(buffer);
+            queue.translate(buffer, planes);
         }
     }
 
@@ -131,17 +132,22 @@ impl Queues {
             lent,
         } = args;
         let (buf_type, index, memory) = (buffer.type_, buffer.index, buffer.memory);
-        let (host, needs, prepared, lending, room) = self.shared.with(buf_type, |queue| {
-            let count = queue.slots.len();
+        let (host, needs, held, lending, room) = self.shared.with(buf_type, |queue| {
+            let (count, host) = (queue.slots.len(), queue.host);
+            let (mapped, ours) = (queue.is_mapped(), queue.is_ours());
+            let lending = Arc::clone(&queue.lending);
             let slot = queue.slot(index)?;
-            let prepared = slot.prepared.then(|| slot.lent.front().cloned()).flatten();
-            let (queued, needs) = (slot.queued, slot.planes.len());
-            let own = queue.host == MEMORY_MMAP;
-            if queued || !known(memory) || own != (memory == MEMORY_MMAP) {
+            if slot.queued || !known(memory) || mapped != (memory == MEMORY_MMAP) {
                 return Err(Errno::EINVAL);
             }
-            let lending = Arc::clone(&queue.lending);
-            Ok((queue.host, needs, prepared, lending, 2 * count * needs))
+            let held = if ours {
+                slot.fill(buffer, planes);
+                Some(slot.made()?)
+            } else {
+                slot.prepared.then(|| slot.lent.front().cloned()).flatten()
+            };
+            let needs = slot.planes.len();
+            Ok((host, needs, held, lending, 2 * count * needs))
         })?;
         let multiplanar = is_multiplanar(buf_type);
         let planes = if multiplanar {
@@ -150,7 +156,7 @@ impl Queues {
             &mut []
         };
         let is_object = matches!(lent, Lent::Objects(_));
-        let borrowed = match (host, prepared) {
+        let borrowed = match (host, held) {
             (MEMORY_MMAP, _) => Vec::new(),
             (_, Some(memory)) => memory,
             (_, None) => {
@@ -189,7 +195,7 @@ impl Queues {
             }
             Ok(())
         })?;
-        self.translate(buffer);
+        self.translate(buffer, planes);
         result.map_err(|errno| match errno {
             // Memory that the CPU can map is not always memory that the host device takes: the guest has other ways.
             Errno::EFAULT if is_object => Errno::EINVAL,
@@ -197,15 +203,15 @@ impl Queues {
         })
     }
 
-    /// The plane of an MMAP buffer, which the host device exports when it is first asked for.
-    fn exported(&self, buf_type: u32, index: u32, plane: u32) -> Result<Arc<HostBuffer>> {
-        let (exported, length, charge) = self.shared.with(buf_type, |queue| {
-            let plane = queue.own_plane(index, plane)?;
+    /// The plane of an MMAP buffer, which the host device exports when it is first asked for, if it is not ours.
+    fn mapped(&self, buf_type: u32, index: u32, plane: u32) -> Result<Arc<HostBuffer>> {
+        let (buffer, length, charge) = self.shared.with(buf_type, |queue| {
+            let plane = queue.mapped_plane(index, plane)?;
             let charge = Arc::clone(&plane.charge);
-            Ok((plane.exported.clone(), plane.length, charge))
+            Ok((plane.buffer.clone(), plane.length, charge))
         })?;
-        if let Some(exported) = exported {
-            return Ok(exported);
+        if let Some(buffer) = buffer {
+            return Ok(buffer);
         }
         self.shared.count();
         let dmabuf = self.shared.node.export(buf_type, index, plane)?;
@@ -214,7 +220,7 @@ impl Queues {
                 tracing::warn!("a buffer of the host device cannot be mapped: {errno}");
             })?;
         self.shared.with(buf_type, |queue| {
-            queue.own_plane(index, plane)?.exported = Some(Arc::clone(&buffer));
+            queue.mapped_plane(index, plane)?.buffer = Some(Arc::clone(&buffer));
             Ok(())
         })?;
         Ok(buffer)
@@ -230,7 +236,7 @@ impl Queues {
         if export.flags & !FLAGS != 0 {
             return Err(Errno::EINVAL);
         }
-        let buffer = self.exported(export.type_, export.index, export.plane)?;
+        let buffer = self.mapped(export.type_, export.index, export.plane)?;
         *uuid = self.vm.export(&buffer)?;
         export.reserved = [0; 11];
         Ok(())
@@ -248,7 +254,7 @@ impl Queues {
             .iter()
             .find_map(|(buf_type, queue)| Some((*buf_type, queue.at(offset)?)))
             .ok_or(Errno::EINVAL)?;
-        self.exported(buf_type, index, plane)
+        self.mapped(buf_type, index, plane)
     }
 
     /// `VIDIOC_STREAMON`.

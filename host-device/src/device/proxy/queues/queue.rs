@@ -23,8 +23,8 @@ pub struct SlotPlane {
     pub offset: u32,
     /// For memory of the host device.
     pub charge: Arc<Charge>,
-    /// That, once it was mapped or exported.
-    pub exported: Option<Arc<HostBuffer>>,
+    /// What the guest maps: ours; or the host device's, once it was mapped or exported.
+    pub buffer: Option<Arc<HostBuffer>>,
 }
 
 /// A buffer.
@@ -51,7 +51,7 @@ impl Slot {
             // `mem_offset` has 32 bits.
             offset: offset as u32,
             charge: Arc::new(Charge::forced(0)),
-            exported: None,
+            buffer: None,
         };
         let planes = if is_multiplanar(buffer.type_) {
             let planes = planes.iter().take(buffer.length as usize);
@@ -79,6 +79,26 @@ impl Slot {
         self.lent.truncate(1);
     }
 
+    /// The memory that we made for it. `EINVAL` if that is the host device's, or lent.
+    pub fn made(&self) -> Result<Vec<PlaneMemory>, Errno> {
+        let made = |plane: &SlotPlane| plane.buffer.clone().map(PlaneMemory::Own);
+        let all: Option<_> = self.planes.iter().map(made).collect();
+        all.ok_or(Errno::EINVAL)
+    }
+
+    /// Makes `buffer` and `planes` say what this buffer's planes are, as nobody does who queues an MMAP buffer.
+    pub fn fill(&self, buffer: &mut Buffer, planes: &mut [Plane]) {
+        if is_multiplanar(buffer.type_) {
+            for (plane, own) in planes.iter_mut().zip(&self.planes) {
+                plane.length = own.length;
+                plane.m = own.offset.into();
+            }
+        } else if let Some(own) = self.planes.first() {
+            buffer.length = own.length;
+            buffer.m = own.offset.into();
+        }
+    }
+
     /// The guest has it again.
     pub fn give_back(&mut self) {
         self.queued = false;
@@ -91,7 +111,7 @@ impl Slot {
 pub struct Queue {
     /// `V4L2_BUF_TYPE_*`.
     pub buf_type: u32,
-    /// `V4L2_MEMORY_*` that the guest asked for. All but MMAP are the same: memory that is lent.
+    /// `V4L2_MEMORY_*` that the guest asked for. All but MMAP are the same: memory that the guest lends.
     pub memory: u32,
     /// `V4L2_MEMORY_*` that the host device was asked for.
     pub host: u32,
@@ -134,9 +154,19 @@ impl Queue {
             .ok_or(Errno::EINVAL)
     }
 
-    /// A plane of a buffer that the host device made. `EINVAL` if there is none, or memory is lent.
-    pub fn own_plane(&mut self, index: u32, plane: u32) -> Result<&mut SlotPlane, Errno> {
-        if self.host != MEMORY_MMAP {
+    /// Whether the guest maps its buffers.
+    pub fn is_mapped(&self) -> bool {
+        self.memory == MEMORY_MMAP
+    }
+
+    /// Whether we make the memory of its buffers.
+    pub fn is_ours(&self) -> bool {
+        self.is_mapped() && self.host != MEMORY_MMAP
+    }
+
+    /// A plane of a buffer that the guest maps. `EINVAL` if there is none.
+    pub fn mapped_plane(&mut self, index: u32, plane: u32) -> Result<&mut SlotPlane, Errno> {
+        if !self.is_mapped() {
             return Err(Errno::EINVAL);
         }
         let planes = &mut self.slot(index)?.planes;
@@ -165,17 +195,21 @@ impl Queue {
     }
 
     /// Makes what the host says of a buffer what the guest is to see.
-    pub fn translate(&mut self, buffer: &mut Buffer) -> Option<&mut Slot> {
+    pub fn translate(&mut self, buffer: &mut Buffer, planes: &mut [Plane]) -> Option<&mut Slot> {
         let default = self.memory;
+        let ours = self.is_ours();
         let slot = self.slot(buffer.index).ok();
         buffer.memory = slot.as_ref().map_or(default, |slot| slot.memory);
+        if ours && let Some(slot) = &slot {
+            slot.fill(buffer, planes);
+        }
         hide(buffer);
         slot
     }
 
     /// Index and plane of the MMAP buffer at `offset`.
     pub fn at(&self, offset: u32) -> Option<(u32, u32)> {
-        if self.host != MEMORY_MMAP {
+        if !self.is_mapped() {
             return None;
         }
         let slots = self.slots.iter().enumerate();
@@ -224,6 +258,28 @@ mod tests {
     }
 
     #[test]
+    fn buffers_of_ours_are_where_we_say() {
+        let mut queue = Queue::new(9, (MEMORY_MMAP, MEMORY_USERPTR), &Vm::without_guest());
+        assert!(queue.is_ours() && queue.is_mapped());
+        let mut made = slot(0x8000_0000);
+        assert!(made.made().is_err());
+        made.planes[0].buffer = Some(HostBuffer::new(4096).unwrap());
+        assert_eq!(made.made().unwrap().len(), 1);
+        queue.insert_all(vec![(0, made)]);
+        let mut buffer = Buffer {
+            type_: 9,
+            memory: MEMORY_USERPTR,
+            ..Buffer::default()
+        };
+        let mut planes = [Plane::default(); 2];
+        assert!(queue.translate(&mut buffer, &mut planes).is_some());
+        assert_eq!((buffer.memory, buffer.m), (MEMORY_MMAP, 0));
+        assert_eq!((planes[0].length, planes[0].m), (4096, 0x8000_0000));
+        assert_eq!((planes[1].length, planes[1].m), (0, 0));
+        assert_eq!(queue.at(0x8000_0000), Some((0, 0)));
+    }
+
+    #[test]
     fn lent_buffers_have_no_offset_and_the_memory_that_the_guest_named() {
         let pair = (MEMORY_USERPTR, MEMORY_DMABUF);
         let mut queue = Queue::new(1, pair, &Vm::without_guest());
@@ -235,10 +291,10 @@ mod tests {
             ..Buffer::default()
         };
         queue.slot(0).unwrap().memory = MEMORY_USERPTR;
-        assert!(queue.translate(&mut buffer).is_some());
+        assert!(queue.translate(&mut buffer, &mut []).is_some());
         assert_eq!((buffer.memory, buffer.flags), (MEMORY_USERPTR, 4));
         buffer.index = 1;
-        assert!(queue.translate(&mut buffer).is_none());
+        assert!(queue.translate(&mut buffer, &mut []).is_none());
     }
 
     #[test]

@@ -170,7 +170,7 @@ impl Shared {
         let mut count = 0;
         loop {
             self.count();
-            let (mut buffer, planes) = match self.node.dqbuf(buf_type, memory) {
+            let (mut buffer, mut planes) = match self.node.dqbuf(buf_type, memory) {
                 Ok(done) => done,
                 // The device is gone, or it has failed for good.
                 Err(errno @ (Errno::ENODEV | Errno::EIO)) => return Err(errno),
@@ -180,7 +180,9 @@ impl Shared {
             let counters = self.events.counters();
             Counters::add(&counters.dequeues, 1);
             let known = match self.queues().get_mut(&buf_type) {
-                Some(queue) => queue.translate(&mut buffer).map(|slot| slot.give_back()),
+                Some(queue) => queue
+                    .translate(&mut buffer, &mut planes)
+                    .map(|slot| slot.give_back()),
                 None => None,
             };
             if known.is_none() {
