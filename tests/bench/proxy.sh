@@ -28,8 +28,7 @@ done
 daemon_stop
 echo "no guest: $SECONDS s"
 
-# The guest in it. QEMU 11.1 has no room for so many mappings: without a region (docs/proxy.md).
-export DAEMON_ARGS="$DAEMON_ARGS --shm-size 0"
+# The guest in it.
 HOST_SCRIPT=tests/bench/during.sh KO=/job/virtio_v4l2.ko OUT=/out/guest TIMEOUT=900 \
     nested_run tests/bench/guest.sh /job/cases /job/bench /job/frames-*.nv12 2>&1 || failed=1
 echo "with a guest: $SECONDS s"

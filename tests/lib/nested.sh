@@ -63,7 +63,7 @@ phase_nested() {
 }
 
 # PARTS=all (make test-proxy): every part of the device suite, for as long as it takes. LIMIT: seconds of one guest.
-PARTS=${PARTS:-quick} LIMIT=${LIMIT:-300}
+PARTS=${PARTS:-quick} LIMIT=${LIMIT:-450}
 
 # Devices of a host behind proxies: make test-proxy runs this alone.
 phase_proxy() {

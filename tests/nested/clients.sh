@@ -12,6 +12,11 @@ vivid_still() {
         v4l2-ctl -d "$1" -v width=640,height=360,pixelformat=NV12 "${@:3}" --stream-count=10 --stream-to "$2"
 }
 
+# ffmpeg_still NODE FILE: five frames of the same picture.
+ffmpeg_still() {
+    ffmpeg -v error -nostdin -f v4l2 -input_format nv12 -video_size 640x360 -i "$1" -frames:v 5 -c copy -f rawvideo -y "$2"
+}
+
 # fwht_encode NODE RAW STREAM [OPTION...]: 640x360 NV12 to FWHT, twenty frames.
 fwht_encode() {
     v4l2-ctl -d "$1" -c video_gop_size=5 -x width=640,height=360,pixelformat=NV12 --stream-from "$2" --stream-count=20 \

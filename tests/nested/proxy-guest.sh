@@ -59,9 +59,10 @@ fi
 # Programs write to memory: in small pieces, and each one to /out would go through two hosts.
 source=/job/source-640x360.nv12
 if part picture; then
-    # As many buffers as there may be, as FFmpeg asks for.
-    check "vivid's picture" limited vivid_still "$CAPTURE" /tmp/still.nv12 --stream-mmap=32
-    out still.nv12
+    check "vivid's picture" limited vivid_still "$CAPTURE" /tmp/still.nv12 --stream-mmap
+    # With as many buffers as there may be.
+    check "vivid's picture, by FFmpeg" limited ffmpeg_still "$CAPTURE" /tmp/ffmpeg.nv12
+    out still.nv12 ffmpeg.nv12
     done_part
 fi
 if part codec; then

@@ -45,6 +45,7 @@ nodes() { all_nodes; }
 # On this host.
 source=/job/source-640x360.nv12
 check "vivid's picture, on the host" limited vivid_still "$VIVID_CAP" /out/host/still.nv12 --stream-mmap
+check "vivid's picture, by FFmpeg, on the host" limited ffmpeg_still "$VIVID_CAP" /out/host/ffmpeg.nv12
 check "vicodec encodes, on the host" limited fwht_encode "$VICODEC_ENC" $source /out/host/coded.fwht --stream-mmap --stream-out-mmap
 check "vicodec decodes, on the host" limited fwht_decode "$VICODEC_DEC" /out/host/coded.fwht /out/host/decoded.nv12 --stream-mmap --stream-out-mmap
 check "GStreamer encodes and decodes, on the host" limited gst_codec $source /out/host/gst.fwht /out/host/gst.nv12
@@ -103,7 +104,7 @@ guest=/run/kept
 # finished PART: whether a guest did it.
 finished() { grep -qxF "$1" /run/finished; }
 
-for file in "still.nv12 picture" "coded.fwht codec" "decoded.nv12 codec" "gst.fwht gstreamer" "gst.nv12 gstreamer" "change.nv12 decoder"; do
+for file in "still.nv12 picture" "ffmpeg.nv12 picture" "coded.fwht codec" "decoded.nv12 codec" "gst.fwht gstreamer" "gst.nv12 gstreamer" "change.nv12 decoder"; do
     finished "${file#* }" || continue
     check "${file% *}: in the guest as on the host" cmp "/out/host/${file% *}" "$guest/${file% *}"
 done

@@ -198,6 +198,7 @@ impl VhostUserBackendReqHandlerMut for Frontend {
             .unzip();
         let memory = GuestMemoryMmap::from_regions(mapped).map_err(other)?;
         self.link.vm.replace_guest(memory);
+        tracing::debug!("{} memory regions", regions.len());
         self.link.region.set_regions(regions.len());
         self.ranges = ranges;
         Ok(None)
