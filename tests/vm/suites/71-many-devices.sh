@@ -15,7 +15,7 @@ mapped() {
     for node in 0 1 2 3 4 5 6 7; do
         rm -f "/tmp/coded.$node"
         # Its status is 0 either way.
-        encode $node
+        encode "$node"
         if [ -s "/tmp/coded.$node" ]; then
             count=$((count + 1))
         elif ! grep -q 'obtain_bufs failed' "/tmp/log.$node"; then
@@ -24,7 +24,7 @@ mapped() {
         fi
     done
     echo "$count of 8 devices"
-    [ $count -ge 4 ] && [ $count -lt 8 ]
+    [ "$count" -ge 4 ] && [ "$count" -lt 8 ]
 }
 check "some of eight devices" mapped
 first() { encode 0 && [ -s /tmp/coded.0 ]; }
