@@ -97,6 +97,8 @@ printf '%s\n' commands picture codec gstreamer decoder 'camera MJPG' >/run/first
 {
     printf '%s\n' 'camera YUYV' camera_unplug vivid_unbind
     compared | sed 's/\([^ ]*\).*/compliance of \1/'
+    # A machine that stands still for three seconds loses frames of the camera: not in `make test`.
+    [ "$PARTS" = all ] || echo 'camera MJPG'
 } >/run/second
 in_guest 512M /run/second
 [ "$PARTS" != all ] || in_guest 0 /run/first
