@@ -31,13 +31,15 @@ try() {
     fi
 }
 
-# results_heard NAME LOG: the results and remarks in what a VM says, as it says them, with NAME in front of results; all of it
-# goes to LOG.
-results_heard() { sed -u 's/\r//' | tee "$2" | sed -unE 's/^(ok|not ok|skip) - /&'"$1"': /p; /^# /p'; }
+# results_named NAME [MORE]: the results in what a VM says, with NAME in front. MORE: a command of sed for the other lines.
+results_named() { sed -unE 's/^(ok|not ok|skip) - /&'"$1"': /p; '"${2:-}"; }
+
+# results_heard NAME LOG: the same as the VM says it, remarks too; all of it goes to LOG.
+results_heard() { sed -u 's/\r//' | tee "$2" | results_named "$1" '/^# /p'; }
 
 # results_of NAME STATUS LOG: they count. Status 1: some failed; any other but 0: it did not get to its end.
 results_of() {
-    sed -nE 's/^(ok|not ok|skip) - /&'"$1"': /p' "$3" >>"$RESULTS"
+    results_named "$1" <"$3" >>"$RESULTS"
     case $2 in
         0 | 1) grep -qE '^(ok|not ok) - ' "$3" || not_ok "$1" "no result: $(tail -n 1 "$3")" ;;
         *) not_ok "$1: runs to its end" "status $2: $(tail -n 1 "$3")" ;;

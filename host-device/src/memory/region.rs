@@ -128,10 +128,18 @@ impl Region {
         self.regions.store(count, Ordering::Relaxed);
     }
 
-    /// Whether the VMM could tell of one more memory region; `ENOMEM` if not. QEMU 11.1 does not ask itself that, and fails.
-    fn check_regions(&self) -> Result<(), Errno> {
+    /// Has the VMM map something, as [`Mapper::map`]. `ENOMEM` if it could not tell of one more memory region: QEMU 11.1 does
+    /// not ask itself that, and fails.
+    fn have_mapped(
+        &self,
+        fd: BorrowedFd<'_>,
+        fd_offset: u64,
+        offset: u64,
+        len: u64,
+        writable: bool,
+    ) -> Result<(), Errno> {
         if self.regions.load(Ordering::Relaxed) < MAX_REGIONS {
-            return Ok(());
+            return self.mapper.map(fd, fd_offset, offset, len, writable);
         }
         if !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
@@ -202,10 +210,7 @@ impl Region {
             state.mappings.insert(offset, (len, Mapping::Pending));
             (offset, state.epoch)
         };
-        let result = self.check_regions().and_then(|()| {
-            let (fd, from) = (buffer.fd(), buffer.fd_offset());
-            self.mapper.map(fd, from, offset, len, writable)
-        });
+        let result = self.have_mapped(buffer.fd(), buffer.fd_offset(), offset, len, writable);
         let mut state = self.state();
         if state.epoch != epoch {
             return Err(Errno::EIO);
@@ -245,8 +250,7 @@ impl Region {
             }
         }
         if epoch.is_some() {
-            self.check_regions()?;
-            self.mapper.map(arena.fd(), 0, 0, arena.size(), true)?;
+            self.have_mapped(arena.fd(), 0, 0, arena.size(), true)?;
         }
         let mut state = self.state();
         if epoch.is_some_and(|epoch| epoch != state.epoch) {

@@ -11,10 +11,10 @@ use protocol::wire::v4l2::{
     Buffer, CreateBuffers, Format, MEMORY_DMABUF, MEMORY_MMAP, MEMORY_USERPTR, Plane,
     RemoveBuffers, RequestBuffers, VIDEO_MAX_PLANES, is_multiplanar,
 };
-use v4l2r::bindings::v4l2_field_V4L2_FIELD_NONE as FIELD_NONE;
 use v4l2r::bindings::{
     V4L2_BUF_CAP_SUPPORTS_DMABUF, V4L2_BUF_CAP_SUPPORTS_MMAP_CACHE_HINTS,
     V4L2_BUF_CAP_SUPPORTS_REQUESTS, V4L2_BUF_CAP_SUPPORTS_USERPTR,
+    v4l2_field_V4L2_FIELD_NONE as FIELD_NONE,
 };
 
 use super::queue::{Queue, Slot};
@@ -205,7 +205,6 @@ impl Queues {
             tracing::debug!("the host device gets its own buffers, it does not take ours: {errno}");
             return Err(Errno::EINVAL);
         }
-        slot.lend(memory);
         // As if nobody had prepared it: what it carries is for the guest to say.
         self.shared.count();
         node.call(entry(ioctl::STREAMOFF)?, &mut { buf_type })
