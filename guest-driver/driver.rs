@@ -32,6 +32,11 @@
 //! 5. a session's buffers ([`buffers::Streams`]), and beside it the V4L2 core's lock of the node's file handles;
 //! 6. the lock of a waiting call ([`command`]) and the command queue's, which are leaves.
 //!
+//! Who waits for a buffer or an event looks at the session and at the device under 5, and is on the list of those to be
+//! woken before it lets go of it. Whoever changes anything of that passes through 5 before it wakes them
+//! ([`session::Session::notify`]), so no wake-up is lost. Nobody waits in the V4L2 core, which knows of no device that
+//! goes: DQEVENT gets there with an event that nobody else can take.
+//!
 //! 3 to 6 are spinlocks with interrupts off. DQBUF sleeps without the gate. The lock of a dma_fence is outside of 3: a
 //! fence's callback posts what waited for it. The tables of [`lend`] are a mutex inside of 2.
 

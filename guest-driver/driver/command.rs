@@ -151,6 +151,9 @@ impl Undo {
     }
 }
 
+/// How often a call that may take for ever looks whether the device has failed, in milliseconds.
+const UNLIMITED: u32 = 1000;
+
 /// An answer of the device, checked for length and status.
 ///
 /// # Errors
@@ -355,7 +358,7 @@ impl MediaDevice {
     fn wait(&self, done: &Completion, patience: Patience) -> Waited {
         let timeout = self.timeout();
         if timeout == 0 {
-            return done.wait(0, patience);
+            return self.wait_unlimited(done, patience);
         }
         loop {
             let waited = done.wait(timeout - timeout / 2, patience);
@@ -366,6 +369,16 @@ impl MediaDevice {
             self.ask();
             let waited = done.wait(timeout.div_ceil(2), patience);
             if waited != Waited::TimedOut || self.pulse().beats() == heard {
+                return waited;
+            }
+        }
+    }
+
+    /// As [`Self::wait`], for as long as the device has not failed.
+    fn wait_unlimited(&self, done: &Completion, patience: Patience) -> Waited {
+        loop {
+            let waited = done.wait(UNLIMITED, patience);
+            if waited != Waited::TimedOut || self.has_failed() {
                 return waited;
             }
         }

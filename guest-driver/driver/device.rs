@@ -193,6 +193,11 @@ impl MediaDevice {
         super::parameter(crate::module_parameters::timeout_ms.value())
     }
 
+    /// Whether nothing will be answered any more.
+    pub(super) fn has_failed(&self) -> bool {
+        self.health.load(Relaxed) == health::FAILED
+    }
+
     /// Whether commands may be sent.
     ///
     /// # Errors
@@ -293,6 +298,14 @@ impl MediaDevice {
         self.health.cmpxchg(from, to, Relaxed).is_ok()
     }
 
+    /// Wakes whoever waits for something of that session. May be called in interrupts.
+    pub(super) fn wake_session(&self, id: u32) {
+        if let Some(session) = self.sessions.lock().get(&id) {
+            session.wake_for_error();
+        }
+    }
+
+    /// Has everybody look at how the device is, after that has changed.
     fn wake_all(&self) {
         for session in self.sessions.lock().values() {
             session.wake_for_error();

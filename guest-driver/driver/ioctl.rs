@@ -391,12 +391,12 @@ fn subscribe(handle: &Handle<SessionNode>, request: &mut Request<'_>) -> Result 
     handle.subscribe(subscription)?;
     let copy = *subscription;
     forward(handle, request).inspect_err(|_| {
-        let _ = handle.unsubscribe(&copy);
+        let _ = handle.end_subscription(&copy);
     })
 }
 
 fn unsubscribe(handle: &Handle<SessionNode>, request: &mut Request<'_>) -> Result {
     let subscription = (&*request.payload).try_into().map_err(|_| EINVAL)?;
-    handle.unsubscribe(subscription)?;
+    handle.end_subscription(subscription)?;
     forward(handle, request)
 }

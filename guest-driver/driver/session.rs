@@ -9,7 +9,7 @@ use super::controls::Kinds;
 use super::device::MediaDevice;
 use super::lend::Lending;
 use super::{cap, direction, ioctl, memory};
-use crate::media::event::EVENT_SIZE;
+use crate::media::event::{EVENT_SIZE, SUBSCRIPTION_SIZE};
 use crate::media::{self, poll, Direction, Handle, Request, Vma};
 use crate::virtio::sync::{new_irq_lock, IrqLock};
 use crate::wire::command::CmdOpen;
@@ -33,9 +33,12 @@ pub(crate) struct Session {
     gate: Gate,
     #[pin]
     state: IrqLock<State>,
-    /// Something that DQBUF or DQEVENT waits for has changed.
+    /// Something that DQBUF or DQEVENT waits for has changed: see [`Session::notify`].
     #[pin]
     changed: CondVar,
+    /// Held by whoever takes events from the V4L2 core's queue.
+    #[pin]
+    events: Gate,
     /// The memory of its buffers that is not the device's.
     #[pin]
     lending: Lending,
@@ -120,6 +123,7 @@ impl Session {
             device,
             id,
             gate <- Gate::new(),
+            events <- Gate::new(),
             state <- new_irq_lock!(
                 State { streams: Streams::new(), lost: None, clock: Clock::new(), sleepers: 0 },
                 "virtio_v4l2_session"
@@ -178,13 +182,15 @@ impl Session {
         self.state.lock().lost.map_or(Ok(()), Err)
     }
 
-    /// The session is of no use any more: a command was sent of which it is unknown whether it was done, or the
-    /// device says so. Everything but closing fails from now on.
+    /// The session is of no use any more: a command was sent of which it is unknown whether it was done.
+    /// Everything but closing fails from now on, and whoever waits learns of it.
     pub(super) fn abandon(&self) {
-        self.end(EIO);
+        if self.end(EIO) {
+            self.device.wake_session(self.id);
+        }
     }
 
-    /// As [`Self::abandon`]; `error` is what everything fails with. Returns whether it was of use before.
+    /// Everything but closing fails with `error` from now on. Returns whether the session was of use before.
     fn end(&self, error: Error) -> bool {
         let mut state = self.state.lock();
         let alive = state.lost.is_none();
@@ -192,8 +198,13 @@ impl Session {
         alive
     }
 
-    /// Wakes DQBUF after a change that it must see.
+    /// Wakes DQBUF and DQEVENT after a change that they must see, of the session or of the device. The caller does
+    /// not hold the session's lock.
+    ///
+    /// They look at everything, and are on the list of those to be woken, before they let go of that lock. So if it is
+    /// taken between the change and the wake-up, they either see the change or are woken.
     pub(super) fn notify(&self) {
+        drop(self.state.lock());
         self.changed.notify_all();
     }
 
@@ -457,6 +468,16 @@ impl Handle<SessionNode> {
         self.notify();
     }
 
+    /// Ends subscriptions, and drops their events.
+    ///
+    /// # Errors
+    ///
+    /// `ERESTARTSYS`: there is a signal.
+    pub(super) fn end_subscription(&self, subscription: &[u8; SUBSCRIPTION_SIZE]) -> Result {
+        let _taking = self.events.pass()?;
+        self.unsubscribe(subscription)
+    }
+
     /// Wakes whoever waits, so that they see an error. May be called in interrupts.
     pub(super) fn wake_for_error(&self) {
         self.notify();
@@ -498,11 +519,24 @@ impl media::Driver for SessionNode {
         handle.device.log_stats();
     }
 
-    fn wait_for_event(handle: &Handle<Self>) -> Result {
-        if handle.has_events() {
-            return Ok(());
+    fn take_event(
+        handle: &Handle<Self>,
+        nonblocking: bool,
+        take: &mut dyn FnMut() -> isize,
+    ) -> Result<isize> {
+        loop {
+            if !nonblocking && !handle.has_events() {
+                handle.wait_until(|| handle.has_events())?;
+            }
+            // Nobody else takes what is there.
+            let _taking = handle.events.pass()?;
+            if handle.has_events() {
+                return Ok(take());
+            }
+            if nonblocking {
+                return Err(ENOENT);
+            }
         }
-        handle.wait_until(|| handle.has_events())
     }
 
     fn poll(handle: &Handle<Self>, requested: u32) -> u32 {

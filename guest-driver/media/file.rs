@@ -54,12 +54,20 @@ pub(crate) trait Driver: Sized + 'static {
     /// Writes how the device is to the kernel log.
     fn log_status(handle: &Handle<Self>);
 
-    /// Waits until the file [has an event](Handle::has_events).
+    /// DQEVENT. Waits, unless `nonblocking`, until the file [has an event](Handle::has_events), and returns what `take`
+    /// does, which takes it.
+    ///
+    /// `take` must only be called while there is an event, and not twice at once: the V4L2 core would wait for one even
+    /// if none can come any more.
     ///
     /// # Errors
     ///
-    /// Also if no event can come any more, for which the V4L2 core would wait.
-    fn wait_for_event(handle: &Handle<Self>) -> Result;
+    /// `ENOENT`: there is none; also if none can come any more.
+    fn take_event(
+        handle: &Handle<Self>,
+        nonblocking: bool,
+        take: &mut dyn FnMut() -> isize,
+    ) -> Result<isize>;
 
     /// What of `requested` is the case. Called after the file's wait queue has been registered; the V4L2 core's
     /// events are added by the caller.
@@ -240,12 +248,11 @@ impl<T: Driver> Callbacks<T> {
     ) -> isize {
         if command & 0xffff == DQEVENT {
             // SAFETY: The file is open during the call.
-            let (handle, file) = unsafe { (Handle::<T>::from_file(file), OpenFile::new(file)) };
-            if !file.nonblocking() {
-                if let Err(error) = T::wait_for_event(handle) {
-                    return error.to_errno() as isize;
-                }
-            }
+            let (handle, open) = unsafe { (Handle::<T>::from_file(file), OpenFile::new(file)) };
+            // SAFETY: Passed on as it came.
+            let mut take = || unsafe { bindings::video_ioctl2(file, command, argument) };
+            return T::take_event(handle, open.nonblocking(), &mut take)
+                .unwrap_or_else(|error| error.to_errno() as isize);
         }
         if DIRECT.contains(&command) {
             // SAFETY: The file is open during the call.

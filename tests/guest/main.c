@@ -28,6 +28,9 @@ static const struct {
 	{ "abandon", test_abandon },
 	{ "opens", test_opens },
 	{ "hold", test_hold },
+	{ "wait-ends", test_wait_ends },
+	{ "event-waiters", test_event_waiters },
+	{ "abandoned", test_abandoned },
 	{ "posted", test_posted },
 	{ "refused", test_refused },
 };

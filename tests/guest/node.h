@@ -49,6 +49,9 @@ void check(bool good, const char *name, const char *why, ...) __attribute__((for
 /* Something the test cannot go on without: reports it as failed and ends the program. */
 void fatal(const char *name, const char *why, ...) __attribute__((format(printf, 2, 3), noreturn));
 
+/* Has the host's half of the suite do something, for which `ask` appears in /out, and waits until `done` does. */
+void host_does(const char *ask, const char *done);
+
 int node_ioctl(int fd, unsigned long code, void *arg);
 void node_open(struct node *node);
 /* H.264 from NV12, with these buffers on the queues; the fatal kind of set-up. */

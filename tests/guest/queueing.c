@@ -3,7 +3,6 @@
 #include "tests.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <unistd.h>
@@ -25,21 +24,6 @@ static struct v4l2_buffer output(unsigned int index, struct v4l2_plane *plane)
 	};
 }
 
-static void touch(const char *path)
-{
-	close(open(path, O_CREAT | O_WRONLY, 0644));
-}
-
-static bool appears(const char *path)
-{
-	for (int i = 0; i < 100; i++) {
-		if (!access(path, F_OK))
-			return true;
-		usleep(100000);
-	}
-	return false;
-}
-
 /* The host stops the daemon meanwhile. */
 void test_posted(void)
 {
@@ -50,8 +34,7 @@ void test_posted(void)
 	int err;
 
 	begin(&node);
-	touch("/out/stop-daemon-posted");
-	check(appears("/out/daemon-stopped-posted"), "the host stops the daemon", "nothing for 10 s");
+	host_does("stop-daemon-posted", "daemon-stopped-posted");
 	for (unsigned int i = 0; i < 3; i++)
 		node_queue_frame(&node, i, NULL, false);
 	check(true, "QBUF while the daemon is stopped", "-");
@@ -62,7 +45,7 @@ void test_posted(void)
 	check(err == EINVAL, "QBUF of a queued buffer is EINVAL", "%s", strerror(err));
 	err = node_dequeue(&node, &coded, 0);
 	check(err == ETIME, "there is nothing to dequeue", "%s", strerror(err));
-	touch("/out/continue-daemon-posted");
+	host_does("continue-daemon-posted", "daemon-continued-posted");
 	for (unsigned int i = 0; i < 3; i++) {
 		err = node_dequeue(&node, &coded, 10000);
 		check(!err && coded.sequence == i, "a frame, after the daemon goes on", "%s, number %u", strerror(err),

@@ -39,6 +39,11 @@ void test_abandon(void);
 void test_opens(void);
 void test_hold(void);
 
+/* waits.c */
+void test_wait_ends(void);
+void test_event_waiters(void);
+void test_abandoned(void);
+
 /* queueing.c */
 void test_posted(void);
 void test_refused(void);

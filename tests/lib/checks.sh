@@ -91,5 +91,5 @@ phase_module() {
     try "clippy of the module" module_clippy || true
     try "the daemon builds (release)" cargo build --release --locked -p virtio-v4l2d || true
     try "the guest's clients build" tests/guest/build || true
-    try "the test module of fences builds" fence_module || true
+    try "the test modules build" fence_module || true
 }

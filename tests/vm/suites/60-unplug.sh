@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
-# files: client
+# files: client test_wait.ko
 # The device is unplugged under a program that is blocked in DQBUF, then plugged in again.
 . /harness/tap.sh
 
@@ -19,6 +19,12 @@ check "/dev/video0 is gone" within 10 sh -c '! test -e /dev/video0'
 touch /out/plug
 check "/dev/video0 is back after plugging in" within 20 test -c /dev/video0
 client drains
+
+# Taken from the driver by sysfs, in the worst of moments.
+insmod /job/test_wait.ko
+client wait-ends
+rmmod test_wait
+client event-waiters
 check "rmmod after unplug" within 5 rmmod virtio_v4l2
 dmesg_clean "no kernel warning from insmod to rmmod"
 exit "$failed"

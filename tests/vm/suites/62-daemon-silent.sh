@@ -22,8 +22,9 @@ else
     not_ok "after the late reply the device serves on" "$(tail -n 1 /tmp/controls)"
 fi
 
-# It stops and continues the daemon by itself.
+# They stop and continue the daemon by themselves.
 client posted
+client abandoned
 
 touch /out/stop-daemon-2
 await daemon-stopped-2
