@@ -44,9 +44,24 @@ pub(crate) struct Session {
     lending: Lending,
     #[pin]
     kinds: Kinds,
-    /// The CLOSE, made when there was memory for it.
+    /// What ends it on the device.
     #[pin]
-    close: IrqLock<Option<CommandRequest>>,
+    close: IrqLock<Close>,
+}
+
+/// The CLOSE of a session that the device has, made when there was memory for it. It is sent by [`MediaDevice::close`], or
+/// when this is dropped: then opening has failed after all, and nothing was lent.
+struct Close {
+    device: Arc<MediaDevice>,
+    request: Option<CommandRequest>,
+}
+
+impl Drop for Close {
+    fn drop(&mut self) {
+        if let Some(request) = self.request.take() {
+            self.device.post(request);
+        }
+    }
 }
 
 /// What interrupts change.
@@ -110,13 +125,14 @@ impl Session {
         let close = close_request()?;
         let lending = Lending::new()?;
         let (reply, undo) = device.command(&CmdOpen::new(), Undo::Close(close))?;
-        let mut close = match undo {
-            Undo::Close(close) => Some(close),
-            _ => None,
-        };
         let id = reply.session_id;
-        if let Some(close) = &mut close {
-            set_session(close, id);
+        let mut close = Close {
+            device: device.clone(),
+            request: None,
+        };
+        if let Undo::Close(mut request) = undo {
+            set_session(&mut request, id);
+            close.request = Some(request);
         }
         let device = device.clone();
         Ok(try_pin_init!(Self {
@@ -497,14 +513,15 @@ impl media::Driver for SessionNode {
         handle.device.add_session(handle).inspect_err(|error| {
             if *error == EIO {
                 // The ID belongs to another session: it is not for this one to close.
-                *handle.close.lock() = None;
+                let close = handle.close.lock().request.take();
+                drop(close);
             }
         })
     }
 
     fn release(handle: SessionHandle) {
         handle.device.remove_session(handle.id, &handle);
-        let close = handle.close.lock().take();
+        let close = handle.close.lock().request.take();
         if let Some(close) = close {
             let device = handle.device.clone();
             device.close(close, handle);
