@@ -34,7 +34,7 @@ pub(crate) mod request;
 pub(crate) mod sync;
 
 pub(crate) use later::Later;
-pub(crate) use queue::{Attach, Submitted, Tell, Virtqueue};
+pub(crate) use queue::{new_virtqueue, Attach, Submitted, Tell, Virtqueue};
 pub(crate) use request::{Completed, Fifo, Request};
 
 /// An adapter for the registration of virtio drivers.

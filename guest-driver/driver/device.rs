@@ -83,8 +83,8 @@ impl MediaDevice {
         let later = Later::new()?;
         Arc::pin_init(
             pin_init!(Self {
-                commands <- Virtqueue::new(),
-                events <- Virtqueue::new(),
+                commands <- virtio::new_virtqueue!("virtio_v4l2_commands"),
+                events <- virtio::new_virtqueue!("virtio_v4l2_events"),
                 sessions <- new_irq_lock!(RBTree::new(), "virtio_v4l2_sessions"),
                 health: Atomic::new(health::ALIVE),
                 pulse <- pulse,

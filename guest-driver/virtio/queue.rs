@@ -3,12 +3,12 @@
 //! Virtqueues that own what is in flight.
 
 use super::request::{Completed, Fifo, Request};
-use super::sync::{new_irq_lock, IrqLock};
+use super::sync::IrqLock;
 use crate::bindings;
 use core::ptr::{self, NonNull};
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
-use kernel::sync::rcu;
+use kernel::sync::{rcu, LockClassKey};
 
 /// A virtqueue whose requests have a context of type `C`.
 ///
@@ -32,6 +32,16 @@ pub(crate) struct Virtqueue<C> {
     /// How often it was really told.
     kicks: Atomic<u64>,
 }
+
+/// Creates a [`Virtqueue`] initialiser. The queue's lock has this name and a class of its own: queues of one device have
+/// other places in the order of locks. (A class that was made in [`Virtqueue::new`] would be that of all queues, whatever
+/// their type.)
+macro_rules! new_virtqueue {
+    ($name:literal) => {
+        $crate::virtio::Virtqueue::new(kernel::c_str!($name), kernel::static_lock_class!())
+    };
+}
+pub(crate) use new_virtqueue;
 
 struct Inner<C> {
     ring: Option<Ring>,
@@ -227,13 +237,20 @@ impl<C> Inner<C> {
 }
 
 impl<C: Send> Virtqueue<C> {
-    /// A queue without a device.
-    pub(crate) fn new() -> impl PinInit<Self> {
+    /// A queue without a device: see [`new_virtqueue`].
+    pub(crate) fn new(
+        name: &'static CStr,
+        class: Pin<&'static LockClassKey>,
+    ) -> impl PinInit<Self> {
+        let inner = Inner {
+            ring: None,
+            waiting: Fifo::new(),
+            in_flight: 0,
+            awaited: 0,
+            untold: false,
+        };
         pin_init!(Self {
-            inner <- new_irq_lock!(
-                Inner { ring: None, waiting: Fifo::new(), in_flight: 0, awaited: 0, untold: false },
-                "virtqueue"
-            ),
+            inner <- IrqLock::new(inner, name, class),
             rounds: Atomic::new(0),
             kicks: Atomic::new(0),
         })
