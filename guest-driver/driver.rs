@@ -125,6 +125,13 @@ impl virtio::Driver for VirtioV4l2 {
             return Err(ENODEV);
         }
         let bound: &virtio::Device<Bound> = dev;
+        if !bound.has_feature(virtio::F_VERSION_1) {
+            dev_err!(
+                dev,
+                "not a device of VIRTIO 1 (it does not offer VIRTIO_F_VERSION_1)\n"
+            );
+            return Err(EINVAL);
+        }
         let config: Config = bound.config();
         let node = node(&config)?;
         let device = MediaDevice::new(bound, &config)?;

@@ -290,6 +290,9 @@ pub(crate) struct ShmRegion {
     pub(crate) len: u64,
 }
 
+/// `VIRTIO_F_VERSION_1`: the device follows the standard, from its version 1.0 on.
+pub(crate) const F_VERSION_1: u32 = 32;
+
 /// `VIRTIO_CONFIG_S_NEEDS_RESET`: the device has come to an error that it cannot recover from.
 pub(crate) const STATUS_NEEDS_RESET: u8 = 0x40;
 
@@ -312,6 +315,12 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
     pub(crate) fn id(&self) -> u32 {
         // SAFETY: By the type invariant; the ID never changes.
         unsafe { (*self.as_raw()).id.device }
+    }
+
+    /// Whether that feature was negotiated.
+    pub(crate) fn has_feature(&self, bit: u32) -> bool {
+        // SAFETY: By the type invariant; the features do not change while the device is bound.
+        unsafe { bindings::virtio_v4l2_has_feature(self.as_raw(), bit) }
     }
 
     /// Where the device is, in the form of V4L2's `bus_info`: `PCI:` and its address for a PCI function, else

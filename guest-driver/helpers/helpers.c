@@ -174,6 +174,11 @@ void virtio_v4l2_fence_put(struct dma_fence *fence)
 	dma_fence_put(fence);
 }
 
+bool virtio_v4l2_has_feature(const struct virtio_device *vdev, unsigned int bit)
+{
+	return virtio_has_feature(vdev, bit);
+}
+
 int virtio_v4l2_find_vqs(struct virtio_device *vdev, unsigned int count, struct virtqueue *vqs[],
 			 struct virtqueue_info infos[])
 {

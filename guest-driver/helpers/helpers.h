@@ -42,6 +42,7 @@ unsigned long virtio_v4l2_ram_pages(void);
 void *virtio_v4l2_vmap(struct page **pages, unsigned int count);
 void virtio_v4l2_fence_put(struct dma_fence *fence);
 
+bool virtio_v4l2_has_feature(const struct virtio_device *vdev, unsigned int bit);
 int virtio_v4l2_find_vqs(struct virtio_device *vdev, unsigned int count, struct virtqueue *vqs[],
 			 struct virtqueue_info infos[]);
 void virtio_v4l2_del_vqs(struct virtio_device *vdev);
