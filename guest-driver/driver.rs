@@ -24,7 +24,7 @@
 //!
 //! From the outermost to the innermost:
 //!
-//! 1. the list of mappings ([`memory::Mappings`]), below a process's `mmap_lock`;
+//! 1. the list of mappings ([`memory::Mappings`]);
 //! 2. a session's [`Gate`](session::Gate): held (by a sleeping task) while one ioctl that changes buffers or
 //!    streaming is under way, so that the driver's view of them changes in the order in which the host's does;
 //! 3. the event queue's lock: held while events are delivered;
@@ -38,7 +38,8 @@
 //! goes: DQEVENT gets there with an event that nobody else can take.
 //!
 //! 3 to 6 are spinlocks with interrupts off. DQBUF sleeps without the gate. The lock of a dma_fence is outside of 3: a
-//! fence's callback posts what waited for it. The tables of [`lend`] are a mutex inside of 2.
+//! fence's callback posts what waited for it. The tables of [`lend`] are a mutex inside of 2. The lock of the device's memory
+//! ([`media::revocable`]) is a leaf; 1, the tables of [`lend`] and this one are taken below a process's `mmap_lock`.
 
 #![deny(unsafe_code)]
 
@@ -139,7 +140,8 @@ impl virtio::Driver for VirtioV4l2 {
         dev.ready();
         device.fill_event_queue()?;
 
-        let registration = media::Registration::new(bound.as_ref(), &node, device.clone())?;
+        let memory = device.memory().clone();
+        let registration = media::Registration::new(bound.as_ref(), &node, memory, device.clone())?;
         dev_info!(dev, "{} is {}\n", device.card(), registration.name());
         let watchdog = Watchdog::start(&device)?;
         Ok(try_pin_init!(Data {

@@ -22,6 +22,7 @@ pub(crate) mod fence;
 pub(crate) mod file;
 pub(crate) mod ioctl;
 pub(crate) mod pages;
+pub(crate) mod revocable;
 mod time;
 pub(crate) mod vma;
 

@@ -8,7 +8,7 @@ use super::memory::Mappings;
 use super::session::{SessionHandle, SessionNode};
 use super::stats::Stats;
 use super::watchdog::{Pulse, Verdict};
-use crate::media::export::Exports;
+use crate::media::revocable::Revocable;
 use crate::media::Handle;
 use crate::virtio::sync::{new_irq_lock, IrqLock};
 use crate::virtio::{self, Attach, Later, Request, ShmRegion, Tell, Virtqueue, STATUS_NEEDS_RESET};
@@ -62,7 +62,7 @@ pub(crate) struct MediaDevice {
     bus_info: [u8; 32],
     shm: Option<ShmRegion>,
     dma_device: ARef<kernel::device::Device>,
-    exports: Arc<Exports>,
+    memory: Arc<Revocable>,
     stats: Stats,
     /// Number of the last QBUF.
     postings: Atomic<u64>,
@@ -79,7 +79,7 @@ impl MediaDevice {
         let config = *config;
         let pulse = Pulse::new()?;
         let dma_device = dev.dma_device();
-        let exports = Exports::new()?;
+        let memory = Revocable::new()?;
         let later = Later::new()?;
         Arc::pin_init(
             pin_init!(Self {
@@ -93,7 +93,7 @@ impl MediaDevice {
                 bus_info,
                 shm,
                 dma_device,
-                exports,
+                memory,
                 stats: Stats::new(),
                 postings: Atomic::new(0),
                 later,
@@ -158,9 +158,9 @@ impl MediaDevice {
         &self.dma_device
     }
 
-    /// The dmabufs that were made of its buffers.
-    pub(super) fn exports(&self) -> &Arc<Exports> {
-        &self.exports
+    /// What processes map of its shared memory.
+    pub(super) fn memory(&self) -> &Arc<Revocable> {
+        &self.memory
     }
 
     /// Fences that a buffer of that session was held for are over. Called in any context, with a fence's lock held and
@@ -267,7 +267,7 @@ impl MediaDevice {
     pub(super) fn remove(&self) -> bool {
         let before = self.health.xchg(health::GONE, Relaxed);
         self.mappings.lock().close();
-        self.exports.end();
+        self.memory.end();
         self.wake_all();
         before == health::ALIVE
     }

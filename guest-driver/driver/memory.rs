@@ -5,6 +5,7 @@
 use super::command::{munmap_request, set_mapping, CommandRequest, Undo};
 use super::device::MediaDevice;
 use super::session::Session;
+use crate::media::revocable::Revocable;
 use crate::media::Vma;
 use crate::wire::command::{CmdMmap, MMAP_FLAG_RW};
 use kernel::page::page_align;
@@ -19,6 +20,13 @@ use kernel::sync::Arc;
 pub(super) struct Mapping {
     device: Arc<MediaDevice>,
     id: u64,
+}
+
+impl Mapping {
+    /// What it is part of.
+    pub(super) fn memory(&self) -> &Arc<Revocable> {
+        self.device.memory()
+    }
 }
 
 impl Drop for Mapping {
@@ -136,16 +144,5 @@ pub(super) fn map(session: &Session, vma: &mut Vma<'_>) -> Result {
         return Err(EINVAL);
     }
     let mapping = Arc::new(mapping, GFP_KERNEL)?;
-    // While the lock is held the device is not taken away, after which the area must have no pages. Should mapping
-    // fail, the mapping is dropped without the lock, which it takes.
-    let spare = mapping.clone();
-    let mappings = session.device().mappings().lock();
-    let result = if mappings.ended {
-        Err(ENODEV)
-    } else {
-        vma.map(addr, mapping)
-    };
-    drop(mappings);
-    drop(spare);
-    result
+    vma.map(session.device().memory(), addr, mapping)
 }

@@ -6,11 +6,14 @@
 #include <linux/dma-buf.h>
 #include <linux/dma-direct.h>
 #include <linux/dma-fence.h>
-#include <linux/file_ref.h>
+#include <linux/fs.h>
 #include <linux/iommu.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/mount.h>
+#include <linux/pagemap.h>
 #include <linux/pci.h>
+#include <linux/pseudo_fs.h>
 #include <linux/ratelimit.h>
 #include <linux/vmalloc.h>
 
@@ -125,12 +128,6 @@ phys_addr_t virtio_v4l2_dma_to_phys(struct device *dev, dma_addr_t addr)
 void virtio_v4l2_dma_buf_ref(struct dma_buf *dmabuf)
 {
 	get_dma_buf(dmabuf);
-}
-
-/* A reference to a dmabuf whose release has not returned, unless the last one is gone. */
-bool virtio_v4l2_dma_buf_get_live(struct dma_buf *dmabuf)
-{
-	return file_ref_get(&dmabuf->file->f_ref);
 }
 
 /* Maps memory of a device, which has no pages, for @dev. */
@@ -252,9 +249,111 @@ __poll_t virtio_v4l2_poll_requested(const struct poll_table_struct *table)
 	return poll_requested_events(table);
 }
 
-int virtio_v4l2_remap(struct vm_area_struct *vma, phys_addr_t addr, unsigned long size)
+static int space_init_fs_context(struct fs_context *context)
 {
-	return io_remap_pfn_range(vma, vma->vm_start, PHYS_PFN(addr), size, vma->vm_page_prot);
+	return init_pseudo(context, 0x56344c32) ? 0 : -ENOMEM;
+}
+
+/*
+ * What the inodes of address spaces are of. It has no owner: a bound device has such an inode, and must not keep the
+ * module from being removed. Whoever else has one has the module, too.
+ */
+static struct file_system_type space_type = {
+	.name = "virtio_v4l2",
+	.init_fs_context = space_init_fs_context,
+	.kill_sb = kill_anon_super,
+};
+
+static struct vfsmount *space_mount;
+static int space_users;
+
+/* An inode for its address space alone. */
+struct inode *virtio_v4l2_space_new(void)
+{
+	struct inode *inode;
+	int ret;
+
+	ret = simple_pin_fs(&space_type, &space_mount, &space_users);
+	if (ret)
+		return ERR_PTR(ret);
+	inode = alloc_anon_inode(space_mount->mnt_sb);
+	if (IS_ERR(inode))
+		simple_release_fs(&space_mount, &space_users);
+	return inode;
+}
+
+void virtio_v4l2_space_free(struct inode *inode)
+{
+	iput(inode);
+	simple_release_fs(&space_mount, &space_users);
+}
+
+/* What is mapped through @file from now on is found in the address space of @inode. */
+void virtio_v4l2_space_adopt(struct inode *inode, struct file *file)
+{
+	file->f_mapping = inode->i_mapping;
+}
+
+void virtio_v4l2_space_unmap(struct inode *inode)
+{
+	unmap_mapping_range(inode->i_mapping, 0, 0, 1);
+}
+
+/*
+ * Makes the area, which nobody sees yet, one of memory without pages, of which nothing is mapped so far. Protection and
+ * caching are what the area has: the memory is RAM of the host.
+ */
+void virtio_v4l2_vma_device(struct vm_area_struct *vma)
+{
+	vm_flags_set(vma, VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP);
+}
+
+void *virtio_v4l2_fault_data(const struct vm_fault *fault)
+{
+	return fault->vma->vm_private_data;
+}
+
+/* A page fault maps what lies around it, too: frames are read and written as a whole. */
+#define FAULT_AROUND SZ_4M
+
+struct insertion {
+	struct vm_area_struct *vma;
+	unsigned long pfn;
+};
+
+static int insert_pfn(pte_t *pte, unsigned long addr, void *data)
+{
+	struct insertion *at = data;
+	struct vm_area_struct *vma = at->vma;
+
+	if (pte_none(ptep_get(pte)))
+		set_pte_at(vma->vm_mm, addr, pte, pte_mkspecial(pfn_pte(at->pfn, vma->vm_page_prot)));
+	at->pfn++;
+	return 0;
+}
+
+/*
+ * Maps pages of an area of virtio_v4l2_vma_device() to memory from frame @pfn on, which has @count pages. The first of
+ * them is the one at page @first of the file.
+ *
+ * Not vmf_insert_pfn(): on x86 it maps memory uncached of which nobody has said how it is to be cached.
+ */
+vm_fault_t virtio_v4l2_fault(struct vm_fault *fault, unsigned long pfn, unsigned long first, unsigned long count)
+{
+	struct vm_area_struct *vma = fault->vma;
+	unsigned long start, end, index;
+	struct insertion at = { vma };
+
+	if (fault->pgoff < first || fault->pgoff - first >= count)
+		return VM_FAULT_SIGBUS;
+	start = max(ALIGN_DOWN(fault->address, FAULT_AROUND), vma->vm_start);
+	end = min(ALIGN_DOWN(fault->address, FAULT_AROUND) + FAULT_AROUND, vma->vm_end);
+	/* The area was within the memory when it was made, and its parts are. */
+	index = linear_page_index(vma, start) - first;
+	if (index >= count || (end - start) >> PAGE_SHIFT > count - index)
+		return VM_FAULT_SIGBUS;
+	at.pfn = pfn + index;
+	return apply_to_page_range(vma->vm_mm, start, end - start, insert_pfn, &at) ? VM_FAULT_OOM : VM_FAULT_NOPAGE;
 }
 
 /* Maps the @index-th page of the area, which nobody sees yet, to @page. */

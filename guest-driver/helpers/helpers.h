@@ -34,7 +34,6 @@ phys_addr_t virtio_v4l2_page_to_phys(struct page *page);
 
 phys_addr_t virtio_v4l2_dma_to_phys(struct device *dev, dma_addr_t addr);
 void virtio_v4l2_dma_buf_ref(struct dma_buf *dmabuf);
-bool virtio_v4l2_dma_buf_get_live(struct dma_buf *dmabuf);
 int virtio_v4l2_map_resource(struct device *dev, struct sg_table *table, phys_addr_t addr, unsigned int len,
 			     enum dma_data_direction dir);
 void virtio_v4l2_unmap_resource(struct device *dev, struct sg_table *table, enum dma_data_direction dir);
@@ -59,7 +58,13 @@ void virtio_v4l2_poll_wait(struct file *file, wait_queue_head_t *wait, struct po
 void virtio_v4l2_wake_up(wait_queue_head_t *wait, __poll_t events);
 bool virtio_v4l2_has_sleeper(wait_queue_head_t *wait);
 __poll_t virtio_v4l2_poll_requested(const struct poll_table_struct *table);
-int virtio_v4l2_remap(struct vm_area_struct *vma, phys_addr_t addr, unsigned long size);
+struct inode *virtio_v4l2_space_new(void);
+void virtio_v4l2_space_free(struct inode *inode);
+void virtio_v4l2_space_adopt(struct inode *inode, struct file *file);
+void virtio_v4l2_space_unmap(struct inode *inode);
+void virtio_v4l2_vma_device(struct vm_area_struct *vma);
+void *virtio_v4l2_fault_data(const struct vm_fault *fault);
+vm_fault_t virtio_v4l2_fault(struct vm_fault *fault, unsigned long pfn, unsigned long first, unsigned long count);
 int virtio_v4l2_insert_page(struct vm_area_struct *vma, unsigned long index, struct page *page);
 void virtio_v4l2_vma_no_write(struct vm_area_struct *vma);
 int virtio_v4l2_watch(struct mmu_interval_notifier *notifier, unsigned long start, unsigned long len,

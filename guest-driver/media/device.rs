@@ -4,10 +4,11 @@
 
 use super::file::{Driver, Files};
 use super::ioctl::IoctlTable;
+use super::revocable::Revocable;
 use crate::bindings;
 use core::ptr::NonNull;
 use kernel::prelude::*;
-use kernel::sync::{new_mutex, Mutex};
+use kernel::sync::Arc;
 use kernel::types::Opaque;
 
 /// Which way a node carries frames: `enum vfl_devnode_direction`.
@@ -45,21 +46,10 @@ pub(super) struct Inner<T: Driver> {
     v4l2_dev: Opaque<bindings::v4l2_device>,
     #[pin]
     vdev: Opaque<bindings::video_device>,
-    /// Open files, so that their mappings can be torn down.
-    #[pin]
-    pub(super) files: Mutex<KVec<Entry>>,
+    /// What the node's files map.
+    pub(super) memory: Arc<Revocable>,
     pub(super) data: T::Data,
 }
-
-/// An open file of the node.
-///
-/// # Invariants
-///
-/// The pointer is valid while the entry is in [`Inner::files`]: a file's release takes it out.
-pub(super) struct Entry(pub(super) *mut bindings::file);
-
-// SAFETY: A `struct file` may be used from any thread.
-unsafe impl Send for Entry {}
 
 impl<T: Driver> Inner<T> {
     pub(super) fn vdev(&self) -> *mut bindings::video_device {
@@ -108,7 +98,7 @@ unsafe impl<T: Driver> Send for Registration<T> {}
 unsafe impl<T: Driver> Sync for Registration<T> {}
 
 impl<T: Driver> Registration<T> {
-    /// Registers a node below `parent`.
+    /// Registers a node below `parent`, whose files map `memory`.
     ///
     /// # Errors
     ///
@@ -117,6 +107,7 @@ impl<T: Driver> Registration<T> {
     pub(crate) fn new(
         parent: &kernel::device::Device<kernel::device::Bound>,
         node: &Node,
+        memory: Arc<Revocable>,
         data: T::Data,
     ) -> Result<Self> {
         if node.device_caps == 0 {
@@ -126,7 +117,7 @@ impl<T: Driver> Registration<T> {
             pin_init!(Inner::<T> {
                 v4l2_dev: Opaque::zeroed(),
                 vdev: Opaque::zeroed(),
-                files <- new_mutex!(KVec::new()),
+                memory,
                 data,
             }),
             GFP_KERNEL,
@@ -189,18 +180,6 @@ impl<T: Driver> Registration<T> {
         // SAFETY: By the type invariant; the name does not change.
         unsafe { CStr::from_char_ptr(bindings::virtio_v4l2_node_name(self.inner().vdev())) }
     }
-
-    /// Takes the pages of all mappings of the node's files away; touching them is `SIGBUS` from then on.
-    ///
-    /// May sleep.
-    fn zap(&self) {
-        for entry in self.inner().files.lock().iter() {
-            // SAFETY: The file is valid while the entry is in the list, that is while the mutex is held.
-            unsafe {
-                bindings::unmap_mapping_range((*entry.0).f_mapping, 0, 0, 1);
-            }
-        }
-    }
 }
 
 impl<T: Driver> Drop for Registration<T> {
@@ -208,7 +187,6 @@ impl<T: Driver> Drop for Registration<T> {
         let (vdev, v4l2_dev) = (self.inner().vdev(), self.inner().v4l2_dev.get());
         // SAFETY: By the type invariant. From here on open, ioctl and mmap fail.
         unsafe { bindings::video_unregister_device(vdev) };
-        self.zap();
         // SAFETY: The reference of `v4l2_device_register` is ours. Open files have one to `vdev`, which has one.
         unsafe { bindings::v4l2_device_put(v4l2_dev) };
     }

@@ -6,15 +6,16 @@
 
 use super::dmabuf::DmaBuf;
 use super::pages::OwnPages;
+use super::revocable::Revocable;
 use super::vma::Vma;
 use crate::bindings;
 use core::marker::PhantomData;
-use core::ptr::{self, NonNull};
+use core::ptr::NonNull;
 use kernel::c_str;
 use kernel::error::{from_err_ptr, from_result, to_result};
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
-use kernel::sync::{new_mutex, Arc, Mutex};
+use kernel::sync::Arc;
 
 /// Memory to be exported. It lives as long as the dmabuf and what is mapped of it.
 pub(crate) trait Export: Send + Sync + 'static {
@@ -29,137 +30,60 @@ pub(crate) trait Export: Send + Sync + 'static {
 pub(crate) enum Place<'a> {
     /// In pages of the guest.
     Pages(&'a OwnPages),
-    /// In a device, at this guest-physical address, a multiple of the page size: it goes when the device goes.
-    Device(u64),
+    /// In a device, at this guest-physical address, a multiple of the page size.
+    Device(&'a Arc<Revocable>, u64),
 }
 
-/// The dmabufs of a device.
-#[pin_data]
-pub(crate) struct Exports {
-    #[pin]
-    list: Mutex<List>,
-}
-
-struct List {
-    buffers: KVec<Entry>,
-    /// The device goes away.
-    ended: bool,
-}
-
-/// A dmabuf in the device's memory.
+/// Exports `size` bytes, a multiple of the page size, of memory. `flags` is the access mode: `O_RDONLY`, `O_WRONLY`
+/// or `O_RDWR`. The module cannot be removed while the dmabuf lives.
 ///
-/// # Invariants
+/// If it is a device's, the dmabuf goes on when that memory [ends](Revocable::end), but touching what is mapped of it is
+/// `SIGBUS`, and nothing can be mapped any more.
 ///
-/// The pointer is valid while the entry is in the list: its release takes it out.
-struct Entry(*mut bindings::dma_buf);
-
-// SAFETY: A `struct dma_buf` may be used from any thread.
-unsafe impl Send for Entry {}
-
-impl Exports {
-    /// None.
-    pub(crate) fn new() -> Result<Arc<Self>> {
-        let list = List {
-            buffers: KVec::new(),
-            ended: false,
-        };
-        Arc::pin_init(pin_init!(Self { list <- new_mutex!(list) }), GFP_KERNEL)
+/// # Errors
+///
+/// `EINVAL`: nothing, or 4 GiB; `ENOMEM`.
+pub(crate) fn export<T: Export>(memory: Arc<T>, size: usize, flags: u32) -> Result<DmaBuf> {
+    if size == 0 || size % PAGE_SIZE != 0 || u32::try_from(size).is_err() {
+        return Err(EINVAL);
     }
-
-    /// Exports `size` bytes, a multiple of the page size, of memory. `flags` is the access mode: `O_RDONLY`, `O_WRONLY`
-    /// or `O_RDWR`. The module cannot be removed while the dmabuf lives.
-    ///
-    /// # Errors
-    ///
-    /// `ENODEV`: the device goes away; `EINVAL`: nothing, or 4 GiB; `ENOMEM`.
-    pub(crate) fn export<T: Export>(
-        self: &Arc<Self>,
-        memory: Arc<T>,
-        size: usize,
-        flags: u32,
-    ) -> Result<DmaBuf> {
-        if size == 0 || size % PAGE_SIZE != 0 || u32::try_from(size).is_err() {
-            return Err(EINVAL);
-        }
-        let in_device = matches!(memory.place(), Place::Device(_));
-        let uuid = memory.uuid().is_some();
-        let exported = Exported {
-            memory,
-            exports: self.clone(),
-        };
-        let exported = KBox::into_raw(KBox::new(exported, GFP_KERNEL)?);
-        let mut info: bindings::dma_buf_export_info = pin_init::zeroed();
-        info.exp_name = c_str!("virtio_v4l2").as_char_ptr();
-        info.size = size;
-        info.flags = flags as i32;
-        info.priv_ = exported.cast();
-        // The list is locked so that the dmabuf cannot be missed.
-        let mut list = self.list.lock();
-        let raw = if in_device && list.ended {
-            Err(ENODEV)
-        } else if list.buffers.reserve(1, GFP_KERNEL).is_err() {
-            Err(ENOMEM)
+    let uuid = memory.uuid().is_some();
+    let exported = KBox::into_raw(KBox::new(Exported { memory }, GFP_KERNEL)?);
+    let mut info: bindings::dma_buf_export_info = pin_init::zeroed();
+    info.exp_name = c_str!("virtio_v4l2").as_char_ptr();
+    info.size = size;
+    info.flags = flags as i32;
+    info.priv_ = exported.cast();
+    // SAFETY: The operations are for what `priv_` is. Those of virtio stand in a `virtio_dma_buf_ops`.
+    let raw = from_err_ptr(unsafe {
+        info.owner = bindings::virtio_v4l2_this_module();
+        if uuid {
+            info.ops = &raw const Operations::<T>::VIRTIO.ops;
+            bindings::virtio_dma_buf_export(&info)
         } else {
-            // SAFETY: The operations are for what `priv_` is. Those of virtio stand in a `virtio_dma_buf_ops`.
-            from_err_ptr(unsafe {
-                info.owner = bindings::virtio_v4l2_this_module();
-                if uuid {
-                    info.ops = &raw const Operations::<T>::VIRTIO.ops;
-                    bindings::virtio_dma_buf_export(&info)
-                } else {
-                    info.ops = Operations::<T>::PLAIN;
-                    bindings::dma_buf_export(&info)
-                }
-            })
-        };
-        let raw = raw.and_then(|raw| NonNull::new(raw).ok_or(ENOMEM));
-        if let (Ok(raw), true) = (raw, in_device) {
-            // There is room. INVARIANT: `release` takes it out.
-            let _ = list.buffers.push_within_capacity(Entry(raw.as_ptr()));
+            info.ops = Operations::<T>::PLAIN;
+            bindings::dma_buf_export(&info)
         }
-        drop(list);
-        match raw {
-            // SAFETY: The reference is ours.
-            Ok(raw) => Ok(unsafe { DmaBuf::from_raw(raw) }),
-            Err(error) => {
-                // SAFETY: There is no dmabuf that has it.
-                drop(unsafe { KBox::from_raw(exported) });
-                Err(error)
-            }
+    });
+    let raw = raw.and_then(|raw| NonNull::new(raw).ok_or(ENOMEM));
+    let raw = raw.inspect_err(|_| {
+        // SAFETY: There is no dmabuf that has it.
+        drop(unsafe { KBox::from_raw(exported) });
+    })?;
+    // SAFETY: The dmabuf and its file are new, and nobody else has them. The memory lives until the dmabuf's release,
+    // which comes after that of the file.
+    unsafe {
+        if let Place::Device(device, _) = (*exported).memory.place() {
+            device.adopt((*raw.as_ptr()).file);
         }
     }
-
-    /// The device goes away: touching what is mapped of its memory is `SIGBUS` from now on, and nothing can be mapped any
-    /// more. May sleep.
-    pub(crate) fn end(&self) {
-        let mut list = self.list.lock();
-        list.ended = true;
-        for entry in list.buffers.iter() {
-            // SAFETY: By the type invariant, as the list is locked. A dmabuf that is about to be released has no
-            // mappings; of others there is a reference until they are unmapped.
-            unsafe {
-                if bindings::virtio_v4l2_dma_buf_get_live(entry.0) {
-                    bindings::unmap_mapping_range((*(*entry.0).file).f_mapping, 0, 0, 1);
-                    bindings::dma_buf_put(entry.0);
-                }
-            }
-        }
-    }
-
-    /// Calls `action` if the device is there, and keeps it from going meanwhile.
-    fn alive<R>(&self, action: impl FnOnce() -> Result<R>) -> Result<R> {
-        let list = self.list.lock();
-        if list.ended {
-            return Err(ENODEV);
-        }
-        action()
-    }
+    // SAFETY: The reference is ours.
+    Ok(unsafe { DmaBuf::from_raw(raw) })
 }
 
 /// The private data of a dmabuf.
 struct Exported<T> {
     memory: Arc<T>,
-    exports: Arc<Exports>,
 }
 
 /// What the C side calls.
@@ -189,7 +113,7 @@ impl<T: Export> Operations<T> {
 
     /// # Safety
     ///
-    /// `dmabuf` is one of [`Exports::export`] with this `T`, and lives for `'a`.
+    /// `dmabuf` is one of [`export`] with this `T`, and lives for `'a`.
     unsafe fn exported<'a>(dmabuf: *mut bindings::dma_buf) -> &'a Exported<T> {
         // SAFETY: By the safety requirements.
         unsafe { &*(*dmabuf).priv_.cast::<Exported<T>>() }
@@ -261,7 +185,7 @@ impl<T: Export> Operations<T> {
                         .inspect_err(|_| bindings::sg_free_table(&mut *table))?;
                 }
             }
-            Place::Device(addr) => this.exports.alive(|| {
+            Place::Device(device, addr) => device.alive(|| {
                 // SAFETY: The memory is the device's, which is there; `table` is for the call to fill in.
                 to_result(unsafe {
                     bindings::virtio_v4l2_map_resource(
@@ -290,7 +214,7 @@ impl<T: Export> Operations<T> {
             let dev = (*attachment).dev;
             match Self::exported((*attachment).dmabuf).memory.place() {
                 Place::Pages(_) => bindings::dma_unmap_sgtable(dev, table, direction, 0),
-                Place::Device(_) => bindings::virtio_v4l2_unmap_resource(dev, table, direction),
+                Place::Device(..) => bindings::virtio_v4l2_unmap_resource(dev, table, direction),
             }
             bindings::sg_free_table(table);
             drop(KBox::from_raw(table));
@@ -313,7 +237,7 @@ impl<T: Export> Operations<T> {
             let (offset, keep) = (vma.offset(), this.memory.clone());
             match this.memory.place() {
                 Place::Pages(pages) => vma.insert(pages, offset as usize / PAGE_SIZE, keep),
-                Place::Device(addr) => this.exports.alive(|| vma.map(addr + offset, keep)),
+                Place::Device(device, addr) => vma.map(device, addr + offset, keep),
             }?;
             Ok(0)
         })
@@ -335,7 +259,7 @@ impl<T: Export> Operations<T> {
                     // SAFETY: The pages are valid, and live as long as the mapping.
                     unsafe { bindings::virtio_v4l2_vmap(list.as_mut_ptr(), list.len() as u32) }
                 }
-                Place::Device(addr) => this.exports.alive(|| {
+                Place::Device(device, addr) => device.alive(|| {
                     // SAFETY: The memory is the device's, which is there.
                     Ok(unsafe { bindings::memremap(addr, size, bindings::MEMREMAP_WB as usize) })
                 })?,
@@ -361,7 +285,7 @@ impl<T: Export> Operations<T> {
             let addr = (*map).__bindgen_anon_1.vaddr;
             match Self::exported(dmabuf).memory.place() {
                 Place::Pages(_) => bindings::vunmap(addr),
-                Place::Device(_) => bindings::memunmap(addr),
+                Place::Device(..) => bindings::memunmap(addr),
             }
         }
     }
@@ -370,10 +294,8 @@ impl<T: Export> Operations<T> {
     ///
     /// See [`Self::get_uuid`].
     unsafe extern "C" fn release(dmabuf: *mut bindings::dma_buf) {
-        // SAFETY: As called by the core, which calls nothing for this dmabuf any more.
-        let this = unsafe { KBox::from_raw((*dmabuf).priv_.cast::<Exported<T>>()) };
-        let mut list = this.exports.list.lock();
-        list.buffers.retain(|entry| !ptr::eq(entry.0, dmabuf));
-        drop(list);
+        // SAFETY: As called by the core, which calls nothing for this dmabuf any more. (Its file has gone already: a
+        // reference to the path alone, as by `O_PATH`, keeps the dmabuf longer.)
+        drop(unsafe { KBox::from_raw((*dmabuf).priv_.cast::<Exported<T>>()) });
     }
 }

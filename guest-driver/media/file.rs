@@ -2,7 +2,7 @@
 
 //! Open files of a node.
 
-use super::device::{Entry, Inner};
+use super::device::Inner;
 use super::ioctl::{number, Request};
 use super::vma::Vma;
 use crate::bindings;
@@ -305,12 +305,15 @@ impl<T: Driver> Callbacks<T> {
             let handle = Self::new_handle(node)?;
             // SAFETY: As above.
             let inner = unsafe { node.as_ref() };
-            // INVARIANT: `release` takes it out; if this function fails it is taken out below.
-            inner.files.lock().push(Entry(file), GFP_KERNEL)?;
-            // SAFETY: The handle is initialised and lives until `release`, which takes it out first.
-            unsafe { bindings::v4l2_fh_add(handle.fh(), file) };
+            // SAFETY: The file is being opened. The handle is initialised and lives until `release`, which takes it out
+            // first; and with it live the node and its memory.
+            unsafe {
+                inner.memory.adopt(file);
+                bindings::v4l2_fh_add(handle.fh(), file);
+            }
             if let Err(error) = T::opened(&handle) {
-                Self::forget(&handle, file);
+                // SAFETY: It was added above.
+                unsafe { bindings::v4l2_fh_del(handle.fh(), file) };
                 T::release(handle);
                 return Err(error);
             }
@@ -342,15 +345,6 @@ impl<T: Driver> Callbacks<T> {
         )
     }
 
-    /// Undoes what `open` told the core.
-    fn forget(handle: &Handle<T>, file: *mut bindings::file) {
-        // SAFETY: The handle was added for this file.
-        unsafe { bindings::v4l2_fh_del(handle.fh(), file) };
-        // SAFETY: By the type invariant of `Handle`.
-        let inner = unsafe { handle.node.as_ref() };
-        inner.files.lock().retain(|entry| entry.0 != file);
-    }
-
     /// # Safety
     ///
     /// As called by the core.
@@ -359,7 +353,8 @@ impl<T: Driver> Callbacks<T> {
         let handle = unsafe { Handle::<T>::from_file(file) };
         // SAFETY: `open` gave up this reference.
         let handle = unsafe { Arc::from_raw(handle) };
-        Self::forget(&handle, file);
+        // SAFETY: `open` has added it for this file.
+        unsafe { bindings::v4l2_fh_del(handle.fh(), file) };
         T::release(handle);
         0
     }

@@ -3,6 +3,7 @@
 //! Mappings of buffers into the memory of processes.
 
 use super::pages::OwnPages;
+use super::revocable::Revocable;
 use crate::bindings;
 use core::marker::PhantomData;
 use kernel::error::to_result;
@@ -71,29 +72,51 @@ impl Vma<'_> {
         self.flags() & VM_WRITE != 0
     }
 
-    /// Maps the area, cached, to guest-physical memory from `addr` on.
+    /// Has the area mapped, cached, to guest-physical memory from `addr` on, which is part of `memory`, when it is touched.
+    /// The area's file is one that `memory` has [adopted](Revocable::adopt), and writes do not go to copies.
     ///
     /// `keep` lives until the last area that this one becomes is gone: areas are split, and copied by `fork(2)`.
     /// An area without `PROT_WRITE` cannot get it later.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if `addr` is not the start of a page; `ENOMEM`.
-    pub(crate) fn map<M: Send + Sync + 'static>(&mut self, addr: u64, keep: Arc<M>) -> Result {
-        if addr % PAGE_SIZE as u64 != 0 {
+    /// `EINVAL` if `addr` is not the start of a page, or writes go to copies; `ENOMEM`.
+    pub(crate) fn map<M: Send + Sync + 'static>(
+        &mut self,
+        memory: &Arc<Revocable>,
+        addr: u64,
+        keep: Arc<M>,
+    ) -> Result {
+        if addr % PAGE_SIZE as u64 != 0 || self.copies() {
             return Err(EINVAL);
         }
-        let len = self.len();
-        let writable = self.is_writable();
+        let frame = usize::try_from(addr / PAGE_SIZE as u64).map_err(|_| EINVAL)?;
+        let count = self.len() / PAGE_SIZE;
         // SAFETY: By the type invariant.
-        unsafe {
-            if !writable {
-                bindings::virtio_v4l2_vma_no_write(self.vma);
-            }
-            to_result(bindings::virtio_v4l2_remap(self.vma, addr, len))?;
-        }
-        self.keep(keep);
+        let first = unsafe { (*self.vma).vm_pgoff };
+        first.checked_add(count).ok_or(EINVAL)?;
+        frame.checked_add(count).ok_or(EINVAL)?;
+        let part = Part {
+            memory: memory.clone(),
+            frame,
+            first,
+            count,
+            _keep: keep,
+        };
+        let part = Arc::new(part, GFP_KERNEL)?;
+        self.protect();
+        // SAFETY: By the type invariant.
+        unsafe { bindings::virtio_v4l2_vma_device(self.vma) };
+        self.keep(part, &Keep::<Part<M>>::DEVICE);
         Ok(())
+    }
+
+    /// What is not writable now never will be.
+    fn protect(&mut self) {
+        if !self.is_writable() {
+            // SAFETY: By the type invariant.
+            unsafe { bindings::virtio_v4l2_vma_no_write(self.vma) };
+        }
     }
 }
 
@@ -118,27 +141,38 @@ impl Vma<'_> {
         {
             return Err(EINVAL);
         }
-        let writable = self.is_writable();
-        // SAFETY: By the type invariant; the pages are valid.
-        unsafe {
-            if !writable {
-                bindings::virtio_v4l2_vma_no_write(self.vma);
-            }
-            for (index, page) in pages.iter().skip(first).take(count).enumerate() {
-                to_result(bindings::virtio_v4l2_insert_page(self.vma, index, page))?;
-            }
+        self.protect();
+        for (index, page) in pages.iter().skip(first).take(count).enumerate() {
+            // SAFETY: By the type invariant; the pages are valid.
+            to_result(unsafe { bindings::virtio_v4l2_insert_page(self.vma, index, page) })?;
         }
-        self.keep(keep);
+        self.keep(keep, &Keep::<M>::OPS);
         Ok(())
     }
 
-    fn keep<M: Send + Sync + 'static>(&mut self, keep: Arc<M>) {
+    fn keep<M: Send + Sync + 'static>(
+        &mut self,
+        keep: Arc<M>,
+        operations: &'static bindings::vm_operations_struct,
+    ) {
         // SAFETY: By the type invariant. `Keep` gives the reference back.
         unsafe {
-            (*self.vma).vm_ops = &Keep::<M>::OPS;
+            (*self.vma).vm_ops = operations;
             (*self.vma).vm_private_data = Arc::into_raw(keep).cast_mut().cast();
         }
     }
+}
+
+/// The part of a device's memory that an area shows.
+struct Part<M> {
+    memory: Arc<Revocable>,
+    /// Where it starts, in pages.
+    frame: usize,
+    /// Where it starts in the file, in pages: areas are split, and moved by `mremap(2)`.
+    first: usize,
+    /// Its length in pages.
+    count: usize,
+    _keep: Arc<M>,
 }
 
 /// Areas whose private data is an `Arc<M>`.
@@ -173,5 +207,27 @@ impl<M: Send + Sync + 'static> Keep<M> {
     unsafe extern "C" fn close(vma: *mut bindings::vm_area_struct) {
         // SAFETY: The area's reference ends here.
         drop(unsafe { Arc::from_raw((*vma).vm_private_data.cast::<M>()) });
+    }
+}
+
+impl<M: Send + Sync + 'static> Keep<Part<M>> {
+    const DEVICE: bindings::vm_operations_struct = bindings::vm_operations_struct {
+        fault: Some(Self::fault),
+        ..Self::OPS
+    };
+
+    /// A page of the area is touched that is not mapped.
+    ///
+    /// # Safety
+    ///
+    /// As called by the memory management, for an area that [`Vma::map`] set up or a copy of one.
+    unsafe extern "C" fn fault(fault: *mut bindings::vm_fault) -> bindings::vm_fault_t {
+        // SAFETY: The area has a reference to its part.
+        let part = unsafe { &*bindings::virtio_v4l2_fault_data(fault).cast::<Part<M>>() };
+        let mapped = part.memory.alive(|| {
+            // SAFETY: The area is of `virtio_v4l2_vma_device`, and the memory is there.
+            Ok(unsafe { bindings::virtio_v4l2_fault(fault, part.frame, part.first, part.count) })
+        });
+        mapped.unwrap_or(bindings::vm_fault_reason_VM_FAULT_SIGBUS)
     }
 }

@@ -44,6 +44,9 @@ void test_wait_ends(void);
 void test_event_waiters(void);
 void test_abandoned(void);
 
+/* revoke.c */
+void test_revoke(void);
+
 /* queueing.c */
 void test_posted(void);
 void test_refused(void);

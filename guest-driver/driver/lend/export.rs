@@ -10,7 +10,7 @@ use super::{offset, Lending};
 use crate::driver::ioctl::{exchange, payload};
 use crate::driver::memory::{establish, Mapping};
 use crate::driver::session::Session;
-use crate::media::export::{Export, Place};
+use crate::media::export::{export, Export, Place};
 use crate::media::ioctl::number;
 use crate::media::pages::OwnPages;
 use crate::media::Request;
@@ -32,7 +32,7 @@ enum Exported {
     Own(Arc<OwnPages>),
     /// Memory of the device.
     Mapped {
-        _mapping: Mapping,
+        mapping: Mapping,
         addr: u64,
         uuid: Option<[u8; 16]>,
     },
@@ -42,7 +42,7 @@ impl Export for Exported {
     fn place(&self) -> Place<'_> {
         match self {
             Self::Own(pages) => Place::Pages(pages),
-            Self::Mapped { addr, .. } => Place::Device(*addr),
+            Self::Mapped { mapping, addr, .. } => Place::Device(mapping.memory(), *addr),
         }
     }
 
@@ -88,7 +88,7 @@ pub(in crate::driver) fn expbuf(session: &Session, request: &mut Request<'_>) ->
     }
     let memory = Arc::new(memory, GFP_KERNEL)?;
     let access = wanted.flags & ACCESS_MODE;
-    let dmabuf = session.device().exports().export(memory, size, access)?;
+    let dmabuf = export(memory, size, access)?;
     let fd = dmabuf.into_fd(wanted.flags & CLOSE_ON_EXEC)?;
     payload::<ExportBuffer>(request)?.fd = fd;
     Ok(())
@@ -115,7 +115,7 @@ fn mapped(session: &Session, wanted: &ExportBuffer, at: u64) -> Result<(Exported
     // Writable whatever the client's file is: other drivers that import it do not ask.
     let (mapping, addr, len) = establish(session, at, MMAP_FLAG_RW)?;
     let memory = Exported::Mapped {
-        _mapping: mapping,
+        mapping,
         addr,
         uuid,
     };

@@ -1,7 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 # files: client test_wait.ko
-# The device is unplugged under a program that is blocked in DQBUF, then plugged in again.
+# The device is unplugged under a program that is blocked in DQBUF, then plugged in again. Before that the driver is taken
+# from it, under programs that map its memory all the time.
 . /harness/tap.sh
+
+driver=/sys/bus/virtio/drivers/virtio_v4l2
+device=$(basename "$(echo $driver/virtio*)")
+for round in 1 2 3 4; do
+    timeout -k 5 60 /job/client revoke >/tmp/revoked 2>/tmp/mapping &
+    check "round $round: programs map the device's memory" within 20 grep -q ready /tmp/mapping
+    echo "$device" >$driver/unbind
+    wait $! || failed=1
+    cat /tmp/revoked
+    echo "$device" >$driver/bind
+    check "round $round: /dev/video0 is back" within 10 test -c /dev/video0
+done
 
 modprobe pciehp 2>/dev/null
 timeout -k 5 60 /job/client hold >/tmp/held 2>&1 &
