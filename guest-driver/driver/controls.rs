@@ -73,10 +73,9 @@ impl Kinds {
 pub(super) fn run(session: &Session, request: &mut Request<'_>) -> Result {
     let count = elements_mut::<ExtControl>(request.array)?.len();
     let mut elsewhere = KVec::new();
-    let mut sizes = KVVec::with_capacity(count, GFP_KERNEL)?;
+    let mut sizes = KVVec::new();
     for index in 0..count {
         let control = *control_mut(request.array, index)?;
-        sizes.push(control.size, GFP_KERNEL)?;
         if control.size == 0 {
             continue;
         }
@@ -92,19 +91,18 @@ pub(super) fn run(session: &Session, request: &mut Request<'_>) -> Result {
         } else {
             // Only then does `size` mean anything; to the device it would announce memory.
             control_mut(request.array, index)?.size = 0;
+            sizes.push((index, control.size), GFP_KERNEL)?;
         }
     }
-    if elsewhere.is_empty() {
-        let result = forward(session, request);
-        for (index, size) in sizes.iter().enumerate() {
-            let control = control_mut(request.array, index)?;
-            if control.size == 0 {
-                control.size = *size;
-            }
-        }
-        return result;
+    let result = if elsewhere.is_empty() {
+        forward(session, request)
+    } else {
+        with_memory(session, request, &elsewhere)
+    };
+    for (index, size) in sizes.iter() {
+        control_mut(request.array, *index)?.size = *size;
     }
-    with_memory(session, request, &elsewhere)
+    result
 }
 
 fn with_memory(session: &Session, request: &mut Request<'_>, elsewhere: &[Elsewhere]) -> Result {
@@ -134,7 +132,7 @@ fn with_memory(session: &Session, request: &mut Request<'_>, elsewhere: &[Elsewh
         pointer.set_value64(control.user as i64);
     }
     for (control, memory) in elsewhere.iter().zip(result?.iter()) {
-        // The device says how much of it there is.
+        // The device says how much of it there is, which is not more.
         let size = control_mut(request.array, control.index)?.size as usize;
         let memory = memory.get(..size).unwrap_or(memory);
         user(control).writer().write_slice(memory)?;

@@ -8,12 +8,10 @@ use super::session::{Session, SessionNode};
 use super::{cap, lend, qbuf, queueing};
 use crate::media::ioctl::{number, NUMBERS};
 use crate::media::{Handle, Request};
+use crate::wire::answer::{merge, Fault};
 use crate::wire::command::{CmdIoctl, RespIoctl};
-use crate::wire::ioctl::{lookup, Attached, Ioctl, TABLE};
-use crate::wire::v4l2::{
-    is_multiplanar, Buffer, Edid, ExtControls, FmtDesc, Format, StreamParm, VIDEO_MAX_PLANES,
-};
-use core::mem::offset_of;
+use crate::wire::ioctl::{lookup, TABLE};
+use crate::wire::v4l2::{FmtDesc, StreamParm};
 use kernel::c_str;
 use kernel::prelude::*;
 use zerocopy::{FromBytes, IntoBytes};
@@ -67,10 +65,6 @@ pub(super) fn run(handle: &Handle<SessionNode>, mut request: Request<'_>) -> Res
             controls::run(session, &mut request)
         }
         number::ENUM_FMT => enum_fmt(session, &mut request),
-        number::G_FMT | number::S_FMT | number::TRY_FMT => {
-            forward(session, &mut request)?;
-            settle_format(request.payload)
-        }
         number::G_TUNER | number::G_MODULATOR | number::ENUM_FREQ_BANDS => {
             forward(session, &mut request)?;
             without_rds(request.number, request.payload)
@@ -85,7 +79,7 @@ pub(super) fn run(handle: &Handle<SessionNode>, mut request: Request<'_>) -> Res
     }
 }
 
-/// Sends an ioctl as it is, and writes the answer over its argument.
+/// Sends an ioctl as it is, and merges the answer into its argument.
 pub(super) fn forward(session: &Session, request: &mut Request<'_>) -> Result {
     exchange(session, request, &[], Lent::new()).map(|_| ())
 }
@@ -121,23 +115,11 @@ fn changes_buffers(code: u32) -> bool {
     )
 }
 
-/// Where in a payload the pointer to the array stands, which is the kernel's and none of the device's business.
-fn pointer(ioctl: &Ioctl, payload: &[u8]) -> Option<usize> {
-    match ioctl.attached {
-        Attached::Planes => Buffer::read_from_prefix(payload)
-            .is_ok_and(|(buffer, _)| is_multiplanar(buffer.type_))
-            .then_some(offset_of!(Buffer, m)),
-        Attached::Controls => Some(offset_of!(ExtControls, controls)),
-        Attached::Edid => Some(offset_of!(Edid, edid)),
-        Attached::Nothing | Attached::Uuid => None,
-    }
-}
-
-/// Sends an ioctl, followed by `entries` (the SG lists of `lent`), and writes the answer over its argument.
+/// Sends an ioctl, followed by `entries` (the SG lists of `lent`), and [merges](merge) the answer into its argument.
 ///
 /// # Errors
 ///
-/// As [`run`]. The argument is updated even then, if the device has sent all of it.
+/// As [`run`]. The argument is updated even then, if V4L2 gives it back on failure.
 pub(super) fn exchange(
     session: &Session,
     request: &mut Request<'_>,
@@ -158,7 +140,7 @@ pub(super) fn exchange_tail(
     let ioctl = lookup(request.number)
         .filter(|ioctl| ioctl.forwarded && ioctl.size == request.payload.len())
         .ok_or(ENOTTY)?;
-    let pointer = pointer(ioctl, request.payload);
+    let pointer = ioctl.pointer(request.payload);
     let size = request.payload.len() + request.array.len();
 
     let mut bytes = KVVec::with_capacity(size_of::<CmdIoctl>() + size + entries.len(), GFP_KERNEL)?;
@@ -200,22 +182,24 @@ pub(super) fn exchange_tail(
     let reply = completed.reply()?;
     let result = status(reply);
     let answer = reply.get(size_of::<RespIoctl>()..).unwrap_or_default();
-    if let Some(answer) = answer.get(..room).filter(|_| room > 0) {
-        let (payload, array) = answer.split_at(request.payload.len());
-        let hidden = pointer.map_or(0..0, |at| at..at + 8);
-        for (i, (to, from)) in request.payload.iter_mut().zip(payload).enumerate() {
-            if !hidden.contains(&i) {
-                *to = *from;
-            }
-        }
-        request.array.copy_from_slice(array);
-    } else if room > 0 && result.is_ok() {
-        session
-            .device()
-            .complain(c_str!("it answered an ioctl without its payload"));
-        return Err(EIO);
-    }
-    result.map(|()| lent)
+    let answer = answer.get(..room).unwrap_or(answer);
+    let merged = merge(
+        ioctl,
+        result.is_ok(),
+        answer,
+        request.payload,
+        request.array,
+    );
+    result?;
+    merged.map_err(|fault| {
+        session.device().complain(match fault {
+            Fault::NoPayload => c_str!("it answered an ioctl without its payload"),
+            Fault::Cut => c_str!("it answered an ioctl with less than it says"),
+            Fault::TooMany => c_str!("it answered an ioctl with more than there is room for"),
+        });
+        EIO
+    })?;
+    Ok(lent)
 }
 
 /// The argument as a structure of the wire.
@@ -259,22 +243,6 @@ fn enum_fmt(session: &Session, request: &mut Request<'_>) -> Result {
             *to = if from.is_ascii_graphic() { from } else { b'?' };
         }
     }
-    format.description[31] = 0;
-    Ok(())
-}
-
-/// The core's debug output trusts the number of planes. The clips of an overlay stand in the memory of whoever the device
-/// asked.
-fn settle_format(payload: &mut [u8]) -> Result {
-    let format = Format::mut_from_bytes(payload).map_err(|_| EINVAL)?;
-    if is_multiplanar(format.type_) {
-        let mut pix = format.pix_mp();
-        if usize::from(pix.num_planes) > VIDEO_MAX_PLANES {
-            pix.num_planes = VIDEO_MAX_PLANES as u8;
-            format.set_pix_mp(&pix);
-        }
-    }
-    format.drop_pointers();
     Ok(())
 }
 

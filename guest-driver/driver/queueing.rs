@@ -201,7 +201,6 @@ fn learn(session: &Session, buf_type: u32, first: u32, count: u32) -> Result<Slo
                 nonblocking: false,
             },
         )?;
-        (buffer.index, buffer.type_) = (index, buf_type);
         slots.push(Some(Slot::new(&buffer, &planes)?), GFP_KERNEL)?;
     }
     session.lending().extend(buf_type, first, &mut slots)?;

@@ -226,3 +226,87 @@ fn v4l2_event() {
     assert_eq!(ours.event.id, 3);
     assert_eq!(ours.as_bytes().len(), bytes.len());
 }
+
+/// What the `simple_device` of the crate answers, merged as our driver does it.
+mod simple_device {
+    use super::*;
+    use std::io::Cursor;
+
+    use protocol::wire::answer::merge;
+    use protocol::wire::ioctl::{self, lookup};
+    use protocol::wire::v4l2::{Format, RequestBuffers};
+    use virtio_media::devices::SimpleCaptureDevice;
+    use virtio_media::protocol::V4l2Event;
+    use virtio_media::{VirtioMediaDeviceRunner, VirtioMediaEventQueue};
+
+    struct NoEvents;
+
+    impl VirtioMediaEventQueue for NoEvents {
+        fn send_event(&mut self, _: V4l2Event) {}
+    }
+
+    type Runner =
+        VirtioMediaDeviceRunner<Cursor<Vec<u8>>, Vec<u8>, SimpleCaptureDevice<NoEvents, ()>, ()>;
+
+    /// Runs a command, and returns the response.
+    fn run(runner: &mut Runner, command: Vec<u8>) -> Vec<u8> {
+        let mut reply = Vec::new();
+        runner.handle_command(&mut Cursor::new(command), &mut reply);
+        reply
+    }
+
+    /// Runs an ioctl as the driver does, and returns the number of bytes behind the header.
+    fn ioctl(runner: &mut Runner, code: u32, payload: &mut [u8], array: &mut [u8]) -> usize {
+        let command = CmdIoctl::new(0, code);
+        let reply = run(runner, [command.as_bytes(), payload, array].concat());
+        let (header, answer) = RespIoctl::read_from_prefix(&reply).unwrap();
+        assert_eq!(header.hdr.status, 0);
+        merge(lookup(code).unwrap(), true, answer, payload, array).unwrap();
+        answer.len()
+    }
+
+    #[test]
+    fn buffers_have_the_planes_that_there_are() {
+        let mut runner = Runner::new(SimpleCaptureDevice::new(NoEvents, ()), ());
+        let reply = run(&mut runner, CmdOpen::new().as_bytes().to_vec());
+        assert_eq!(RespOpen::read_from_bytes(&reply).unwrap().hdr.status, 0);
+
+        let type_ = v4l2::BUF_TYPE_VIDEO_CAPTURE_MPLANE;
+        let mut format = Format {
+            type_,
+            ..Format::default()
+        };
+        ioctl(&mut runner, ioctl::G_FMT, format.as_mut_bytes(), &mut []);
+        let pix = format.pix_mp();
+        assert_eq!((pix.width, pix.height, pix.num_planes), (640, 480, 3));
+
+        let mut request = RequestBuffers {
+            count: 4,
+            type_,
+            memory: v4l2::MEMORY_MMAP,
+            ..RequestBuffers::default()
+        };
+        ioctl(&mut runner, ioctl::REQBUFS, request.as_mut_bytes(), &mut []);
+        assert_eq!((request.count, request.type_), (4, type_));
+
+        for index in 0..4 {
+            let mut buffer = Buffer {
+                index,
+                type_,
+                memory: v4l2::MEMORY_MMAP,
+                length: 8,
+                ..Buffer::default()
+            };
+            let mut planes = [Plane::default(); 8];
+            let (payload, array) = (buffer.as_mut_bytes(), planes.as_mut_bytes());
+            let len = ioctl(&mut runner, ioctl::QUERYBUF, payload, array);
+            assert_eq!(len, 88 + 64, "one plane where there was room for eight");
+            assert_eq!((buffer.index, buffer.length), (index, 1));
+            assert_eq!(
+                (planes[0].length, planes[0].m),
+                (460_800, u64::from(index) << 12)
+            );
+            assert_eq!(planes[1..], [Plane::default(); 7]);
+        }
+    }
+}

@@ -86,7 +86,6 @@ impl Lending {
         })?;
         let made = RequestBuffers::mut_from_bytes(request.payload).map_err(|_| EINVAL)?;
         let objects = made.capabilities & supports::DMABUF != 0;
-        made.type_ = wanted.type_;
         made.memory = wanted.memory;
         made.capabilities = capabilities(made.capabilities);
         let new = Queue {
@@ -134,7 +133,6 @@ impl Lending {
         let objects = made.capabilities & supports::DMABUF != 0;
         made.memory = wanted.memory;
         made.capabilities = capabilities(made.capabilities);
-        made.format.type_ = buf_type;
         made.max_num_buffers = made.max_num_buffers.min(MAX_BUFFERS);
         if made.count == 0 {
             return Ok(device);

@@ -64,9 +64,7 @@ pub(super) fn run(
         Ok(()) if !ioctl.direction.to_driver() => reply.truncate(HEADER),
         Ok(()) => {}
         Err(errno) => {
-            let always = matches!(ioctl.attached, Attached::Controls | Attached::Edid)
-                || ioctl.code == ioctl::QUERY_DV_TIMINGS;
-            if !always || reply.len() <= HEADER {
+            if !ioctl.answers_failure() || reply.len() <= HEADER {
                 reply.truncate(HEADER);
             }
             super::set_status(reply, Err(errno));

@@ -24,6 +24,7 @@
 #[cfg(not(target_endian = "little"))]
 compile_error!("the structures of the wire are little-endian and are not converted");
 
+pub mod answer;
 pub mod command;
 pub mod config;
 pub mod event;
