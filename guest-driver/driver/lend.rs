@@ -32,6 +32,7 @@ use kernel::page::PAGE_SHIFT;
 use kernel::prelude::*;
 use kernel::sync::{new_mutex, Arc, Mutex};
 use plane::{Form, Lent};
+pub(super) use plane::{Pinned, Unpinned};
 
 /// Number of buffer types, the unused 0 included (`enum v4l2_buf_type`).
 const TYPES: usize = 15;
@@ -92,6 +93,14 @@ pub(super) enum Purpose {
     QueuePrepared,
     /// PREPARE_BUF.
     Prepare,
+}
+
+/// What comes of a buffer's memory: see [`Lending::lend`].
+pub(super) enum Lend {
+    /// What is lent; `None` if it is the device's.
+    Ready(Option<Loan>),
+    /// This is to be pinned first, without the session's gate.
+    Pin(Unpinned),
 }
 
 /// What the device is to be told of a buffer's memory in QBUF and PREPARE_BUF.
@@ -182,12 +191,11 @@ impl Lending {
     }
 
     /// Takes care of the memory that QBUF or PREPARE_BUF names. The buffer is neither with the device nor waits to be
-    /// dequeued, and the session's gate is held. `None`: it is the device's.
+    /// dequeued, and the session's gate is held. `pinned` is what the last call asked for.
     ///
     /// # Errors
     ///
     /// - `EINVAL`: less memory than the format needs, more than the dmabuf has, no dmabuf.
-    /// - `EFAULT`: the process has no such memory, or it is of a device.
     /// - `E2BIG`: in too many pieces for the command queue.
     /// - `ENOMEM`; those of a dmabuf's exporter.
     pub(super) fn lend(
@@ -196,7 +204,8 @@ impl Lending {
         buffer: &Buffer,
         planes: &[Plane],
         purpose: Purpose,
-    ) -> Result<Option<Loan>> {
+        pinned: Option<Pinned>,
+    ) -> Result<Lend> {
         let lent = self.with(buffer.type_, |queue| {
             if queue.device == MEMORY_MMAP {
                 return Ok(None);
@@ -205,13 +214,41 @@ impl Lending {
             Ok(Some((queue.client, queue.objects, layout)))
         })?;
         let Some((memory, objects, layout)) = lent else {
-            return Ok(None);
+            return Ok(Lend::Ready(None));
         };
         if purpose == Purpose::QueuePrepared {
             let lent = self.with_slot(buffer, |slot| slot.lent.take().ok_or(EINVAL))?;
-            return self.store(session, buffer, lent, true).map(Some);
+            return self.ready(session, buffer, lent, purpose);
         }
         let named = Named::new(buffer, planes, &layout)?;
+        let maker = plane::Maker {
+            session,
+            output: is_output(buffer.type_),
+            layout: &layout,
+            objects,
+        };
+        let lent = match memory {
+            MEMORY_MMAP => self.lend_own(&maker, buffer)?,
+            MEMORY_DMABUF => {
+                let old = self.with_slot(buffer, |slot| Ok(slot.lent.take()))?;
+                maker.dmabuf(old, named)?
+            }
+            _ => {
+                let same = self.with_slot(buffer, |slot| {
+                    Ok(slot.lent.take_if(|lent| lent.is_named(&named)))
+                })?;
+                match (same, pinned) {
+                    (Some(same), _) => same,
+                    (None, Some(pinned)) if pinned.is_named(&named) => maker.user(pinned)?,
+                    _ => return Ok(Lend::Pin(maker.unpinned(named)?)),
+                }
+            }
+        };
+        self.ready(session, buffer, lent, purpose)
+    }
+
+    /// Pages of the driver's own.
+    fn lend_own(&self, maker: &plane::Maker<'_>, buffer: &Buffer) -> Result<Lent> {
         let (old, own) = self.with_slot(buffer, |slot| {
             let old = slot.lent.take();
             let mut own = KVec::new();
@@ -223,20 +260,19 @@ impl Lending {
             }
             Ok((old, own))
         })?;
-        let output = is_output(buffer.type_);
-        let maker = plane::Maker {
-            session,
-            output,
-            layout: &layout,
-            objects,
-        };
-        let lent = match memory {
-            MEMORY_MMAP => maker.own(old, own, buffer),
-            MEMORY_DMABUF => maker.dmabuf(old, named),
-            _ => maker.user(old, named),
-        }?;
-        let fences = purpose == Purpose::Queue;
-        self.store(session, buffer, lent, fences).map(Some)
+        maker.own(old, own, buffer)
+    }
+
+    fn ready(
+        &self,
+        session: &Session,
+        buffer: &Buffer,
+        lent: Lent,
+        purpose: Purpose,
+    ) -> Result<Lend> {
+        let fences = purpose != Purpose::Prepare;
+        let loan = self.store(session, buffer, lent, fences)?;
+        Ok(Lend::Ready(Some(loan)))
     }
 
     /// Notes what a buffer is queued with.
@@ -249,9 +285,10 @@ impl Lending {
         };
         loan.fence = watches.state();
         let old = self.with_slot(buffer, |slot| {
-            slot.lent = Some(lent);
-            Ok(core::mem::replace(&mut slot.watches, watches))
+            let memory = slot.lent.replace(lent);
+            Ok((memory, core::mem::replace(&mut slot.watches, watches)))
         })?;
+        // Out of the lock.
         drop(old);
         Ok(loan)
     }

@@ -5,9 +5,9 @@
 use super::buffers::OnWire;
 use super::command::{fits, qbuf_request, set_buffer, set_posting, CommandRequest, Lent, Posting};
 use super::ioctl::exchange_tail;
-use super::lend::Loan;
+use super::lend::{Lend, Loan, Purpose};
 use super::queueing::buffer;
-use super::session::{Session, SessionNode};
+use super::session::{Passing, Session, SessionNode};
 use crate::media::ioctl::number;
 use crate::media::{Handle, Request};
 use crate::wire::v4l2::{Buffer, Plane};
@@ -23,18 +23,16 @@ use zerocopy::IntoBytes;
 pub(super) fn qbuf(handle: &Handle<SessionNode>, request: &mut Request<'_>) -> Result {
     let session: &Session = handle;
     let (buffer, planes) = buffer(request)?;
-    let _passing = session.gate().pass()?;
     session.device().reap();
+    let (_passing, mut loan) = pass(session, buffer, planes, false)?;
 
     let mut state = session.state().lock();
     let queue = state.streams.get(buffer.type_)?;
-    let slot = queue.check(buffer, planes, false)?;
-    let (size, purpose) = (slot.wire_size(), slot.purpose());
+    let size = queue.check(buffer, planes, false)?.wire_size();
     let mut kept = queue.take_request(buffer.index)?;
     let lined = queue.has_line();
     drop(state);
 
-    let mut loan = session.lending().lend(session, buffer, planes, purpose)?;
     if let Some(trial) = loan.as_ref().filter(|loan| loan.is_trial()) {
         // There is no waiting for the device while there is waiting for others: then it is posted unseen.
         if !lined && trial.fence().is_none() {
@@ -52,6 +50,43 @@ pub(super) fn qbuf(handle: &Handle<SessionNode>, request: &mut Request<'_>) -> R
         _ => qbuf_request(session.id(), size, entries.len(), tail)?,
     };
     send(handle, buffer, planes, loan, request)
+}
+
+/// Passes the gate for QBUF or PREPARE_BUF of a buffer that may be queued like this, with its memory ready for the device.
+///
+/// Memory of a process is pinned outside of the gate: that may take for ever, if the process has it from where nobody
+/// gives it (userfaultfd, FUSE), and the end of the device waits for the gate.
+///
+/// # Errors
+///
+/// As videobuf2's; `EFAULT`: the process has no such memory, or it is of a device; `EINTR`: the task is being killed.
+pub(super) fn pass<'a>(
+    session: &'a Session,
+    buffer: &Buffer,
+    planes: &[Plane],
+    prepare: bool,
+) -> Result<(Passing<'a>, Option<Loan>)> {
+    let mut pinned = None;
+    loop {
+        let passing = session.gate().pass()?;
+        session.check()?;
+        let mut state = session.state().lock();
+        let queue = state.streams.get(buffer.type_)?;
+        let slot = queue.check(buffer, planes, prepare)?;
+        let purpose = match prepare {
+            true => Purpose::Prepare,
+            false => slot.purpose(),
+        };
+        drop(state);
+        let lending = session.lending();
+        match lending.lend(session, buffer, planes, purpose, pinned.take())? {
+            Lend::Ready(loan) => return Ok((passing, loan)),
+            Lend::Pin(unpinned) => {
+                drop(passing);
+                pinned = Some(unpinned.pin(session)?);
+            }
+        }
+    }
 }
 
 /// Posts QBUF, or lines it up.

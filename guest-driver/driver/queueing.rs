@@ -4,8 +4,8 @@
 
 use super::buffers::{Rules, Slot, Slots, MAX_BUFFERS};
 use super::ioctl::{elements_mut, forward, payload};
-use super::lend::{Lending, Purpose};
-use super::qbuf::exchange_wire;
+use super::lend::Lending;
+use super::qbuf::{exchange_wire, pass};
 use super::session::{Session, SessionNode};
 use crate::media::ioctl::number;
 use crate::media::{Handle, Request};
@@ -225,14 +225,8 @@ pub(super) fn querybuf(session: &Session, request: &mut Request<'_>) -> Result {
 /// As videobuf2's; as any ioctl.
 pub(super) fn prepare_buf(session: &Session, request: &mut Request<'_>) -> Result {
     let (buffer, planes) = buffer(request)?;
-    let _passing = session.gate().pass()?;
     let (buf_type, index) = (buffer.type_, buffer.index);
-    let mut state = session.state().lock();
-    let queue = state.streams.get(buf_type)?;
-    queue.check(buffer, planes, true)?;
-    drop(state);
-    let lending = session.lending();
-    let loan = lending.lend(session, buffer, planes, Purpose::Prepare)?;
+    let (_passing, loan) = pass(session, buffer, planes, true)?;
 
     let mut state = session.state().lock();
     let queue = state.streams.get(buf_type)?;

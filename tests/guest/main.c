@@ -31,6 +31,7 @@ static const struct {
 	{ "wait-ends", test_wait_ends },
 	{ "event-waiters", test_event_waiters },
 	{ "abandoned", test_abandoned },
+	{ "silent-memory", test_silent_memory },
 	{ "revoke", test_revoke },
 	{ "posted", test_posted },
 	{ "refused", test_refused },

@@ -43,6 +43,7 @@ void test_hold(void);
 void test_wait_ends(void);
 void test_event_waiters(void);
 void test_abandoned(void);
+void test_silent_memory(void);
 
 /* revoke.c */
 void test_revoke(void);

@@ -5,10 +5,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -200,4 +204,95 @@ void test_abandoned(void)
 	int err = ends(thread, "DQBUF ends when the session is lost by another process");
 	check(err == EIO, "DQBUF ends when the session is lost by another process", "%s", strerror(err));
 	node_close(&node);
+}
+
+/* Memory that never answers: who touches it waits for a program that does nothing. */
+static void *silent_memory(size_t size)
+{
+	void *data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct uffdio_register range = {
+		.range = { .start = (unsigned long)data, .len = size }, .mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+	struct uffdio_api api = { .api = UFFD_API };
+	int fd = syscall(SYS_userfaultfd, O_CLOEXEC);
+
+	if (data == MAP_FAILED || fd < 0 || ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &range))
+		fatal("memory that never answers", "%s", strerror(errno));
+	return data;
+}
+
+static void *queue_silent(void *context)
+{
+	struct node *node = context;
+	struct v4l2_plane plane;
+	struct v4l2_buffer buffer = node_buffer(&node->output, 0, &plane);
+
+	plane.m.userptr = (unsigned long)silent_memory(16 << 20);
+	plane.length = 16 << 20;
+	return (void *)(long)node_ioctl(node->fd, VIDIOC_QBUF, &buffer);
+}
+
+static void *queue_other(void *context)
+{
+	struct node *node = context;
+	struct v4l2_plane plane;
+	struct v4l2_buffer buffer = node_buffer(&node->output, 1, &plane);
+
+	return (void *)(long)node_ioctl(node->fd, VIDIOC_QBUF, &buffer);
+}
+
+static void *stream_off(void *context)
+{
+	struct node *node = context;
+	enum v4l2_buf_type type = OUTPUT;
+
+	return (void *)(long)node_ioctl(node->fd, VIDIOC_STREAMOFF, &type);
+}
+
+static void *unbind_in_thread(void *context)
+{
+	(void)context;
+	unbind();
+	return NULL;
+}
+
+static void hold_silent(void)
+{
+	pthread_t silent, other;
+	struct node node;
+
+	node_open(&node);
+	node_setup_memory(&node, 320, 240, 2, &memory_userptr, 2, &memory_mmap);
+	pthread_create(&silent, NULL, queue_silent, &node);
+	usleep(300000);
+	pthread_create(&other, NULL, queue_other, &node);
+	int err = ends(other, "QBUF beside one of memory that never answers");
+	check(!err, "QBUF beside one of memory that never answers", "%s", strerror(err));
+	pthread_create(&other, NULL, stream_off, &node);
+	err = ends(other, "STREAMOFF beside it");
+	check(!err, "STREAMOFF beside it", "%s", strerror(err));
+	pthread_create(&other, NULL, unbind_in_thread, NULL);
+	ends(other, "the device goes beside it");
+	check(pthread_tryjoin_np(silent, NULL) == EBUSY, "the device goes beside it", "that QBUF has ended");
+}
+
+/* Memory that never answers holds up the QBUF that names it, and nothing else. */
+void test_silent_memory(void)
+{
+	int status, ended = 0;
+
+	find_device();
+	fflush(stdout);
+	pid_t child = fork();
+	if (!child) {
+		hold_silent();
+		/* One thread still waits. */
+		_exit(failures);
+	}
+	for (int i = 0; i < 10 * 4 * LIMIT && !ended; i++) {
+		usleep(100000);
+		ended = waitpid(child, &status, WNOHANG);
+	}
+	check(ended == child && !status, "its program can be ended", "%s", ended ? "it failed" : "it cannot");
+	bind_again();
 }

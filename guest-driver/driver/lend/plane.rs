@@ -81,15 +81,58 @@ impl Lent {
         })
     }
 
-    /// Whether a process may have other memory by now where this was.
-    fn is_stale(&self) -> bool {
+    /// Whether it is the memory of a process that is named so. (The same addresses say little: programs free memory and
+    /// get it back with other pages.)
+    pub(super) fn is_named(&self, named: &Named) -> bool {
         let mut planes = self.planes.iter();
-        planes.any(|plane| matches!(plane, Memory::User(pages) if pages.are_stale()))
+        let stale = planes.any(|plane| matches!(plane, Memory::User(pages) if pages.are_stale()));
+        self.named == *named && !stale
     }
 
     /// Whether it is these dmabufs. (The number of a file descriptor says nothing.)
     fn is_of(&self, dmabufs: &[DmaBuf], lengths: &[u32]) -> bool {
         self.named.lengths == *lengths && self.dmabufs().eq(dmabufs.iter())
+    }
+}
+
+/// Memory of the calling process that is to be pinned.
+pub(in crate::driver) struct Unpinned {
+    named: Named,
+    planes: usize,
+    writable: bool,
+}
+
+/// The same when it is.
+pub(in crate::driver) struct Pinned {
+    named: Named,
+    planes: KVec<PinnedPages>,
+}
+
+impl Unpinned {
+    /// Pins it. This takes as long as the process's memory takes, for ever even: no lock is held, nor the session's gate.
+    ///
+    /// # Errors
+    ///
+    /// As [`PinnedPages::new`].
+    pub(in crate::driver) fn pin(self, session: &Session) -> Result<Pinned> {
+        let mut planes = KVec::with_capacity(self.planes, GFP_KERNEL)?;
+        let both = self.named.m.iter().zip(self.named.lengths);
+        for (addr, length) in both.take(self.planes) {
+            let pages = PinnedPages::new(*addr as usize, length as usize, self.writable)?;
+            planes.push(pages, GFP_KERNEL)?;
+            session.device().stats().pins.fetch_add(1, Relaxed);
+        }
+        Ok(Pinned {
+            named: self.named,
+            planes,
+        })
+    }
+}
+
+impl Pinned {
+    /// Whether it is the memory that is named so.
+    pub(super) fn is_named(&self, named: &Named) -> bool {
+        self.named == *named
     }
 }
 
@@ -104,22 +147,27 @@ pub(super) struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    /// Pages of a process; `old` if they are the same. (The same addresses say little: programs free memory and get it
-    /// back with other pages.)
-    pub(super) fn user(&self, old: Option<Lent>, named: Named) -> Result<Lent> {
-        self.check(&named.lengths)?;
-        if let Some(old) = old {
-            if old.named == named && !old.is_stale() {
-                return Ok(old);
-            }
-        }
+    /// Pages of a process.
+    pub(super) fn user(&self, pinned: Pinned) -> Result<Lent> {
         let mut planes = KVec::with_capacity(self.layout.planes, GFP_KERNEL)?;
-        for (addr, length) in self.planes(&named) {
-            let pages = PinnedPages::new(addr as usize, length as usize, !self.output)?;
+        for pages in pinned.planes {
             planes.push(Memory::User(pages), GFP_KERNEL)?;
-            self.session.device().stats().pins.fetch_add(1, Relaxed);
         }
-        self.pages(named, planes)
+        self.pages(pinned.named, planes)
+    }
+
+    /// What is to be pinned for [`Self::user`].
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if a plane is shorter than the format wants it.
+    pub(super) fn unpinned(&self, named: Named) -> Result<Unpinned> {
+        self.check(&named.lengths)?;
+        Ok(Unpinned {
+            named,
+            planes: self.layout.planes,
+            writable: !self.output,
+        })
     }
 
     /// Pages of the driver's own.

@@ -38,6 +38,7 @@ insmod /job/test_wait.ko
 client wait-ends
 rmmod test_wait
 client event-waiters
+client silent-memory
 check "rmmod after unplug" within 5 rmmod virtio_v4l2
 dmesg_clean "no kernel warning from insmod to rmmod"
 exit "$failed"
