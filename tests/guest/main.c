@@ -35,6 +35,7 @@ static const struct {
 	{ "revoke", test_revoke },
 	{ "posted", test_posted },
 	{ "refused", test_refused },
+	{ "describe", test_describe },
 };
 
 int argument_count;

@@ -52,4 +52,7 @@ void test_revoke(void);
 void test_posted(void);
 void test_refused(void);
 
+/* describe.c */
+void test_describe(void);
+
 #endif

@@ -3,7 +3,7 @@
 # The build root: the compilers that Debian builds its own kernel with.
 
 BUILD_PACKAGES="build-essential bc bison flex libssl-dev openssl rustc rust-src rustfmt rust-clippy bindgen clang lld llvm libclang-dev
-dwarves rsync cpio xz-utils python3 kmod busybox-static"
+dwarves rsync cpio xz-utils python3 kmod busybox-static libc6-dev-i386 lib32gcc-14-dev"
 # With backports on, libelf1t64 comes from there, and the development package has to match it.
 BACKPORTS_PACKAGES="libelf-dev/$SUITE-backports libdw1t64/$SUITE-backports"
 
