@@ -120,6 +120,8 @@ impl virtio::Driver for VirtioV4l2 {
 
     const ID_TABLE: &'static dyn virtio::IdTable = &DEVICES;
 
+    const FEATURES: &'static [u32] = &[wire::config::VIRTIO_V4L2_F_PINNED_WHILE_CACHED];
+
     fn probe(dev: &virtio::Device<Core<'_>>, id: u32) -> Result<impl PinInit<Self::Data, Error>> {
         let allow_id30: u8 = parameter(crate::module_parameters::allow_id30.value());
         if id != wire::VIRTIO_ID_MEDIA && allow_id30 == 0 {

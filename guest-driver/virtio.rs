@@ -61,6 +61,8 @@ unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
         unsafe {
             (*raw).driver.name = name.as_char_ptr();
             (*raw).id_table = T::ID_TABLE.as_ptr();
+            (*raw).feature_table = T::FEATURES.as_ptr();
+            (*raw).feature_table_size = T::FEATURES.len() as u32;
             (*raw).probe = Some(Self::probe_callback);
             (*raw).remove = Some(Self::remove_callback);
             (*raw).config_changed = Some(Self::config_changed_callback);
@@ -238,6 +240,9 @@ pub(crate) trait Driver: 'static {
 
     /// The devices that it serves.
     const ID_TABLE: &'static dyn IdTable;
+
+    /// Numbers of the feature bits of the device type that it takes where they are offered.
+    const FEATURES: &'static [u32];
 
     /// Called when a device of type `id` appears.
     ///

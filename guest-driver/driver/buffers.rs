@@ -154,6 +154,9 @@ impl Queue {
     /// lock.
     fn give_up(&mut self) -> Fifo<Pending> {
         for slot in self.slots.iter_mut().flatten() {
+            if slot.state == State::Held {
+                slot.fate.settle(slot.posting, false);
+            }
             slot.state = State::Dequeued;
             slot.prepared = false;
             slot.fence = None;
@@ -222,6 +225,22 @@ impl Queue {
     pub(super) fn prepared(&mut self, index: u32) {
         if let Ok(slot) = self.slot(index) {
             slot.prepared = true;
+        }
+    }
+
+    /// The device has answered QBUF or PREPARE_BUF number `number`, which was called.
+    pub(super) fn settled(&mut self, index: u32, number: u64, accepted: bool) {
+        if let Ok(slot) = self.slot(index) {
+            slot.fate.settle(number, accepted);
+        }
+    }
+
+    /// QBUF number `number` has failed; unless the buffer is queued all the same, the device does not see it.
+    pub(super) fn failed(&mut self, index: u32, number: u64) {
+        if let Ok(slot) = self.slot(index) {
+            if slot.state == State::Dequeued {
+                slot.fate.settle(number, false);
+            }
         }
     }
 
@@ -296,6 +315,7 @@ impl Queue {
             answered.left = Some(request);
             return answered;
         };
+        slot.fate.settle(posting.number, !refused);
         // Another buffer by now, or the same one queued again.
         if slot.posting != posting.number {
             answered.left = Some(request);

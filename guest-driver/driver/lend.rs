@@ -9,17 +9,20 @@
 //! | DMABUF | the pages behind it; its UUID, if it is of a virtio device and this one takes objects |
 //!
 //! What a buffer was queued with stays pinned or attached until it is queued with something else: a client that uses
-//! the same memory again costs nothing. The tables are only touched by processes. So nothing is unpinned in an
+//! the same memory again costs nothing. What that replaces stays as well until the device has [forgotten](fate) it, which is
+//! looked at when the buffer is queued again. The tables are only touched by processes. So nothing is unpinned in an
 //! interrupt, and nothing while the device may use it: buffers that are with the device are not queued again, REQBUFS
 //! and REMOVE_BUFS are answered before their buffers go, and what a closed session had lent goes when its CLOSE has been
 //! answered.
 
 mod export;
+mod fate;
 mod fence;
 mod plane;
 mod request;
 
 pub(super) use export::expbuf;
+pub(super) use fate::Fate;
 pub(super) use fence::{FenceState, Ready};
 
 use super::session::Session;
@@ -64,6 +67,8 @@ struct Slot {
     own: KVec<Arc<OwnPages>>,
     /// What it was queued with last.
     lent: Option<Lent>,
+    /// What it was queued with before, and the device may remember.
+    replaced: KVec<Lent>,
     /// What other devices have yet to do with that.
     watches: Watches,
 }
@@ -93,6 +98,16 @@ pub(super) enum Purpose {
     QueuePrepared,
     /// PREPARE_BUF.
     Prepare,
+}
+
+/// A QBUF or PREPARE_BUF.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Occasion {
+    pub(super) purpose: Purpose,
+    /// Its number.
+    pub(super) number: u64,
+    /// What has become of those before.
+    pub(super) fate: Fate,
 }
 
 /// What comes of a buffer's memory: see [`Lending::lend`].
@@ -203,7 +218,7 @@ impl Lending {
         session: &Session,
         buffer: &Buffer,
         planes: &[Plane],
-        purpose: Purpose,
+        occasion: &Occasion,
         pinned: Option<Pinned>,
     ) -> Result<Lend> {
         let lent = self.with(buffer.type_, |queue| {
@@ -216,9 +231,9 @@ impl Lending {
         let Some((memory, objects, layout)) = lent else {
             return Ok(Lend::Ready(None));
         };
-        if purpose == Purpose::QueuePrepared {
+        if occasion.purpose == Purpose::QueuePrepared {
             let lent = self.with_slot(buffer, |slot| slot.lent.take().ok_or(EINVAL))?;
-            return self.ready(session, buffer, lent, purpose);
+            return self.ready(session, buffer, lent, occasion);
         }
         let named = Named::new(buffer, planes, &layout)?;
         let maker = plane::Maker {
@@ -229,10 +244,7 @@ impl Lending {
         };
         let lent = match memory {
             MEMORY_MMAP => self.lend_own(&maker, buffer)?,
-            MEMORY_DMABUF => {
-                let old = self.with_slot(buffer, |slot| Ok(slot.lent.take()))?;
-                maker.dmabuf(old, named)?
-            }
+            MEMORY_DMABUF => self.lend_dmabufs(&maker, buffer, named)?,
             _ => {
                 let same = self.with_slot(buffer, |slot| {
                     Ok(slot.lent.take_if(|lent| lent.is_named(&named)))
@@ -244,7 +256,24 @@ impl Lending {
                 }
             }
         };
-        self.ready(session, buffer, lent, purpose)
+        self.ready(session, buffer, lent, occasion)
+    }
+
+    /// Dmabufs.
+    fn lend_dmabufs(
+        &self,
+        maker: &plane::Maker<'_>,
+        buffer: &Buffer,
+        named: Named,
+    ) -> Result<Lent> {
+        let mut old = self.with_slot(buffer, |slot| Ok(slot.lent.take()))?;
+        let made = maker.dmabuf(&mut old, named);
+        // If it is not used again, or nothing can be made, it is the buffer's still.
+        self.with_slot(buffer, |slot| {
+            slot.lent = old;
+            Ok(())
+        })?;
+        made
     }
 
     /// Pages of the driver's own.
@@ -268,25 +297,47 @@ impl Lending {
         session: &Session,
         buffer: &Buffer,
         lent: Lent,
-        purpose: Purpose,
+        occasion: &Occasion,
     ) -> Result<Lend> {
-        let fences = purpose != Purpose::Prepare;
-        let loan = self.store(session, buffer, lent, fences)?;
+        let loan = self.store(session, buffer, lent, occasion)?;
         Ok(Lend::Ready(Some(loan)))
     }
 
     /// Notes what a buffer is queued with.
-    fn store(&self, session: &Session, buffer: &Buffer, lent: Lent, fences: bool) -> Result<Loan> {
+    fn store(
+        &self,
+        session: &Session,
+        buffer: &Buffer,
+        mut lent: Lent,
+        occasion: &Occasion,
+    ) -> Result<Loan> {
+        let mut replaced = self.with_slot(buffer, |slot| {
+            if slot.lent.is_some() {
+                slot.replaced.reserve(1, GFP_KERNEL)?;
+            }
+            let mut replaced = core::mem::take(&mut slot.replaced);
+            if let Some(old) = slot.lent.take() {
+                // There is room.
+                let _ = replaced.push_within_capacity(old);
+            }
+            Ok(replaced)
+        })?;
+        // Out of the lock.
+        replaced.retain(|lent| lent.is_remembered(occasion.fate));
         let mut loan = lent.loan();
-        let watches = if fences {
-            Watches::new(session, &lent, is_output(buffer.type_))?
+        let watches = if occasion.purpose == Purpose::Prepare {
+            Ok(Watches::none())
         } else {
-            Watches::none()
+            Watches::new(session, &lent, is_output(buffer.type_))
         };
-        loan.fence = watches.state();
+        if watches.is_ok() {
+            lent.span.extend(occasion.number);
+        }
         let old = self.with_slot(buffer, |slot| {
-            let memory = slot.lent.replace(lent);
-            Ok((memory, core::mem::replace(&mut slot.watches, watches)))
+            (slot.lent, slot.replaced) = (Some(lent), replaced);
+            let watches = watches?;
+            loan.fence = watches.state();
+            Ok(core::mem::replace(&mut slot.watches, watches))
         })?;
         // Out of the lock.
         drop(old);
@@ -308,7 +359,12 @@ impl Lending {
     /// # Errors
     ///
     /// Those of a dmabuf's exporter; as [`Self::lend`].
-    pub(super) fn refused(&self, session: &Session, buffer: &Buffer) -> Result<Loan> {
+    pub(super) fn refused(
+        &self,
+        session: &Session,
+        buffer: &Buffer,
+        occasion: &Occasion,
+    ) -> Result<Loan> {
         let (lent, layout) = self.with_slot(buffer, |slot| {
             Ok((slot.lent.take().ok_or(EINVAL)?, slot.layout))
         })?;
@@ -318,7 +374,7 @@ impl Lending {
             layout: &layout,
             objects: false,
         };
-        let mut loan = self.store(session, buffer, maker.pages_of(lent)?, true)?;
+        let mut loan = self.store(session, buffer, maker.pages_of(lent)?, occasion)?;
         loan.trial = false;
         Ok(loan)
     }
@@ -391,6 +447,7 @@ impl Slot {
             layout,
             own: KVec::new(),
             lent: None,
+            replaced: KVec::new(),
             watches: Watches::none(),
         }
     }

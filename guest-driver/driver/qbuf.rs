@@ -5,7 +5,7 @@
 use super::buffers::OnWire;
 use super::command::{fits, qbuf_request, set_buffer, set_posting, CommandRequest, Lent, Posting};
 use super::ioctl::exchange_tail;
-use super::lend::{Lend, Loan, Purpose};
+use super::lend::{Lend, Loan, Occasion};
 use super::queueing::buffer;
 use super::session::{Passing, Session, SessionNode};
 use crate::media::ioctl::number;
@@ -24,8 +24,26 @@ pub(super) fn qbuf(handle: &Handle<SessionNode>, request: &mut Request<'_>) -> R
     let session: &Session = handle;
     let (buffer, planes) = buffer(request)?;
     session.device().reap();
-    let (_passing, mut loan) = pass(session, buffer, planes, false)?;
+    let (_passing, loan, mut occasion) = pass(session, buffer, planes, false)?;
+    let result = lent(handle, buffer, planes, loan, &mut occasion);
+    if result.is_err() {
+        let mut state = session.state().lock();
+        if let Ok(queue) = state.streams.get(buffer.type_) {
+            queue.failed(buffer.index, occasion.number);
+        }
+    }
+    result
+}
 
+/// QBUF of a buffer whose memory is ready. `occasion` has the number of the last QBUF when this returns.
+fn lent(
+    handle: &Handle<SessionNode>,
+    buffer: &mut Buffer,
+    planes: &mut [Plane],
+    mut loan: Option<Loan>,
+    occasion: &mut Occasion,
+) -> Result {
+    let session: &Session = handle;
     let mut state = session.state().lock();
     let queue = state.streams.get(buffer.type_)?;
     let size = queue.check(buffer, planes, false)?.wire_size();
@@ -36,10 +54,11 @@ pub(super) fn qbuf(handle: &Handle<SessionNode>, request: &mut Request<'_>) -> R
     if let Some(trial) = loan.as_ref().filter(|loan| loan.is_trial()) {
         // There is no waiting for the device while there is waiting for others: then it is posted unseen.
         if !lined && trial.fence().is_none() {
-            if try_out(session, buffer, planes, trial)? {
+            if try_out(session, buffer, planes, trial, occasion.number)? {
                 return Ok(());
             }
-            loan = Some(session.lending().refused(session, buffer)?);
+            occasion.number = session.device().next_posting();
+            loan = Some(session.lending().refused(session, buffer, occasion)?);
         }
     }
     let loan = loan.as_ref();
@@ -49,13 +68,15 @@ pub(super) fn qbuf(handle: &Handle<SessionNode>, request: &mut Request<'_>) -> R
         Some(request) if fits(&request, size, entries.len(), tail) => request,
         _ => qbuf_request(session.id(), size, entries.len(), tail)?,
     };
-    send(handle, buffer, planes, loan, request)
+    send(handle, buffer, planes, loan, request, occasion.number)
 }
 
 /// Passes the gate for QBUF or PREPARE_BUF of a buffer that may be queued like this, with its memory ready for the device.
 ///
 /// Memory of a process is pinned outside of the gate: that may take for ever, if the process has it from where nobody
 /// gives it (userfaultfd, FUSE), and the end of the device waits for the gate.
+///
+/// The command is to have the number of the [`Occasion`]; the buffer is to learn what becomes of it.
 ///
 /// # Errors
 ///
@@ -65,7 +86,7 @@ pub(super) fn pass<'a>(
     buffer: &Buffer,
     planes: &[Plane],
     prepare: bool,
-) -> Result<(Passing<'a>, Option<Loan>)> {
+) -> Result<(Passing<'a>, Option<Loan>, Occasion)> {
     let mut pinned = None;
     loop {
         let passing = session.gate().pass()?;
@@ -73,14 +94,11 @@ pub(super) fn pass<'a>(
         let mut state = session.state().lock();
         let queue = state.streams.get(buffer.type_)?;
         let slot = queue.check(buffer, planes, prepare)?;
-        let purpose = match prepare {
-            true => Purpose::Prepare,
-            false => slot.purpose(),
-        };
+        let occasion = slot.occasion(session.device().next_posting(), prepare);
         drop(state);
         let lending = session.lending();
-        match lending.lend(session, buffer, planes, purpose, pinned.take())? {
-            Lend::Ready(loan) => return Ok((passing, loan)),
+        match lending.lend(session, buffer, planes, &occasion, pinned.take())? {
+            Lend::Ready(loan) => return Ok((passing, loan, occasion)),
             Lend::Pin(unpinned) => {
                 drop(passing);
                 pinned = Some(unpinned.pin(session)?);
@@ -96,10 +114,16 @@ fn send(
     planes: &mut [Plane],
     loan: Option<&Loan>,
     mut request: CommandRequest,
+    number: u64,
 ) -> Result {
     let session: &Session = handle;
     let device = session.device();
-    let posting = posting(session, buffer);
+    let posting = Posting {
+        session_id: session.id(),
+        buf_type: buffer.type_,
+        index: buffer.index,
+        number,
+    };
     let fence = loan.and_then(Loan::fence);
     let mut state = session.state().lock();
     let sleepers = state.sleepers > 0;
@@ -137,16 +161,7 @@ fn send(
     Ok(())
 }
 
-fn posting(session: &Session, buffer: &Buffer) -> Posting {
-    Posting {
-        session_id: session.id(),
-        buf_type: buffer.type_,
-        index: buffer.index,
-        number: session.device().next_posting(),
-    }
-}
-
-/// Calls QBUF. Returns whether the device has taken the memory.
+/// Calls QBUF number `posting`. Returns whether the device has taken the memory.
 ///
 /// # Errors
 ///
@@ -156,15 +171,15 @@ fn try_out(
     buffer: &mut Buffer,
     planes: &mut [Plane],
     loan: &Loan,
+    posting: u64,
 ) -> Result<bool> {
     let (buf_type, index) = (buffer.type_, buffer.index);
-    let posting = posting(session, buffer);
     let round = session.device().commands().round();
     let mut state = session.state().lock();
     let queue = state.streams.get(buf_type)?;
     let mut wire = queue.settle(buffer, planes, Some(loan), false)?;
     // The device may return it before it answers.
-    queue.queue(index, posting.number, round);
+    queue.queue(index, posting, round);
     queue.fill(buffer, planes)?;
     drop(state);
 
@@ -172,6 +187,8 @@ fn try_out(
     match result {
         Ok(()) => {
             session.lending().accepted(buffer);
+            let mut state = session.state().lock();
+            state.streams.get(buf_type)?.settled(index, posting, true);
             Ok(true)
         }
         Err(error) if error == EINTR || error == ETIMEDOUT => Err(error),
@@ -179,7 +196,8 @@ fn try_out(
             let mut state = session.state().lock();
             let queue = state.streams.get(buf_type)?;
             // A device that refuses what it has returned already is no reason to do it again.
-            let refused = queue.unqueue(index, posting.number);
+            let refused = queue.unqueue(index, posting);
+            queue.settled(index, posting, false);
             Ok(!refused)
         }
     }

@@ -4,7 +4,7 @@
 
 use super::buffers::{Rules, Slot, Slots, MAX_BUFFERS};
 use super::ioctl::{elements_mut, forward, payload};
-use super::lend::Lending;
+use super::lend::{Lending, Occasion};
 use super::qbuf::{exchange_wire, pass};
 use super::session::{Session, SessionNode};
 use crate::media::ioctl::number;
@@ -226,15 +226,18 @@ pub(super) fn querybuf(session: &Session, request: &mut Request<'_>) -> Result {
 pub(super) fn prepare_buf(session: &Session, request: &mut Request<'_>) -> Result {
     let (buffer, planes) = buffer(request)?;
     let (buf_type, index) = (buffer.type_, buffer.index);
-    let (_passing, loan) = pass(session, buffer, planes, true)?;
+    let (_passing, loan, Occasion { number, .. }) = pass(session, buffer, planes, true)?;
 
     let mut state = session.state().lock();
     let queue = state.streams.get(buf_type)?;
-    let mut wire = queue.settle(buffer, planes, loan.as_ref(), true)?;
+    let wire = queue.settle(buffer, planes, loan.as_ref(), true);
+    let mut wire = wire.inspect_err(|_| queue.failed(index, number))?;
     drop(state);
-    exchange_wire(session, number::PREPARE_BUF, &mut wire, loan.as_ref())?;
+    let result = exchange_wire(session, number::PREPARE_BUF, &mut wire, loan.as_ref());
     let mut state = session.state().lock();
     let queue = state.streams.get(buf_type)?;
+    queue.settled(index, number, result.is_ok());
+    result?;
     queue.prepared(index);
     queue.fill(buffer, planes)
 }

@@ -36,6 +36,7 @@ static const struct {
 	{ "posted", test_posted },
 	{ "refused", test_refused },
 	{ "describe", test_describe },
+	{ "replaced", test_replaced },
 };
 
 int argument_count;

@@ -54,6 +54,90 @@ void test_posted(void)
 	node_close(&node);
 }
 
+/* How many pages of programs are pinned. */
+static long pinned(void)
+{
+	long acquired = 0, released = 0;
+	int found = 0;
+	char line[128];
+	FILE *file;
+
+	/* The counters of all CPUs. */
+	file = fopen("/proc/sys/vm/stat_refresh", "r");
+	if (file) {
+		while (fgets(line, sizeof(line), file))
+			;
+		fclose(file);
+	}
+	file = fopen("/proc/vmstat", "r");
+	while (file && fgets(line, sizeof(line), file)) {
+		found += sscanf(line, "nr_foll_pin_acquired %ld", &acquired) == 1;
+		found += sscanf(line, "nr_foll_pin_released %ld", &released) == 1;
+	}
+	if (found != 2)
+		fatal("vmstat", "it does not count pins");
+	fclose(file);
+	return acquired - released;
+}
+
+static int queue_user(struct node *node, unsigned long code, uint32_t bytes)
+{
+	struct v4l2_plane plane;
+	struct v4l2_buffer buffer = node_buffer(&node->output, 0, &plane);
+
+	plane.bytesused = bytes;
+	return node_ioctl(node->fd, code, &buffer);
+}
+
+/* Other memory for the buffer, with pages: what has none gets them when it is pinned, which counts as a change. */
+static void renew_user(struct node *node)
+{
+	struct chunk *chunk = &node->output.chunk[0];
+
+	memory_allocate(chunk, &memory_userptr, chunk->size);
+	memset(chunk->data, 1, chunk->size);
+}
+
+/* What a buffer was queued with stays pinned until the device has taken other memory. The host stops the daemon meanwhile. */
+void test_replaced(void)
+{
+	struct node node;
+	long before, one, now;
+	int err;
+
+	node_open(&node);
+	node_setup_memory(&node, 320, 240, 1, &memory_userptr, 2, &memory_mmap);
+	before = pinned();
+	err = queue_user(&node, VIDIOC_QBUF, 0);
+	/* Which is answered after the QBUF. */
+	node_stream(&node, OUTPUT, false);
+	one = pinned() - before;
+	check(!err && one > 0, "QBUF pins the memory", "%s, %ld pages", strerror(err), one);
+
+	host_does("stop-daemon-replaced", "daemon-stopped-replaced");
+	renew_user(&node);
+	err = queue_user(&node, VIDIOC_QBUF, 0);
+	now = pinned() - before;
+	check(!err && now == 2 * one, "what a QBUF replaces stays pinned while it is not answered", "%s, %ld pages instead of %ld",
+	      strerror(err), now, 2 * one);
+	host_does("continue-daemon-replaced", "daemon-continued-replaced");
+	node_stream(&node, OUTPUT, false);
+	err = queue_user(&node, VIDIOC_QBUF, 0);
+	now = pinned() - before;
+	check(!err && now == one, "and no longer", "%s, %ld pages instead of %ld", strerror(err), now, one);
+
+	node_stream(&node, OUTPUT, false);
+	for (unsigned int i = 0; i < 8; i++) {
+		renew_user(&node);
+		err = queue_user(&node, i % 2 ? VIDIOC_QBUF : VIDIOC_PREPARE_BUF, 0xfffff000);
+		if (err != EINVAL)
+			fatal("QBUF of more than there is", "%s", strerror(err));
+	}
+	now = pinned() - before;
+	check(now == 2 * one, "memory that the device has not seen is not kept", "%ld pages instead of %ld", now, 2 * one);
+	node_close(&node);
+}
+
 /* The encoder takes no interlaced frames, which the driver does not know. */
 void test_refused(void)
 {

@@ -51,6 +51,7 @@ void test_revoke(void);
 /* queueing.c */
 void test_posted(void);
 void test_refused(void);
+void test_replaced(void);
 
 /* describe.c */
 void test_describe(void);

@@ -114,6 +114,7 @@ impl Queue {
             };
             slot.request = Some(failed);
             slot.fence = None;
+            slot.fate.settle(posting.number, false);
             slot.fail();
             self.finish(posting.index);
             advanced.done = true;

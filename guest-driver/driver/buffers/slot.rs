@@ -4,7 +4,7 @@
 
 use crate::driver::clock::Clock;
 use crate::driver::command::CommandRequest;
-use crate::driver::lend::{FenceState, Layout, Loan, Purpose};
+use crate::driver::lend::{Fate, FenceState, Layout, Loan, Occasion, Purpose};
 use crate::wire::v4l2::{is_multiplanar, Buffer, Plane, MEMORY_MMAP, VIDEO_MAX_PLANES};
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -80,6 +80,8 @@ pub(in crate::driver) struct Slot {
     pub(super) next: Option<u32>,
     /// Number of the QBUF that was posted last.
     pub(super) posting: u64,
+    /// What has become of its QBUFs and PREPARE_BUFs.
+    pub(super) fate: Fate,
     /// What must be over before the device may have it. Means something when it is `Held`.
     pub(super) fence: Option<Arc<FenceState>>,
     /// The QBUF, for the next time; not here while the device has it.
@@ -123,6 +125,7 @@ impl Slot {
             failed: false,
             next: None,
             posting: 0,
+            fate: Fate::default(),
             fence: None,
             request: None,
             buffer: *buffer,
@@ -280,12 +283,16 @@ impl Slot {
         }
     }
 
-    /// What QBUF wants its memory for.
-    pub(in crate::driver) fn purpose(&self) -> Purpose {
-        if self.prepared {
-            Purpose::QueuePrepared
-        } else {
-            Purpose::Queue
+    /// What QBUF (or PREPARE_BUF) number `number` wants its memory for.
+    pub(in crate::driver) fn occasion(&self, number: u64, prepare: bool) -> Occasion {
+        Occasion {
+            purpose: match (prepare, self.prepared) {
+                (true, _) => Purpose::Prepare,
+                (false, true) => Purpose::QueuePrepared,
+                (false, false) => Purpose::Queue,
+            },
+            number,
+            fate: self.fate,
         }
     }
 

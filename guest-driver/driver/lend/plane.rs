@@ -2,6 +2,7 @@
 
 //! The memory that one buffer is queued with.
 
+use super::fate::{Fate, Span};
 use super::{offset, Layout, Loan, Named};
 use crate::driver::session::Session;
 use crate::media::dmabuf::{Attachment, DmaBuf};
@@ -55,6 +56,8 @@ pub(super) struct Lent {
     pub(super) named: Named,
     /// The device has yet to say whether it takes the objects.
     pub(super) trial: bool,
+    /// The commands that told the device of it.
+    pub(super) span: Span,
     form: Form,
     entries: Arc<KVVec<u8>>,
     planes: KVec<Memory>,
@@ -79,6 +82,11 @@ impl Lent {
             Memory::DmaBuf(dmabuf, _) => Some(dmabuf),
             _ => None,
         })
+    }
+
+    /// Whether the device may remember it.
+    pub(super) fn is_remembered(&self, fate: Fate) -> bool {
+        self.span.is_remembered(fate)
     }
 
     /// Whether it is the memory of a process that is named so. (The same addresses say little: programs free memory and
@@ -195,8 +203,8 @@ impl Maker<'_> {
         self.pages(named, planes)
     }
 
-    /// Dmabufs; `old` if they are the same.
-    pub(super) fn dmabuf(&self, old: Option<Lent>, mut named: Named) -> Result<Lent> {
+    /// Dmabufs; takes `old` if they are the same.
+    pub(super) fn dmabuf(&self, old: &mut Option<Lent>, mut named: Named) -> Result<Lent> {
         let mut dmabufs = KVec::with_capacity(self.layout.planes, GFP_KERNEL)?;
         for (plane, (fd, length)) in self.planes(&{ named }).enumerate() {
             let dmabuf = DmaBuf::from_fd(fd as i32).map_err(|_| EINVAL)?;
@@ -210,11 +218,9 @@ impl Maker<'_> {
             dmabufs.push(dmabuf, GFP_KERNEL)?;
         }
         self.check(&named.lengths)?;
-        if let Some(mut old) = old {
-            if old.is_of(&dmabufs, &named.lengths) {
-                old.named = named;
-                return Ok(old);
-            }
+        if let Some(mut old) = old.take_if(|old| old.is_of(&dmabufs, &named.lengths)) {
+            old.named = named;
+            return Ok(old);
         }
         if self.objects {
             if let Some(lent) = self.as_objects(&named, &mut dmabufs)? {
@@ -252,6 +258,7 @@ impl Maker<'_> {
         Ok(Some(Lent {
             named: *named,
             trial: true,
+            span: Span::default(),
             form: Form::Objects,
             entries,
             planes,
@@ -312,6 +319,7 @@ impl Maker<'_> {
         Ok(Lent {
             named,
             trial: false,
+            span: Span::default(),
             form: Form::Pages,
             entries: Arc::new(entries, GFP_KERNEL)?,
             planes,

@@ -8,8 +8,9 @@ use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// they are for as long as the device may remember them.
 ///
 /// That is for a plane of a USERPTR or DMABUF buffer, and of an MMAP buffer that travels as
-/// `SHARED_PAGES`, until the device has answered a command that makes it forget them: a QBUF of the
-/// same buffer with other memory, REQBUFS, REMOVE_BUFS or CLOSE; or until it has been reset.
+/// `SHARED_PAGES`, until the device has answered a command that makes it forget them: a QBUF or
+/// PREPARE_BUF of the same buffer with other memory that it accepts, REQBUFS, REMOVE_BUFS or CLOSE;
+/// or until it has been reset.
 pub const VIRTIO_V4L2_F_PINNED_WHILE_CACHED: u32 = 56;
 
 /// `struct virtio_media_config`, read-only for the driver.

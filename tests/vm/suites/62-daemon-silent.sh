@@ -25,6 +25,7 @@ fi
 # They stop and continue the daemon by themselves.
 client posted
 client abandoned
+client replaced
 
 touch /out/stop-daemon-2
 await daemon-stopped-2
