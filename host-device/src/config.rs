@@ -15,7 +15,7 @@ use crate::memory::PAGE_SIZE;
 pub struct Limits {
     /// Size of shared memory region 0, in bytes: a power of two, since VMMs make it a PCI BAR; or 0 for no region.
     pub shm_size: u64,
-    /// Most memory of all MMAP buffers together, in bytes.
+    /// Most memory that one VM may make the host spend, in bytes.
     pub max_memory: usize,
     /// Most sessions that hold resources at one time.
     pub max_sessions: usize,

@@ -34,7 +34,6 @@ use self::link::Link;
 pub use self::stop::Stop;
 use crate::config::Limits;
 use crate::device::Device;
-use crate::memory;
 
 /// How long sessions may take to close when their VMM is gone.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -97,7 +96,6 @@ pub fn serve_stream(
     runtime: &Handle,
     stop: &Stop,
 ) -> anyhow::Result<()> {
-    memory::set_limit(limits.max_memory);
     // One that was passed on may be anything.
     stream
         .set_nonblocking(false)

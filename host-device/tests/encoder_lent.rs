@@ -21,7 +21,9 @@ use virtio_v4l2d::device::encoder::Settings;
 use virtio_v4l2d::device::encoder::catalogue::Codec;
 use virtio_v4l2d::device::encoder::uapi::*;
 use virtio_v4l2d::device::{BufferArgs, Lent};
-use virtio_v4l2d::memory::{Access, Form, GuestMemory, Lookup, PlaneMemory, Vm, probe_udmabuf};
+use virtio_v4l2d::memory::{
+    Access, Form, GuestMemory, Ledger, Lookup, PlaneMemory, Vm, probe_udmabuf,
+};
 use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryMmap};
 
 const PAGE: u64 = 4096;
@@ -92,11 +94,12 @@ impl Rig {
         };
         let vm = Vm::new(
             GuestMemory::new(guest.clone()),
-            None,
+            Ledger::new(1 << 30, None),
             other.clone(),
             Arc::clone(&counters),
             None,
         );
+        vm.set_keeps_pages(true);
         fake::register();
         fake::seen();
         fake::caps();

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use protocol::wire::config::Config;
+use protocol::wire::config::{Config, VIRTIO_V4L2_F_PINNED_WHILE_CACHED};
 use protocol::wire::{COMMAND_QUEUE, EVENT_QUEUE, NUM_QUEUES};
 use vhost::VhostBackend;
 use vhost::vhost_user::message::{VhostUserConfigFlags, VhostUserHeaderFlag};
@@ -49,6 +49,8 @@ pub struct Options {
     pub objects: bool,
     /// Buffers that the driver leaves on the event queue.
     pub event_buffers: usize,
+    /// Promise to keep the pages of lent memory, if the device asks for that.
+    pub keeps_pages: bool,
 }
 
 impl Default for Options {
@@ -64,6 +66,7 @@ impl Default for Options {
             shmem: true,
             objects: true,
             event_buffers: 64,
+            keeps_pages: true,
         }
     }
 }
@@ -103,6 +106,9 @@ impl Link {
         }
         if options.indirect {
             wanted |= INDIRECT_DESC;
+        }
+        if options.keeps_pages {
+            wanted |= 1 << VIRTIO_V4L2_F_PINNED_WHILE_CACHED;
         }
         let features = offered & wanted;
 

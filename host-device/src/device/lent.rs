@@ -28,18 +28,20 @@ impl Lent {
             Self::Pages(lists) if lists.len() >= lengths.len() => lists
                 .into_iter()
                 .zip(lengths)
-                .map(|(entries, length)| {
+                .enumerate()
+                .map(|(plane, (entries, length))| {
                     let covered: u64 = entries.iter().map(|entry| u64::from(entry.len)).sum();
                     if covered != u64::from(*length) {
                         return Err(Errno::EINVAL);
                     }
-                    lending.pages(index, entries, room)
+                    lending.pages((index, plane), entries, room)
                 })
                 .collect(),
             Self::Objects(uuids) if uuids.len() >= lengths.len() => uuids
                 .into_iter()
                 .zip(lengths)
-                .map(|(uuid, length)| lending.object(index, uuid, *length, room))
+                .enumerate()
+                .map(|(plane, (uuid, length))| lending.object((index, plane), uuid, *length, room))
                 .collect(),
             _ => Err(Errno::EINVAL),
         }

@@ -15,13 +15,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::mman::munmap;
+use nix::sys::stat::fstat;
 
 use super::buffer::{map_shared, sealed_file};
 use super::region::first_fit;
 
 /// A sparse file of fixed size, mapped once, from which buffers take parts.
 ///
-/// The guest sees all of it, used or not: it can make the host spend memory on all of it, and no more.
+/// The guest sees all of it, and can write where no part is: it can make the host spend memory on all of it, and no more.
+/// What it writes there is given back when memory is charged next, when a part is taken there, and with the last part.
 ///
 /// # Invariants
 ///
@@ -32,8 +34,16 @@ pub struct Arena {
     address: NonNull<c_void>,
     size: NonZeroUsize,
     fd: OwnedFd,
-    /// Parts that are in use: length by offset.
-    taken: Mutex<BTreeMap<u64, u64>>,
+    taken: Mutex<Taken>,
+}
+
+/// Parts that are in use.
+#[derive(Debug, Default)]
+struct Taken {
+    /// Length by offset.
+    parts: BTreeMap<u64, u64>,
+    /// Bytes of all of them.
+    total: u64,
 }
 
 // SAFETY: The mapping belongs to `self` alone, and its content is only touched as memory that others may change at any
@@ -76,21 +86,56 @@ impl Arena {
         self.fd.as_fd()
     }
 
-    fn taken(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
+    fn taken(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A part of `len` bytes, which are whole pages. `None` if there is no room.
+    /// A part of `len` bytes, which are whole pages, all zero. `None` if there is no room.
     pub(super) fn take(self: &Arc<Self>, len: u64) -> Option<Part> {
         let mut taken = self.taken();
-        let parts = taken.iter().map(|(&offset, &len)| (offset, len));
+        let parts = taken.parts.iter().map(|(&offset, &len)| (offset, len));
         let offset = first_fit(parts, 0..self.size(), len)?;
-        taken.insert(offset, len);
+        // The guest may have written there.
+        self.punch(offset, len).ok()?;
+        taken.parts.insert(offset, len);
+        taken.total += len;
         Some(Part {
             arena: Arc::clone(self),
             offset,
             len,
         })
+    }
+
+    /// Bytes that the file holds beyond those of its parts, after giving back what is in none.
+    pub(super) fn excess(&self) -> usize {
+        let taken = self.taken();
+        if self.held() > taken.total {
+            let mut free = 0;
+            for (&offset, &len) in &taken.parts {
+                if offset > free {
+                    let _ = self.punch(free, offset - free);
+                }
+                free = offset + len;
+            }
+            if self.size() > free {
+                let _ = self.punch(free, self.size() - free);
+            }
+        }
+        usize::try_from(self.held().saturating_sub(taken.total)).unwrap_or(usize::MAX)
+    }
+
+    /// Bytes of memory that the file holds. All of it, if the system does not say.
+    fn held(&self) -> u64 {
+        fstat(&self.fd).map_or(self.size(), |stat| stat.st_blocks.cast_unsigned() * 512)
+    }
+
+    /// Gives the memory of a range back: it is zero from now on. No udmabuf of it may be read any more, which would show
+    /// what was there.
+    fn punch(&self, offset: u64, len: u64) -> Result<(), Errno> {
+        let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        let (offset, len) = (offset.cast_signed(), len.cast_signed());
+        fallocate(&self.fd, flags, offset, len)
+            .inspect_err(|errno| tracing::warn!("cannot give back memory of buffers: {errno}"))
     }
 }
 
@@ -104,17 +149,15 @@ impl Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        // Gives the memory back; who gets the part next finds zeros.
-        let punched = fallocate(
-            &self.arena.fd,
-            FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE,
-            self.offset.cast_signed(),
-            self.len.cast_signed(),
-        );
-        if let Err(errno) = punched {
-            tracing::warn!("cannot give back the memory of a buffer: {errno}");
-        }
-        self.arena.taken().remove(&self.offset);
+        let mut taken = self.arena.taken();
+        taken.parts.remove(&self.offset);
+        taken.total -= self.len;
+        // Fails with a line in the log; whoever gets the part next tries again.
+        let _ = if taken.parts.is_empty() {
+            self.arena.punch(0, self.arena.size())
+        } else {
+            self.arena.punch(self.offset, self.len)
+        };
     }
 }
 

@@ -18,10 +18,11 @@ use nix::unistd::{Whence, ftruncate, lseek};
 
 use super::arena::{Arena, Part};
 use super::bytes::Bytes;
-use super::charge::Charge;
 use super::dmabuf::Mapped;
+use super::ledger::{Charge, Ledger};
 use super::object::Named;
 use super::udmabuf;
+use crate::config::Limits;
 
 /// Size of a page: mappings start and end on it. 4 KiB on every machine whose guests we serve.
 pub const PAGE_SIZE: usize = 4096;
@@ -48,10 +49,10 @@ enum Backing {
 #[derive(Debug)]
 pub struct HostBuffer {
     bytes: Bytes,
+    /// The same memory as a dmabuf, if it was wanted and the host can make one. It goes before the memory does.
+    dmabuf: Option<OwnedFd>,
     backing: Backing,
     len: usize,
-    /// The same memory as a dmabuf, if it was wanted and the host can make one.
-    dmabuf: Option<OwnedFd>,
     /// What it is called as an object, if it was exported.
     name: Mutex<Option<Named>>,
     _charge: Arc<Charge>,
@@ -89,7 +90,7 @@ pub(super) fn map_shared(fd: &OwnedFd, size: NonZeroUsize) -> Result<NonNull<c_v
 }
 
 impl HostBuffer {
-    /// A buffer of `len` bytes, all zero. It takes whole pages.
+    /// A buffer of `len` bytes, all zero, of no VM. It takes whole pages.
     ///
     /// It has a file of its own; [`Vm::buffer`](super::Vm::buffer) takes it from the VM's arena.
     ///
@@ -97,13 +98,13 @@ impl HostBuffer {
     ///
     /// `EINVAL` for length 0; `ENOMEM` when it would exceed the limit on all buffers, or the host has no memory.
     pub fn new(len: usize) -> Result<Arc<Self>, Errno> {
-        Self::new_in(None, len, false)
+        Self::new_on(&Ledger::new(Limits::default().max_memory, None), len, false)
     }
 
-    /// As [`new`](Self::new), but a part of `arena`, if there is room in it; and a dmabuf, if `dmabuf` says so and the host
-    /// can make one.
-    pub(super) fn new_in(
-        arena: Option<&Arc<Arena>>,
+    /// As [`new`](Self::new), but on `ledger`, a part of its arena, if there is room in it; and a dmabuf, if `dmabuf` says so
+    /// and the host can make one.
+    pub(super) fn new_on(
+        ledger: &Arc<Ledger>,
         len: usize,
         dmabuf: bool,
     ) -> Result<Arc<Self>, Errno> {
@@ -111,8 +112,10 @@ impl HostBuffer {
             .checked_next_multiple_of(PAGE_SIZE)
             .ok_or(Errno::ENOMEM)?;
         let size = NonZeroUsize::new(mapped).ok_or(Errno::EINVAL)?;
-        let charge = Arc::new(Charge::new(mapped)?);
-        let part = arena.and_then(|arena| arena.take(mapped as u64));
+        let dmabuf = dmabuf && udmabuf::probe();
+        let kernel = if dmabuf { udmabuf::cost(mapped) } else { 0 };
+        let charge = Arc::new(ledger.charge(mapped.saturating_add(kernel))?);
+        let part = ledger.arena().and_then(|arena| arena.take(mapped as u64));
         let (address, backing) = match part {
             Some(part) => (part.address(), Backing::Part(part)),
             None => {
@@ -129,9 +132,9 @@ impl HostBuffer {
         let dmabuf = dmabuf.then(|| udmabuf::create(&[piece])).flatten();
         Ok(Arc::new(Self {
             bytes,
+            dmabuf,
             backing,
             len,
-            dmabuf,
             name: Mutex::default(),
             _charge: charge,
         }))
@@ -153,9 +156,9 @@ impl HostBuffer {
         Ok(Arc::new(Self {
             // SAFETY: As the type's invariants say: the size of a dmabuf is fixed.
             bytes: unsafe { Bytes::new(address.cast(), size.get(), true) },
+            dmabuf: None,
             backing: Backing::Exported(dmabuf),
             len,
-            dmabuf: None,
             name: Mutex::default(),
             _charge: charge,
         }))
@@ -285,7 +288,8 @@ mod tests {
         let arena = Arena::new(3 * PAGE_SIZE).unwrap();
         let outside = HostBuffer::new(PAGE_SIZE).unwrap();
         assert!(!outside.is_in(&arena));
-        let make = |len| HostBuffer::new_in(Some(&arena), len, false).unwrap();
+        let ledger = Ledger::new(1 << 20, Some(Arc::clone(&arena)));
+        let make = |len| HostBuffer::new_on(&ledger, len, false).unwrap();
         let [first, second] = [PAGE_SIZE, PAGE_SIZE + 1].map(make);
         assert_eq!((first.fd_offset(), second.fd_offset()), (0, 0x1000));
         assert!(second.is_in(&arena));
@@ -305,7 +309,7 @@ mod tests {
 
     #[test]
     fn what_a_device_exported() {
-        let charge = Arc::new(Charge::new(2 * PAGE_SIZE).unwrap());
+        let charge = Arc::new(Charge::default());
         // A memfd for a dmabuf: it has a size and can be mapped.
         let file = |size| sealed_file(NonZeroUsize::new(size).unwrap()).unwrap();
         let make = |size, len| HostBuffer::exported(file(size), len, Arc::clone(&charge));

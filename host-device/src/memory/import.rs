@@ -15,9 +15,10 @@ use nix::sys::mman::munmap;
 use nix::sys::statfs::fstatfs;
 use nix::unistd::{Whence, lseek};
 
-use super::budget::Charge;
+use super::budget;
 use super::bytes::Bytes;
 use super::dmabuf::Mapped;
+use super::ledger::Charge;
 use super::truncated::is_sealed;
 use super::view::{Access, map_whole};
 use super::vm::Vm;
@@ -38,6 +39,8 @@ pub struct Import {
     base: NonNull<c_void>,
     fd: OwnedFd,
     counters: Arc<Counters>,
+    _share: budget::Charge,
+    /// Its memory is another device's, but as long as it is mapped it stays.
     _charge: Charge,
 }
 
@@ -65,7 +68,8 @@ impl Import {
             .ok()
             .and_then(|size| NonZeroUsize::new(usize::try_from(size).ok()?))
             .ok_or(Errno::EINVAL)?;
-        let charge = Charge::new(vm.share(), 1)?;
+        let share = budget::Charge::new(vm.share(), 1)?;
+        let charge = vm.ledger().charge(size.get())?;
         let counters = Arc::clone(vm.counters());
         Counters::add(&counters.maps, 1);
         let base = map_whole(&fd, size, access).map_err(|errno| {
@@ -78,6 +82,7 @@ impl Import {
             base,
             fd,
             counters,
+            _share: share,
             _charge: charge,
         }))
     }

@@ -10,10 +10,15 @@ use nix::errno::Errno;
 use protocol::wire::sg::{SgEntry, Uuid};
 
 use super::import::Import;
+use super::ledger::Charge;
 use super::object::Object;
 use super::plane::PlaneMemory;
-use super::view::{Access, Form};
+use super::view::{Access, Form, View};
 use super::vm::Vm;
+
+/// Bytes of memory that may be mapped and unmapped while others wait: that takes less than a millisecond however many
+/// pieces it is in.
+const SMALL: usize = 256 << 10;
 
 /// What a client names.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,12 +27,17 @@ enum Name {
     Object(Uuid),
 }
 
+/// A plane of a buffer: index and number.
+pub type Place = (u32, usize);
+
 #[derive(Debug)]
 struct Cached {
-    /// The buffer that it was last queued with.
-    index: u32,
-    name: Name,
+    /// The plane that it was last queued with.
+    place: Place,
+    name: Arc<Name>,
     memory: PlaneMemory,
+    /// What the name takes.
+    charge: Arc<Charge>,
 }
 
 /// Memory by what was queued, the last used first.
@@ -38,6 +48,22 @@ impl Cache {
     fn lock(&self) -> MutexGuard<'_, VecDeque<Cached>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Forgets those of which `gone` says so. Mappings go without the lock: that may take long.
+    fn forget(&self, gone: impl Fn(&Cached) -> bool) {
+        drop(forget(&mut self.lock(), gone));
+    }
+}
+
+/// Takes those out of which `gone` says so.
+fn forget(cached: &mut VecDeque<Cached>, gone: impl Fn(&Cached) -> bool) -> Vec<Cached> {
+    let mut old = Vec::new();
+    for at in (0..cached.len()).rev() {
+        if cached.get(at).is_some_and(&gone) {
+            old.extend(cached.remove(at));
+        }
+    }
+    old
 }
 
 /// All caches of a VM.
@@ -61,11 +87,20 @@ impl Caches {
     pub(super) fn forget_pages(&self) {
         let caches = self.lock().clone();
         for cache in caches.iter().filter_map(Weak::upgrade) {
-            cache
-                .lock()
-                .retain(|cached| matches!(cached.name, Name::Object(_)));
+            cache.forget(|cached| matches!(*cached.name, Name::Pages(_)));
         }
     }
+}
+
+/// How long memory is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Memory {
+    /// Until its plane is queued with other memory: the driver keeps the pages for as long.
+    Plane,
+    /// As long as it is among the last that were lent: what is mapped is what the guest has there at any time.
+    Last(usize),
+    /// Not at all: whoever gets it pins the pages, and the guest may have others there by now.
+    Nothing,
 }
 
 /// Memory that clients lend to one queue.
@@ -93,66 +128,132 @@ impl Lending {
         self.access
     }
 
-    /// The pages that `entries` name, in one run, for buffer `index`. They are mapped unless they are among the last `room`
-    /// that were lent.
+    /// How long pages are remembered in a queue that has room for so many pieces of memory.
+    fn of_pages(&self, room: usize) -> Memory {
+        match self.form {
+            _ if self.vm.keeps_pages() => Memory::Plane,
+            Form::Any => Memory::Last(room),
+            Form::Mapped | Form::Dmabuf => Memory::Nothing,
+        }
+    }
+
+    /// How long objects are.
+    fn of_objects(&self, room: usize) -> Memory {
+        if self.vm.keeps_pages() {
+            Memory::Plane
+        } else {
+            Memory::Last(room)
+        }
+    }
+
+    /// The pages that `entries` name, in one run, for a plane. They are mapped unless they are known; `room` is as many
+    /// pieces of memory as the queue keeps.
     ///
     /// # Errors
     ///
     /// As [`Vm::view`].
     pub fn pages(
         &self,
-        index: u32,
-        entries: Vec<SgEntry>,
+        place: Place,
+        mut entries: Vec<SgEntry>,
         room: usize,
     ) -> Result<PlaneMemory, Errno> {
+        let keep = self.of_pages(room);
+        entries.shrink_to_fit();
         let name = Name::Pages(entries);
+        let mut old = Vec::new();
         // Held while a view is made: when the guest's memory changes meanwhile, it is forgotten after that.
         let mut cached = self.cache.lock();
-        if let Some(memory) = find(&mut cached, index, &name) {
+        if let Some(memory) = find(&mut cached, keep, place, &name, &mut old) {
+            drop(cached);
             return Ok(memory);
         }
         let Name::Pages(entries) = &name else {
             return Err(Errno::EINVAL);
         };
-        let view = match self.vm.view(entries, self.access, self.form) {
+        if keep == Memory::Plane {
+            // Before the new one is made: it makes room.
+            drop(forget(&mut cached, |cached| cached.place == place));
+        }
+        let (view, charge) = match self.new_view(entries, keep) {
             Err(Errno::ENOMEM) if !cached.is_empty() => {
                 cached.clear();
-                self.vm.view(entries, self.access, self.form)
+                self.new_view(entries, keep)
             }
             view => view,
         }?;
         let memory = PlaneMemory::View(view);
-        keep(&mut cached, room, index, name, &memory);
+        remember(&mut cached, keep, (place, name, charge), &memory, &mut old);
+        drop(cached);
         Ok(memory)
     }
 
-    /// The object `uuid`, of at least `least` bytes, for buffer `index`. One that is not ours is looked up and mapped
-    /// unless it is among the last `room` that were lent.
+    /// Whether the pages of a buffer's planes are known, or so few that to map them is no matter.
+    pub fn is_quick(&self, index: u32, planes: &[Vec<SgEntry>]) -> bool {
+        let cached = self.cache.lock();
+        // A new one may take the place of any.
+        let small = cached.iter().all(|cached| cached.memory.len() <= SMALL);
+        planes.iter().enumerate().all(|(plane, entries)| {
+            let bytes: u64 = entries.iter().map(|entry| u64::from(entry.len)).sum();
+            if small && bytes <= SMALL as u64 {
+                return true;
+            }
+            let mut same = cached
+                .iter()
+                .filter(|cached| matches!(&*cached.name, Name::Pages(known) if known == entries));
+            match self.of_pages(0) {
+                Memory::Plane => same.any(|cached| cached.place == (index, plane)),
+                Memory::Last(_) => same.next().is_some(),
+                Memory::Nothing => false,
+            }
+        })
+    }
+
+    /// A view of `entries`, and what it takes to remember them.
+    fn new_view(&self, entries: &[SgEntry], keep: Memory) -> Result<(Arc<View>, Charge), Errno> {
+        let bytes = if keep == Memory::Nothing {
+            0
+        } else {
+            size_of_val(entries)
+        };
+        let charge = self.vm.ledger().charge(bytes)?;
+        Ok((self.vm.view(entries, self.access, self.form)?, charge))
+    }
+
+    /// The object `uuid`, of at least `least` bytes, for a plane. One that is not ours is looked up and mapped unless it is
+    /// known; `room` is as many pieces of memory as the queue keeps.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if there is no such object, it is too small, or cannot be mapped.
+    /// `EINVAL` if there is no such object, it is too small, or cannot be mapped; `ENOMEM` if it would exceed the limit.
     pub fn object(
         &self,
-        index: u32,
+        place: Place,
         uuid: Uuid,
         least: u32,
         room: usize,
     ) -> Result<PlaneMemory, Errno> {
+        let keep = self.of_objects(room);
         let name = Name::Object(uuid);
-        let known = find(&mut self.cache.lock(), index, &name);
+        let mut old = Vec::new();
+        let known = find(&mut self.cache.lock(), keep, place, &name, &mut old);
         let memory = match known {
             Some(memory) => memory,
-            // Nothing is held while the VMM is asked: it may be waiting for an answer of ours.
-            None => match self.vm.object(uuid)? {
-                Object::Own(buffer) => PlaneMemory::Shared(buffer),
-                Object::Foreign(fd) => {
-                    let import = Import::new(fd, self.access, &self.vm)?;
-                    let memory = PlaneMemory::Import(import);
-                    keep(&mut self.cache.lock(), room, index, name, &memory);
-                    memory
+            None => {
+                if keep == Memory::Plane {
+                    self.cache.forget(|cached| cached.place == place);
                 }
-            },
+                // Nothing is held while the VMM is asked: it may be waiting for an answer of ours.
+                match self.vm.object(uuid)? {
+                    Object::Own(buffer) => PlaneMemory::Shared(buffer),
+                    Object::Foreign(fd) => {
+                        let memory = PlaneMemory::Import(Import::new(fd, self.access, &self.vm)?);
+                        let what = (place, name, Charge::default());
+                        remember(&mut self.cache.lock(), keep, what, &memory, &mut old);
+                        memory
+                    }
+                }
+            }
         };
         if memory.len() < least as usize {
             return Err(Errno::EINVAL);
@@ -160,34 +261,88 @@ impl Lending {
         Ok(memory)
     }
 
+    /// How a call ended that was to queue or prepare buffer `index`. What is not queued the guest need not keep.
+    ///
+    /// # Errors
+    ///
+    /// `result`'s.
+    pub fn settled(&self, index: u32, result: Result<(), Errno>) -> Result<(), Errno> {
+        result.inspect_err(|_| self.forget(index..index.saturating_add(1)))
+    }
+
     /// Forgets what buffers of these indices were last queued with.
     pub fn forget(&self, indices: Range<u32>) {
         self.cache
-            .lock()
-            .retain(|cached| !indices.contains(&cached.index));
+            .forget(|cached| indices.contains(&cached.place.0));
     }
 
     /// Forgets all.
     pub fn clear(&self) {
-        self.cache.lock().clear();
+        self.cache.forget(|_| true);
     }
 }
 
-/// What was lent under `name`, which is now the last used.
-fn find(cached: &mut VecDeque<Cached>, index: u32, name: &Name) -> Option<PlaneMemory> {
-    let at = cached.iter().position(|cached| cached.name == *name)?;
+/// What was lent under `name`, which is now that plane's, and the last used. What that plane had is in `old`.
+fn find(
+    cached: &mut VecDeque<Cached>,
+    keep: Memory,
+    place: Place,
+    name: &Name,
+    old: &mut Vec<Cached>,
+) -> Option<PlaneMemory> {
+    let is_it = |cached: &Cached| *cached.name == *name;
+    let at = match keep {
+        // Its own first: that is where it is in a steady stream.
+        Memory::Plane => cached
+            .iter()
+            .position(|cached| cached.place == place && is_it(cached))
+            .or_else(|| cached.iter().position(is_it)),
+        Memory::Last(_) => cached.iter().position(is_it),
+        Memory::Nothing => None,
+    }?;
+    if keep == Memory::Plane {
+        let found = cached.get(at)?;
+        let memory = found.memory.clone();
+        if found.place != place {
+            // The other plane keeps it, too.
+            let mine = Cached {
+                place,
+                name: Arc::clone(&found.name),
+                memory: memory.clone(),
+                charge: Arc::clone(&found.charge),
+            };
+            old.extend(forget(cached, |cached| cached.place == place));
+            cached.push_front(mine);
+        }
+        return Some(memory);
+    }
     let mut found = cached.remove(at)?;
-    found.index = index;
+    found.place = place;
     let memory = found.memory.clone();
     cached.push_front(found);
     Some(memory)
 }
 
-fn keep(cached: &mut VecDeque<Cached>, room: usize, index: u32, name: Name, memory: &PlaneMemory) {
-    cached.truncate(room.saturating_sub(1));
+/// Remembers memory of a plane. What is not remembered any more is in `old`.
+fn remember(
+    cached: &mut VecDeque<Cached>,
+    keep: Memory,
+    (place, name, charge): (Place, Name, Charge),
+    memory: &PlaneMemory,
+    old: &mut Vec<Cached>,
+) {
+    match keep {
+        Memory::Nothing => return,
+        Memory::Plane => old.extend(forget(cached, |cached| cached.place == place)),
+        Memory::Last(room) => {
+            let room = room.saturating_sub(1).min(cached.len());
+            old.extend(cached.drain(room..));
+        }
+    }
     cached.push_front(Cached {
-        index,
-        name,
+        place,
+        name: Arc::new(name),
         memory: memory.clone(),
+        charge: Arc::new(charge),
     });
 }

@@ -333,6 +333,7 @@ pub(super) fn first_fit(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Ledger;
 
     #[derive(Default)]
     struct Vmm {
@@ -447,8 +448,9 @@ mod tests {
         let vmm = Arc::new(Vmm::default());
         let arena = Arena::new(4 * PAGE_SIZE).unwrap();
         let region = Region::new(0x10000, Some(Arc::clone(&arena)), Arc::clone(&vmm));
-        let [first, second] = [1, 2]
-            .map(|pages| HostBuffer::new_in(Some(&arena), pages * PAGE_SIZE - 1, false).unwrap());
+        let ledger = Ledger::new(1 << 20, Some(arena));
+        let [first, second] =
+            [1, 2].map(|pages| HostBuffer::new_on(&ledger, pages * PAGE_SIZE - 1, false).unwrap());
         assert_eq!(region.map(Arc::clone(&first), true), Err(Errno::EIO));
         region.start();
         assert_eq!(region.map(Arc::clone(&first), true), Ok(0));
@@ -486,7 +488,8 @@ mod tests {
         let arena = Arena::new(PAGE_SIZE).unwrap();
         let region = Region::new(0x10000, Some(Arc::clone(&arena)), Arc::clone(&vmm));
         region.start();
-        let part = HostBuffer::new_in(Some(&arena), PAGE_SIZE, false).unwrap();
+        let ledger = Ledger::new(1 << 20, Some(arena));
+        let part = HostBuffer::new_on(&ledger, PAGE_SIZE, false).unwrap();
         region.set_regions(8);
         assert_eq!(region.map(Arc::clone(&part), true), Err(Errno::ENOMEM));
         assert_eq!(region.map(buffer(1), true), Err(Errno::ENOMEM));

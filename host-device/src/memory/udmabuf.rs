@@ -11,6 +11,8 @@ use nix::errno::Errno;
 use nix::libc::{O_CLOEXEC, c_ulong};
 use nix::request_code_write;
 
+use super::PAGE_SIZE;
+
 /// The most pieces and bytes of a dmabuf, unless the module's parameters say otherwise.
 const LIST_LIMIT: usize = 1024;
 const SIZE_LIMIT_MB: usize = 64;
@@ -18,6 +20,9 @@ const SIZE_LIMIT_MB: usize = 64;
 const UDMABUF_FLAGS_CLOEXEC: u32 = 1;
 /// The argument's size is that of the structure without its array: two `u32`.
 const UDMABUF_CREATE_LIST: c_ulong = request_code_write!(b'u', 0x43, 8);
+
+/// What the kernel notes of each page of a dmabuf: its folio and an offset.
+const PER_PAGE: usize = 16;
 
 /// A piece of a memfd: the file, where it begins, and its length, both in whole pages.
 pub(super) type Piece<'a> = (BorrowedFd<'a>, u64, usize);
@@ -67,22 +72,24 @@ pub fn probe() -> bool {
     device().is_some()
 }
 
+/// Bytes that the kernel takes for a dmabuf of so many bytes, without its pages.
+pub(super) fn cost(bytes: usize) -> usize {
+    bytes.div_ceil(PAGE_SIZE) * PER_PAGE
+}
+
+/// Whether there is such a device, and it takes so many pieces and bytes.
+pub(super) fn takes(pieces: &[Piece<'_>]) -> bool {
+    let size: usize = pieces.iter().map(|(_, _, len)| len).sum();
+    device().is_some_and(|device| pieces.len() <= device.list_limit && size <= device.size_limit)
+}
+
 /// A dmabuf of `pieces`, in order. `None` if there is no such device, or it takes none of so many pieces or bytes, or
 /// the files are no memfds that are sealed against shrinking.
 pub(super) fn create(pieces: &[Piece<'_>]) -> Option<OwnedFd> {
-    let device = device()?;
-    let size: usize = pieces.iter().map(|(_, _, len)| len).sum();
-    if pieces.len() > device.list_limit || size > device.size_limit {
-        return None;
-    }
+    let device = device().filter(|_| takes(pieces))?;
     let made = device.create(pieces);
-    made.inspect_err(|errno| {
-        tracing::debug!(
-            "no dmabuf of {size} bytes in {} pieces: {errno}",
-            pieces.len()
-        );
-    })
-    .ok()
+    made.inspect_err(|errno| tracing::debug!("no dmabuf of {} pieces: {errno}", pieces.len()))
+        .ok()
 }
 
 impl Udmabuf {

@@ -16,12 +16,18 @@ use protocol::wire::sg::SgEntry;
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 
 use super::PAGE_SIZE;
-use super::budget::{Charge, Share};
+use super::budget;
 use super::bytes::Bytes;
 use super::dmabuf::Mapped;
+use super::ledger::Charge;
 use super::truncated::{Guard, is_sealed};
 use super::udmabuf;
+use super::vm::Vm;
 use crate::counters::Counters;
+
+/// What the kernel notes of a mapping, and of each page in one.
+const PER_MAPPING: usize = 256;
+const PER_PAGE: usize = 8;
 
 /// Most bytes that one view may have: a raw frame of 8192x8192 takes a quarter of it.
 const MAX_LEN: usize = 1 << 30;
@@ -49,7 +55,7 @@ impl Access {
 pub enum Form {
     /// A dmabuf where the host can make one, else a mapping.
     Any,
-    /// A mapping whose pages the kernel can pin, which it cannot in that of a udmabuf.
+    /// A mapping whose pages a device of the host pins, which it cannot in that of a udmabuf.
     Mapped,
     /// A dmabuf.
     Dmabuf,
@@ -79,8 +85,10 @@ pub struct View {
     /// The same memory, where the host can make one.
     dmabuf: Option<OwnedFd>,
     counters: Arc<Counters>,
-    /// What its mappings cost.
-    charge: Option<Charge>,
+    /// Mappings of the kernel's.
+    share: Option<budget::Charge>,
+    /// Memory.
+    _charge: Charge,
     /// For files that can be cut short.
     guard: Option<Guard>,
 }
@@ -200,34 +208,65 @@ pub(super) fn map_whole(
     unsafe { mmap(None, size, access.protection(), MapFlags::MAP_SHARED, fd, 0) }
 }
 
+/// Bytes that the kernel takes for `count` mappings of so many bytes.
+fn tables(bytes: usize, count: usize) -> usize {
+    count * PER_MAPPING + bytes.div_ceil(PAGE_SIZE) * PER_PAGE
+}
+
+/// A udmabuf, where it is mapped, and what it costs: it keeps its pages, whatever becomes of them in the guest.
+type Udmabuf = (OwnedFd, NonNull<c_void>, Charge);
+
+/// A udmabuf of `runs`. `None` if the host can make none, `ENOMEM` if that is more than the VM may have.
+fn dmabuf(
+    runs: &[Run<'_>],
+    size: NonZeroUsize,
+    access: Access,
+    vm: &Vm,
+) -> Result<Option<Udmabuf>, Errno> {
+    let pieces: Vec<_> = runs
+        .iter()
+        .map(|run| (run.file.as_fd(), run.offset, run.len))
+        .collect();
+    if !udmabuf::takes(&pieces) {
+        return Ok(None);
+    }
+    let bytes = size.get();
+    let cost = bytes + udmabuf::cost(bytes) + tables(bytes, 1);
+    let charge = vm.ledger().charge(cost)?;
+    let Some(fd) = udmabuf::create(&pieces) else {
+        return Ok(None);
+    };
+    Counters::add(&vm.counters().udmabufs, 1);
+    let base = map_whole(&fd, size, access).inspect_err(|errno| {
+        tracing::debug!("a dmabuf of guest memory cannot be mapped: {errno}");
+    });
+    Ok(base.ok().map(|base| (fd, base, charge)))
+}
+
 impl View {
-    /// Maps what `entries` name, for `access`, in that form, at the cost of `share`.
+    /// Maps what `entries` name, for `access`, in that form, at the cost of `vm`.
     ///
     /// # Errors
     ///
-    /// As [`Vm::view`](super::Vm::view).
+    /// As [`Vm::view`].
     pub(super) fn new(
         guest: &GuestMemoryMmap,
         entries: &[SgEntry],
         (access, form): (Access, Form),
-        share: &Arc<Share>,
-        counters: &Arc<Counters>,
+        vm: &Vm,
     ) -> Result<Arc<Self>, Errno> {
         let (runs, start, len) = runs(guest, entries)?;
         let mapped: usize = runs.iter().map(|run| run.len).sum();
         let size = NonZeroUsize::new(mapped).ok_or(Errno::EINVAL)?;
-        let pieces: Vec<_> = runs
-            .iter()
-            .map(|run| (run.file.as_fd(), run.offset, run.len))
-            .collect();
-        let made = (form != Form::Mapped).then(|| udmabuf::create(&pieces));
-        let dmabuf = made.flatten().and_then(|fd| {
-            Counters::add(&counters.udmabufs, 1);
-            let base = map_whole(&fd, size, access).inspect_err(|errno| {
-                tracing::debug!("a dmabuf of guest memory cannot be mapped: {errno}");
-            });
-            Some((fd, base.ok()?))
-        });
+        let may_pin = match form {
+            Form::Any => vm.keeps_pages(),
+            Form::Mapped => false,
+            Form::Dmabuf => true,
+        };
+        let dmabuf = match may_pin.then(|| dmabuf(&runs, size, access, vm)) {
+            Some(Err(errno)) if form == Form::Dmabuf => return Err(errno),
+            made => made.and_then(Result::ok).flatten(),
+        };
         if form == Form::Dmabuf && dmabuf.is_none() {
             tracing::warn!(
                 "no dmabuf of guest memory: {mapped} bytes in {} pieces (see parameters of udmabuf)",
@@ -236,11 +275,16 @@ impl View {
             return Err(Errno::EINVAL);
         }
         let count = if dmabuf.is_some() { 1 } else { runs.len() + 1 };
-        Counters::add(&counters.maps, count as u64);
-        let (dmabuf, base) = match dmabuf {
-            Some((fd, base)) => (Some(fd), base),
-            None => (None, reserve(size)?),
+        let (dmabuf, base, charge) = match dmabuf {
+            Some((fd, base, charge)) => (Some(fd), base, charge),
+            None => {
+                let pinned = if form == Form::Mapped { mapped } else { 0 };
+                let charge = vm.ledger().charge(pinned + tables(mapped, count))?;
+                (None, reserve(size)?, charge)
+            }
         };
+        let counters = vm.counters();
+        Counters::add(&counters.maps, count as u64);
         // From here on dropping it unmaps all of it, whatever is mapped there by then.
         let mut view = Self {
             // SAFETY: `runs` has room for `len` bytes from `start`, which is in the first page. Nobody touches them
@@ -253,10 +297,11 @@ impl View {
             mapped,
             dmabuf,
             counters: Arc::clone(counters),
-            charge: None,
+            share: None,
+            _charge: charge,
             guard: None,
         };
-        view.charge = Some(Charge::new(share, count).inspect_err(|_| {
+        view.share = Some(budget::Charge::new(vm.share(), count).inspect_err(|_| {
             tracing::warn!(
                 "a buffer in {} pieces of guest memory needs more mappings than are left: raise vm.max_map_count",
                 runs.len()

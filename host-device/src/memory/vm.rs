@@ -3,6 +3,7 @@
 //! The VM that a session serves, as far as memory goes.
 
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::errno::Errno;
@@ -13,16 +14,17 @@ use vm_memory::{
     MemoryRegionAddress,
 };
 
-use super::arena::Arena;
 use super::budget::Share;
 use super::buffer::HostBuffer;
 use super::fence::{self, Fence};
+use super::ledger::Ledger;
 use super::lending::Caches;
 use super::object::{Lookup, Object, Objects};
 use super::plane::PlaneMemory;
 use super::scatter;
 use super::truncated::{Guard, is_sealed};
 use super::view::{Access, Form, View};
+use crate::config::Limits;
 use crate::counters::Counters;
 
 /// Guest memory as the VMM describes it; replaced as a whole when that changes.
@@ -34,12 +36,14 @@ type Guarded = (Vec<Guard>, Option<Arc<GuestMemoryMmap>>);
 #[derive(Debug)]
 struct Inner {
     guest: GuestMemory,
-    arena: Option<Arc<Arena>>,
+    ledger: Arc<Ledger>,
     guarded: Mutex<Guarded>,
     caches: Caches,
     objects: Arc<Objects>,
     counters: Arc<Counters>,
     runtime: Option<Handle>,
+    /// The driver keeps the pages of what it has lent until it is told that they are forgotten.
+    keeps_pages: AtomicBool,
 }
 
 /// How a device reaches the memory of its VM; clones are handles of the same session.
@@ -50,11 +54,11 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// A VM with this memory, whose MMAP buffers go to `arena`, and whose other devices' objects `lookup` knows. Fences are
+    /// A VM with this memory, which spends what is on `ledger`, and whose other devices' objects `lookup` knows. Fences are
     /// awaited on `runtime`.
     pub fn new(
         guest: GuestMemory,
-        arena: Option<Arc<Arena>>,
+        ledger: Arc<Ledger>,
         lookup: impl Lookup + 'static,
         counters: Arc<Counters>,
         runtime: Option<Handle>,
@@ -62,12 +66,13 @@ impl Vm {
         Self {
             inner: Arc::new(Inner {
                 guest,
-                arena,
+                ledger,
                 guarded: Mutex::default(),
                 caches: Caches::default(),
                 objects: Objects::new(lookup),
                 counters,
                 runtime,
+                keeps_pages: AtomicBool::new(false),
             }),
             share: Arc::default(),
         }
@@ -77,7 +82,7 @@ impl Vm {
     pub fn without_guest() -> Self {
         Self::new(
             GuestMemory::new(GuestMemoryMmap::new()),
-            None,
+            Ledger::new(Limits::default().max_memory, None),
             (),
             Arc::default(),
             None,
@@ -95,6 +100,20 @@ impl Vm {
     /// What is counted of this VM.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.inner.counters
+    }
+
+    /// Whether the driver has promised what `VIRTIO_V4L2_F_PINNED_WHILE_CACHED` says. Until then it has not.
+    pub fn set_keeps_pages(&self, keeps: bool) {
+        self.inner.keeps_pages.store(keeps, Ordering::Relaxed);
+    }
+
+    pub(super) fn keeps_pages(&self) -> bool {
+        self.inner.keeps_pages.load(Ordering::Relaxed)
+    }
+
+    /// What this VM makes the host spend.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.inner.ledger
     }
 
     pub(super) fn caches(&self) -> &Caches {
@@ -127,7 +146,7 @@ impl Vm {
     ///
     /// As [`HostBuffer::new`].
     pub fn buffer(&self, len: usize) -> Result<Arc<HostBuffer>, Errno> {
-        HostBuffer::new_in(self.inner.arena.as_ref(), len, false)
+        HostBuffer::new_on(self.ledger(), len, false)
     }
 
     /// As [`buffer`](Self::buffer), for raw frames: a dmabuf, where the host can make one.
@@ -136,7 +155,7 @@ impl Vm {
     ///
     /// As [`HostBuffer::new`].
     pub fn frame(&self, len: usize) -> Result<Arc<HostBuffer>, Errno> {
-        let buffer = HostBuffer::new_in(self.inner.arena.as_ref(), len, true)?;
+        let buffer = HostBuffer::new_on(self.ledger(), len, true)?;
         if buffer.dmabuf().is_some() {
             Counters::add(&self.counters().udmabufs, 1);
         }
@@ -145,7 +164,7 @@ impl Vm {
 
     /// Whether such buffers are parts of one mapping, for as long as there is room.
     pub fn has_arena(&self) -> bool {
-        self.inner.arena.is_some()
+        self.ledger().arena().is_some()
     }
 
     /// The dmabuf of the buffer that was exported as `uuid`. `None` if none was, or the host can make no dmabufs.
@@ -208,13 +227,14 @@ impl Vm {
         scatter::write(&self.inner.guest.memory(), entries, data)
     }
 
-    /// Memory that the guest lends, as one run.
+    /// Memory that the guest lends, as one run. It is a dmabuf only if the driver keeps the pages, or the form asks for one:
+    /// a udmabuf has the pages that were there when it was made, a mapping those that are there now.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if it is to be a dmabuf and the host can make none of it, or if `entries` have a page in part, but for the start of the first and the end of the last, or more than
-    /// 1 GiB; `EFAULT` if there is no memory where they are; `ENOMEM` if they are so scattered that the kernel has no
-    /// mappings left for them.
+    /// `EINVAL` if it is to be a dmabuf and the host can make none of it, or if `entries` have a page in part, but for the
+    /// start of the first and the end of the last, or more than 1 GiB; `EFAULT` if there is no memory where they are;
+    /// `ENOMEM` if they are so scattered that the kernel has no mappings left for them, or it would exceed the VM's limit.
     pub fn view(
         &self,
         entries: &[SgEntry],
@@ -222,8 +242,7 @@ impl Vm {
         form: Form,
     ) -> Result<Arc<View>, Errno> {
         let guest = self.inner.guest.memory();
-        let counters = &self.inner.counters;
-        View::new(&guest, entries, (access, form), &self.share, counters)
+        View::new(&guest, entries, (access, form), self)
     }
 }
 

@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use protocol::wire::NUM_QUEUES;
+use protocol::wire::config::VIRTIO_V4L2_F_PINNED_WHILE_CACHED;
 use protocol::wire::sg::Uuid;
 use vhost::VhostUserMemoryRegionBase;
 use vhost::vhost_user::message::{
@@ -30,6 +31,7 @@ use super::ring::Ring;
 const FEATURES: u64 = 1 << VIRTIO_F_VERSION_1
     | 1 << VIRTIO_RING_F_INDIRECT_DESC
     | 1 << VIRTIO_RING_F_EVENT_IDX
+    | 1 << VIRTIO_V4L2_F_PINNED_WHILE_CACHED
     | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits();
 
 /// The VMM's view of a region, in which it gives the addresses of rings.
@@ -142,6 +144,8 @@ impl VhostUserBackendReqHandlerMut for Frontend {
             return Err(Error::InvalidParam);
         }
         self.acked_features = features;
+        let keeps_pages = features & 1 << VIRTIO_V4L2_F_PINNED_WHILE_CACHED != 0;
+        self.link.vm.set_keeps_pages(keeps_pages);
         let event_idx = features & 1 << VIRTIO_RING_F_EVENT_IDX != 0;
         // Without protocol features there is no SET_VRING_ENABLE.
         let enabled = features & VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits() == 0;

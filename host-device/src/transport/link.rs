@@ -24,7 +24,7 @@ use crate::config::Limits;
 use crate::counters::Counters;
 use crate::device::Device;
 use crate::events::Outbox;
-use crate::memory::{Arena, Region, Vm};
+use crate::memory::{Arena, Ledger, PAGE_SIZE, Region, Vm};
 use crate::session::Sessions;
 
 /// Most descriptors of a queue.
@@ -73,10 +73,10 @@ impl Link {
         };
         let outbox = Outbox::new(queue, Arc::clone(&counters));
         let channel = Channel::default();
-        let arena = arena(limits.shm_size);
+        let arena = arena(limits);
         let vm = Vm::new(
             memory.clone(),
-            arena.clone(),
+            Ledger::new(limits.max_memory, arena.clone()),
             channel.clone(),
             counters,
             Some(runtime.clone()),
@@ -255,14 +255,16 @@ impl Link {
     }
 }
 
-/// The arena of a region of `size` bytes: three quarters of it. A small region has none.
-fn arena(size: u64) -> Option<Arc<Arena>> {
+/// The arena: three quarters of the region, or as much as buffers may take, if that is less: the guest can fill all of it.
+/// A small region has none.
+fn arena(limits: Limits) -> Option<Arc<Arena>> {
     const MIN: u64 = 64 << 20;
-    if size < MIN {
+    if limits.shm_size < MIN {
         return None;
     }
-    let size = usize::try_from(size / 4 * 3).ok()?;
-    Arena::new(size)
+    let size = usize::try_from(limits.shm_size / 4 * 3).ok()?;
+    let most = limits.max_memory / PAGE_SIZE * PAGE_SIZE;
+    Arena::new(size.min(most))
         .inspect_err(|errno| tracing::warn!("each buffer gets a file of its own: {errno}"))
         .ok()
 }

@@ -59,6 +59,17 @@ pub struct Element {
     pub properties: &'static [Property],
 }
 
+/// What a software encoder takes, in bytes: measured with the elements that come first, and rounded up.
+#[derive(Clone, Copy, Debug)]
+pub struct Footprint {
+    /// Whatever it encodes.
+    pub base: usize,
+    /// For each pixel of a frame: what it refers to, and what it works on.
+    pub pixel: usize,
+    /// For each thread.
+    pub thread: usize,
+}
+
 /// A codec.
 #[derive(Clone, Copy)]
 pub struct Row {
@@ -74,8 +85,24 @@ pub struct Row {
     pub media: &'static str,
     /// Caps to ask the element for.
     pub caps: fn(&Params) -> gst::Caps,
+    /// Memory of an encoder.
+    pub footprint: Footprint,
     /// Elements, best first.
     pub elements: &'static [Element],
+}
+
+impl Row {
+    /// Bytes that an encoder of frames of this size takes, with so many threads: an estimate, no less than what was measured.
+    pub fn memory(&self, (width, height): (u32, u32), threads: u32) -> usize {
+        let Footprint {
+            base,
+            pixel,
+            thread,
+        } = self.footprint;
+        let pixels = (width as usize).saturating_mul(height as usize);
+        base.saturating_add(pixels.saturating_mul(pixel))
+            .saturating_add(thread.saturating_mul(threads as usize))
+    }
 }
 
 impl Codec {
@@ -253,6 +280,33 @@ mod tests {
             assert_eq!(row.name.parse::<Codec>().unwrap(), row.codec);
         }
         assert!("h263".parse::<Codec>().is_err());
+    }
+
+    /// MiB that the first element of each codec took, as `VmHWM` told.
+    #[test]
+    fn estimates_are_no_less_than_what_was_measured() {
+        let measured: [(Codec, u32, u32, u32, usize); 12] = [
+            (Codec::H264, 1280, 720, 1, 22),
+            (Codec::H264, 4096, 2304, 4, 167),
+            (Codec::H264, 4096, 2304, 16, 173),
+            (Codec::Hevc, 176, 144, 1, 9),
+            (Codec::Hevc, 1280, 720, 1, 54),
+            (Codec::Hevc, 4096, 2304, 16, 339),
+            (Codec::Vp8, 1280, 720, 1, 32),
+            (Codec::Vp8, 4096, 2304, 4, 322),
+            (Codec::Vp9, 176, 144, 1, 12),
+            (Codec::Vp9, 1280, 720, 1, 80),
+            (Codec::Vp9, 4096, 2304, 4, 677),
+            (Codec::Vp9, 4096, 2304, 16, 747),
+        ];
+        for (codec, width, height, threads, mib) in measured {
+            let estimate = codec.row().memory((width, height), threads) >> 20;
+            assert!(
+                estimate >= mib,
+                "{codec:?} {width}x{height}: {estimate} of {mib}"
+            );
+        }
+        assert_eq!(ROWS[0].memory((u32::MAX, u32::MAX), u32::MAX), usize::MAX);
     }
 
     #[test]

@@ -26,7 +26,7 @@ use super::uapi::*;
 use super::worker::{Shared, Worker};
 use crate::device::{self, BufferArgs, ControlArgs, ControlOp, Lent, Result};
 use crate::events::Events;
-use crate::memory::{Fence, HostBuffer, PlaneMemory, Vm, probe_udmabuf};
+use crate::memory::{Charge, Fence, HostBuffer, PlaneMemory, Vm, probe_udmabuf};
 
 /// Number of sessions that are open, given back on drop.
 #[derive(Debug)]
@@ -113,8 +113,28 @@ impl Session {
             }
         };
         let _entered = self.span.clone().entered();
-        self.worker = Some(Worker::start(&self.shared, setup)?);
+        let memory = self.charge(&setup)?;
+        self.worker = Some(Worker::start(&self.shared, setup, memory)?);
         Ok(())
+    }
+
+    /// What the encoder will take, before it does.
+    fn charge(&self, setup: &Setup) -> Result<Charge> {
+        if setup.chosen.sink {
+            return Ok(Charge::default());
+        }
+        let threads = self.shared.params(&self.shared.lock(), None).threads;
+        let size = (setup.crop.width, setup.crop.height);
+        let bytes = setup.chosen.codec.row().memory(size, threads);
+        let ledger = self.vm.ledger();
+        ledger.charge(bytes).inspect_err(|_| {
+            tracing::debug!(
+                "no room for an encoder of {}x{}, about {} MiB: raise --max-memory, or close sessions",
+                size.0,
+                size.1,
+                bytes >> 20
+            );
+        })
     }
 
     /// The memory that a client lends with a buffer. Found and mapped without the state's lock: that may take long.
@@ -131,6 +151,28 @@ impl Session {
             lent,
             &lengths,
         )
+    }
+
+    fn prepare(&self, mut args: BufferArgs<'_>) -> Result {
+        let lent = self.lend(&mut args)?;
+        let mut core = self.shared.lock();
+        let (queue, sizes) = queue(&mut core, args.buffer.type_)?;
+        queue.prepare_buf(args, lent, &sizes)
+    }
+
+    fn enqueue(&self, mut args: BufferArgs<'_>) -> Result {
+        let lent = self.lend(&mut args)?;
+        let fence = self.fence(&args, &lent)?;
+        let mut core = self.shared.lock();
+        let output = args.buffer.type_ == OUTPUT;
+        let force_key = output && core.force_key;
+        let (queue, sizes) = queue(&mut core, args.buffer.type_)?;
+        queue.qbuf(args, (lent, fence), &sizes, force_key)?;
+        queue.came(self.shared.events.counters().looked());
+        if output {
+            core.force_key = false;
+        }
+        Ok(())
     }
 
     /// What must happen before memory that was lent may be used, now or when the buffer was prepared.
@@ -389,27 +431,16 @@ impl device::Session for Session {
         queue(&mut core, args.buffer.type_)?.0.querybuf(args)
     }
 
-    fn prepare_buf(&mut self, mut args: BufferArgs<'_>) -> Result {
-        let lent = self.lend(&mut args)?;
-        let mut core = self.shared.lock();
-        let (queue, sizes) = queue(&mut core, args.buffer.type_)?;
-        queue.prepare_buf(args, lent, &sizes)
+    fn prepare_buf(&mut self, args: BufferArgs<'_>) -> Result {
+        let (buf_type, index) = (args.buffer.type_, args.buffer.index);
+        let prepared = self.prepare(args);
+        self.lent.of(buf_type).settled(index, prepared)
     }
 
-    fn qbuf(&mut self, mut args: BufferArgs<'_>) -> Result {
-        let lent = self.lend(&mut args)?;
-        let fence = self.fence(&args, &lent)?;
-        {
-            let mut core = self.shared.lock();
-            let output = args.buffer.type_ == OUTPUT;
-            let force_key = output && core.force_key;
-            let (queue, sizes) = queue(&mut core, args.buffer.type_)?;
-            queue.qbuf(args, (lent, fence), &sizes, force_key)?;
-            queue.came(self.shared.events.counters().looked());
-            if output {
-                core.force_key = false;
-            }
-        }
+    fn qbuf(&mut self, args: BufferArgs<'_>) -> Result {
+        let (buf_type, index) = (args.buffer.type_, args.buffer.index);
+        let queued = self.enqueue(args);
+        self.lent.of(buf_type).settled(index, queued)?;
         self.go_on();
         Ok(())
     }

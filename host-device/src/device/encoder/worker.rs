@@ -20,6 +20,7 @@ use super::settings::Settings;
 use super::signals::Signals;
 use crate::counters::Counters;
 use crate::events::Events;
+use crate::memory::Charge;
 
 /// Encoders that fail one after the other before the session is given up.
 const MAX_FAILURES: u32 = 3;
@@ -130,15 +131,17 @@ impl Shared {
 pub struct Worker {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    /// What the encoder takes; given back when it has ended.
+    _memory: Charge,
 }
 
 impl Worker {
-    /// Starts an encoder and its thread.
+    /// Starts an encoder and its thread. What they take has been charged.
     ///
     /// # Errors
     ///
     /// The encoder does not start: the log says why.
-    pub fn start(shared: &Arc<Shared>, setup: Setup) -> Result<Self, Errno> {
+    pub fn start(shared: &Arc<Shared>, setup: Setup, memory: Charge) -> Result<Self, Errno> {
         let params = {
             let mut core = shared.lock();
             core.stop = false;
@@ -179,6 +182,7 @@ impl Worker {
         Ok(Self {
             shared: Arc::clone(shared),
             thread: Some(thread),
+            _memory: memory,
         })
     }
 }

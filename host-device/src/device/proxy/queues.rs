@@ -126,6 +126,18 @@ impl Queues {
 
     /// QBUF or PREPARE_BUF.
     fn submit(&mut self, code: u32, args: BufferArgs<'_>) -> Result {
+        let (buf_type, index) = (args.buffer.type_, args.buffer.index);
+        let submitted = self.try_submit(code, args);
+        let lending = self
+            .shared
+            .with(buf_type, |queue| Ok(Arc::clone(&queue.lending)));
+        match lending {
+            Ok(lending) => lending.settled(index, submitted),
+            Err(_) => submitted,
+        }
+    }
+
+    fn try_submit(&self, code: u32, args: BufferArgs<'_>) -> Result {
         let BufferArgs {
             buffer,
             planes,

@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use gstreamer_allocators as gst_allocators;
+use nix::fcntl::{FallocateFlags, fallocate};
 use vm_memory::{Bytes as _, FileOffset};
 
 use super::*;
-use crate::memory::{GuestMemory, Vm, probe_udmabuf};
+use crate::memory::{GuestMemory, Ledger, Lending, PlaneMemory, Vm, probe_udmabuf};
 
 const PAGE: u64 = PAGE_SIZE as u64;
 /// Two regions that follow each other, and one on its own.
@@ -37,7 +38,10 @@ fn guest() -> GuestMemoryMmap {
 }
 
 fn vm() -> Vm {
-    Vm::new(GuestMemory::new(guest()), None, (), Arc::default(), None)
+    let ledger = Ledger::new(4 << 30, None);
+    let vm = Vm::new(GuestMemory::new(guest()), ledger, (), Arc::default(), None);
+    vm.set_keeps_pages(true);
+    vm
 }
 
 /// The number that each page of the guest holds, read through the view.
@@ -88,14 +92,12 @@ fn scattered_pages_are_one_run() {
 
 #[test]
 fn what_is_written_is_the_guests() {
-    let guest = guest();
-    let share = Arc::default();
-    let counters = Arc::default();
+    let (guest, vm) = (guest(), vm());
     let entries = [
         SgEntry::new(5 * PAGE + 100, (PAGE - 100) as u32),
         SgEntry::new(2 * PAGE, 50),
     ];
-    let view = |kind| View::new(&guest, &entries, kind, &share, &counters).unwrap();
+    let view = |kind| View::new(&guest, &entries, kind, &vm).unwrap();
     let only_read = view((Access::Read, Form::Any));
     let view = view((Access::ReadWrite, Form::Mapped));
     assert_eq!(view.len(), PAGE_SIZE - 100 + 50);
@@ -235,4 +237,120 @@ fn frames_are_dmabufs() {
     assert_eq!(vm.object_fd(uuid).is_some(), udmabuf());
     let map = memory.into_mapped_memory_readable().unwrap();
     assert_eq!(&map[..], b"end");
+}
+
+/// What is at the start of `memory`.
+fn first(memory: &PlaneMemory) -> u64 {
+    let mut bytes = [0; 8];
+    memory.read_at(0, &mut bytes).unwrap();
+    u64::from_ne_bytes(bytes)
+}
+
+/// A VM, and its guest, which gives page 7 away (balloon, free page reporting) and then uses it again, for `value`.
+fn vm_that_renews() -> (Vm, impl Fn(u64)) {
+    let guest = guest();
+    let renewing = guest.clone();
+    let renew = move |value: u64| {
+        let region = renewing.find_region(GuestAddress(0)).unwrap();
+        let file = region.file_offset().unwrap().file();
+        let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        fallocate(file, flags, 7 * PAGE_SIZE as i64, PAGE_SIZE as i64).unwrap();
+        renewing.write_obj(value, GuestAddress(7 * PAGE)).unwrap();
+    };
+    let ledger = Ledger::new(1 << 30, None);
+    let vm = Vm::new(GuestMemory::new(guest), ledger, (), Arc::default(), None);
+    (vm, renew)
+}
+
+/// A driver that promises nothing gives pages away while they are remembered: what is read is what is there now.
+#[test]
+fn pages_that_were_given_away_are_not_read() {
+    let (vm, renew) = vm_that_renews();
+    let made = || vm.counters().maps.load(Ordering::SeqCst);
+    for (value, form) in [(1, Form::Any), (2, Form::Mapped), (3, Form::Dmabuf)] {
+        if form == Form::Dmabuf && !udmabuf() {
+            continue;
+        }
+        let lending = Lending::new(&vm, Access::Read, form);
+        let lend = || lending.pages((0, 0), single_pages([7 * PAGE]), 2).unwrap();
+        let before = first(&lend());
+        let maps = made();
+        assert_eq!(first(&lend()), before);
+        // A mapping is coherent by itself. What somebody else pins is made anew.
+        assert_eq!(made() == maps, form == Form::Any);
+        renew(value);
+        assert_eq!(first(&lend()), value, "{form:?}");
+    }
+    assert_eq!(vm.counters().udmabufs.load(Ordering::SeqCst) > 0, udmabuf());
+}
+
+/// One that promises to keep them may give them away when their buffer is queued with others.
+#[test]
+fn a_plane_that_has_other_memory_forgets_the_old() {
+    let (vm, renew) = vm_that_renews();
+    vm.set_keeps_pages(true);
+    let lending = Lending::new(&vm, Access::Read, Form::Any);
+    let unmaps = || vm.counters().unmaps.load(Ordering::SeqCst);
+    let lend = |place, page| {
+        let memory = lending.pages(place, single_pages([page * PAGE]), 8);
+        first(&memory.unwrap())
+    };
+    assert_eq!(lend((0, 0), 7), 7 * PAGE);
+    // Two buffers with the same: each keeps it.
+    assert_eq!(lend((1, 0), 7), 7 * PAGE);
+    assert_eq!(
+        vm.counters().maps.load(Ordering::SeqCst),
+        if udmabuf() { 1 } else { 2 }
+    );
+    assert_eq!(lend((0, 0), 3), 3 * PAGE);
+    assert_eq!((unmaps(), lend((1, 0), 7)), (0, 7 * PAGE));
+    assert_eq!((lend((1, 1), 4), unmaps()), (4 * PAGE, 0));
+    assert_eq!((lend((1, 0), 5), unmaps()), (5 * PAGE, 1));
+    renew(9);
+    assert_eq!(lend((1, 0), 7), 9);
+    // A call that failed: the guest keeps nothing of it.
+    let failed = lending.settled(1, Err(Errno::EINVAL));
+    assert_eq!(failed, Err(Errno::EINVAL));
+    renew(10);
+    assert_eq!(lend((2, 0), 7), 10);
+    lending.forget(2..3);
+    renew(11);
+    assert_eq!(lend((2, 0), 7), 11);
+    lending.clear();
+    renew(12);
+    assert_eq!(lend((0, 0), 7), 12);
+}
+
+/// What is pinned is spent; what is mapped costs tables; both are given back, and so is what a failed one took.
+#[test]
+fn views_are_charged() {
+    let ledger = Ledger::new(1 << 20, None);
+    let vm = Vm::new(
+        GuestMemory::new(guest()),
+        Arc::clone(&ledger),
+        (),
+        Arc::default(),
+        None,
+    );
+    let half = [SgEntry::new(1 << 32, 512 << 10)];
+    let all = [SgEntry::new(1 << 32, 1 << 20)];
+    let view = |entries: &[SgEntry], form| vm.view(entries, Access::Read, form);
+    let mapped = view(&all, Form::Any).unwrap();
+    assert!((1..64 << 10).contains(&ledger.used()), "{}", ledger.used());
+    drop(mapped);
+    assert_eq!(ledger.used(), 0);
+    vm.set_keeps_pages(true);
+    let pinned = view(&half, Form::Any).unwrap();
+    assert_eq!(ledger.used() > 512 << 10, udmabuf());
+    let for_a_device = view(&half, Form::Mapped);
+    assert_eq!(for_a_device.is_err(), udmabuf());
+    assert_eq!(view(&all, Form::Mapped).unwrap_err(), Errno::ENOMEM);
+    if udmabuf() {
+        assert_eq!(view(&half, Form::Dmabuf).unwrap_err(), Errno::ENOMEM);
+        // A mapping does as well, and pins nothing.
+        assert!(view(&half, Form::Any).unwrap().dmabuf().is_none());
+    }
+    drop((pinned, for_a_device));
+    assert!(view(&all, Form::Dmabuf).is_err());
+    assert_eq!(ledger.used(), 0);
 }

@@ -4,7 +4,7 @@
 
 use gstreamer as gst;
 
-use super::{Codec, Element, Property, Row, When};
+use super::{Codec, Element, Footprint, Property, Row, When};
 use crate::device::encoder::params::{LoopFilter, Params};
 use crate::device::encoder::uapi::fourcc;
 
@@ -224,6 +224,11 @@ pub const ROWS: &[Row; 4] = &[
                 .field("level", p.level)
                 .build()
         },
+        footprint: Footprint {
+            base: 4 << 20,
+            pixel: 18,
+            thread: 5 << 19,
+        },
         elements: &[
             element("x264enc", UGLY, X264ENC),
             element("vah264enc", BAD, VAENC),
@@ -247,6 +252,11 @@ pub const ROWS: &[Row; 4] = &[
                 .field("profile", p.profile)
                 .build()
         },
+        footprint: Footprint {
+            base: 22 << 20,
+            pixel: 36,
+            thread: 1 << 20,
+        },
         elements: &[
             element("x265enc", BAD, X265ENC),
             element("vah265enc", BAD, VAENC),
@@ -263,6 +273,11 @@ pub const ROWS: &[Row; 4] = &[
         description: "VP8",
         media: "video/x-vp8",
         caps: |_| gst::Caps::builder("video/x-vp8").build(),
+        footprint: Footprint {
+            base: 8 << 20,
+            pixel: 35,
+            thread: 1 << 19,
+        },
         elements: &[
             element("vp8enc", GOOD, VPXENC),
             element("v4l2vp8enc", GOOD, V4L2ENC),
@@ -275,6 +290,11 @@ pub const ROWS: &[Row; 4] = &[
         description: "VP9",
         media: "video/x-vp9",
         caps: |_| gst::Caps::builder("video/x-vp9").build(),
+        footprint: Footprint {
+            base: 9 << 20,
+            pixel: 74,
+            thread: 13 << 19,
+        },
         elements: &[
             element("vp9enc", GOOD, VPXENC),
             element("vavp9enc", BAD, VAENC),

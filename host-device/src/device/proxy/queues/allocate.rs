@@ -91,7 +91,7 @@ impl Queues {
     fn request(&self, request: &RequestBuffers, host: u32) -> Result<RequestBuffers> {
         let mut made = *request;
         made.memory = host;
-        let mut charge = Charge::forced(0);
+        let mut charge = Charge::default();
         if request.memory == MEMORY_MMAP && made.count > 0 {
             let mut format = Format {
                 type_: request.type_,
@@ -99,10 +99,10 @@ impl Queues {
             };
             self.shared.node.call(entry(ioctl::G_FMT)?, &mut format)?;
             let bytes = sizes::of_buffer(&format);
-            let reserved = sizes::reserve(made.count, bytes).or_else(|_| {
+            let reserved = sizes::reserve(self.vm.ledger(), made.count, bytes).or_else(|_| {
                 // The old ones make room.
                 self.free(request.type_)?;
-                sizes::reserve(made.count, bytes)
+                sizes::reserve(self.vm.ledger(), made.count, bytes)
             });
             (made.count, charge) = reserved?;
         }
@@ -221,7 +221,7 @@ impl Queues {
     ) -> Result<Vec<(u32, Slot)>> {
         if queue.is_ours() {
             // They are charged by themselves.
-            charge = Charge::forced(0);
+            charge = Charge::default();
         }
         let mut slots = Vec::new();
         for index in indices {
@@ -251,10 +251,11 @@ impl Queues {
                     if part.bytes() < bytes {
                         // More than its format says.
                         drop(part);
+                        let ledger = self.vm.ledger();
                         part = if made {
-                            Charge::forced(bytes)
+                            ledger.force(bytes)
                         } else {
-                            Charge::new(bytes)?
+                            ledger.charge(bytes)?
                         };
                     }
                     plane.charge = Arc::new(part);
@@ -309,10 +310,10 @@ impl Queues {
         let buf_type = create.format.type_;
         let mut made = *create;
         made.memory = host;
-        let mut charge = Charge::forced(0);
+        let mut charge = Charge::default();
         if create.memory == MEMORY_MMAP && made.count > 0 {
             let bytes = sizes::of_buffer(&create.format);
-            (made.count, charge) = sizes::reserve(made.count, bytes)?;
+            (made.count, charge) = sizes::reserve(self.vm.ledger(), made.count, bytes)?;
         }
         self.shared.count();
         let node = &self.shared.node;

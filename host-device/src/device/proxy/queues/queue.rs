@@ -50,7 +50,7 @@ impl Slot {
             length,
             // `mem_offset` has 32 bits.
             offset: offset as u32,
-            charge: Arc::new(Charge::forced(0)),
+            charge: Arc::default(),
             buffer: None,
         };
         let planes = if is_multiplanar(buffer.type_) {

@@ -2,6 +2,8 @@
 
 //! How much memory buffers of a format take.
 
+use std::sync::Arc;
+
 use nix::errno::Errno;
 use protocol::wire::v4l2::{Format, is_multiplanar};
 use v4l2r::bindings::{
@@ -17,7 +19,7 @@ use v4l2r::bindings::{
     v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_OUTPUT as VIDEO_OUTPUT,
 };
 
-use crate::memory::{Charge, PAGE_SIZE};
+use crate::memory::{Charge, Ledger, PAGE_SIZE};
 
 /// Most buffers of a guest's queue. Codecs and cameras stop at 32 or 64, vivid's VBI at 32768.
 pub const MAX_BUFFERS: u32 = 1024;
@@ -65,17 +67,17 @@ pub fn of_buffer(format: &Format) -> usize {
     }
 }
 
-/// Charges for as many of `count` buffers of `bytes` each as there is room for, and says how many.
+/// Charges `ledger` for as many of `count` buffers of `bytes` each as there is room for, and says how many.
 ///
 /// # Errors
 ///
 /// `ENOMEM` if there is none for a single one.
-pub fn reserve(mut count: u32, bytes: usize) -> Result<(u32, Charge), Errno> {
+pub fn reserve(ledger: &Arc<Ledger>, mut count: u32, bytes: usize) -> Result<(u32, Charge), Errno> {
     loop {
         let charge = (count as usize)
             .checked_mul(bytes)
             .ok_or(Errno::ENOMEM)
-            .and_then(Charge::new);
+            .and_then(|bytes| ledger.charge(bytes));
         match charge {
             Ok(charge) => return Ok((count, charge)),
             Err(errno) if count <= 1 => {
@@ -139,14 +141,15 @@ mod tests {
 
     #[test]
     fn as_many_as_there_is_room_for() {
-        let (count, charge) = reserve(3, 4096).unwrap();
+        let ledger = Ledger::new(4 << 30, None);
+        let (count, charge) = reserve(&ledger, 3, 4096).unwrap();
         assert_eq!((count, charge.bytes()), (3, 3 * 4096));
-        let (count, charge) = reserve(1024, 5 << 20).unwrap();
+        let (count, charge) = reserve(&ledger, 1024, 5 << 20).unwrap();
         // Half: 5 GiB are more than the limit.
         assert_eq!(count, 512);
         assert_eq!(charge.bytes(), count as usize * (5 << 20));
-        assert!(reserve(1, usize::MAX).is_err());
-        assert!(reserve(2, usize::MAX).is_err());
+        assert!(reserve(&ledger, 1, usize::MAX).is_err());
+        assert!(reserve(&ledger, 2, usize::MAX).is_err());
     }
 
     #[test]
