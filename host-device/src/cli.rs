@@ -34,7 +34,7 @@ pub struct Cli {
 
     /// A device to serve, with its settings: NAME[,KEY=VALUE...]; encoder, if there is none. `encoder` has preset, threads,
     /// rank, card, sessions, and sink=1, which encodes nothing: for measuring. `proxy` is a V4L2 device of the host: path, card,
-    /// ioctls and controls, which say what guests may do. Give it several times for several devices, each with socket=PATH or
+    /// sessions; ioctls and controls, which say what guests may do. Give it several times for several devices, each with socket=PATH or
     /// fd=N in the place of --socket-path and --fd.
     #[arg(long, value_name = "DEVICE")]
     pub device: Vec<String>,
@@ -52,7 +52,7 @@ pub struct Cli {
     #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = size)]
     pub shm_size: u64,
 
-    /// Most memory that all buffers together may take.
+    /// Most memory that the VM of a device may make the host spend: on buffers, views of its memory, and encoders.
     #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = size)]
     pub max_memory: u64,
 

@@ -30,6 +30,7 @@ use crate::memory::{HostBuffer, Vm};
 
 pub mod encoder;
 mod lent;
+mod open;
 pub mod proxy;
 
 /// Opens the device that the command line asks for.
@@ -85,6 +86,12 @@ pub trait Device: Send + Sync + 'static {
 
     /// Whether any call may wait for hardware: then they run where that stops nothing else, but for QBUF of MMAP buffers.
     fn may_wait(&self) -> bool {
+        false
+    }
+
+    /// Whether a call of it is being carried out that another one may have to wait for: then QBUF of MMAP buffers runs
+    /// with the others.
+    fn is_busy(&self) -> bool {
         false
     }
 }
@@ -212,6 +219,13 @@ pub trait Session: Send {
         /// Any other forwarded ioctl: `payload` is what the driver sent (zeros for `_IOR`) and takes what
         /// goes back.
         other(ioctl: &'static Ioctl, payload: &mut [u8]);
+    }
+
+    /// Whether QBUF or PREPARE_BUF with these arguments is short, so that it may be made where others wait meanwhile. It is not
+    /// if much memory has to be mapped.
+    fn is_quick(&mut self, args: &BufferArgs<'_>) -> bool {
+        let _ = args;
+        true
     }
 
     /// The buffer behind `offset`, the `mem_offset` that QUERYBUF answered, for VIRTIO_MEDIA_CMD_MMAP.

@@ -8,11 +8,13 @@
 mod attached;
 mod ioctl;
 mod lane;
+mod threads;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use protocol::wire::command::{
@@ -20,10 +22,11 @@ use protocol::wire::command::{
     OPEN, RespHeader, RespMmap, RespMunmap, RespOpen,
 };
 use protocol::wire::ioctl::QBUF;
-use tokio::runtime::Handle;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use self::ioctl::Failure;
 use self::lane::{Lane, Now};
+use self::threads::Threads;
 use crate::device::{Device, Result};
 use crate::events::{Events, Outbox};
 use crate::memory::{Region, Vm};
@@ -52,6 +55,9 @@ pub enum Progress {
     /// It goes to the ticket, later.
     Later,
 }
+
+/// Threads beyond one for each session: for MUNMAP.
+const SPARE_THREADS: usize = 4;
 
 /// Most bytes of commands that wait for busy sessions of one VMM.
 const MAX_WAITING: usize = 32 << 20;
@@ -131,7 +137,7 @@ pub struct Sessions {
     outbox: Arc<Outbox>,
     region: Arc<Region>,
     vm: Vm,
-    runtime: Handle,
+    threads: Arc<Threads>,
     limit: usize,
     open: Arc<AtomicUsize>,
     /// Bytes of commands that wait.
@@ -148,7 +154,7 @@ struct Opening {
     device: Arc<dyn Device>,
     events: Events,
     vm: Vm,
-    runtime: Handle,
+    threads: Arc<Threads>,
     table: Arc<Mutex<Table>>,
     open: Open,
     id: u32,
@@ -169,7 +175,7 @@ impl Opening {
         let mut table = locked(&self.table);
         if table.epoch != self.epoch {
             drop(table);
-            lane.abandon(&self.runtime);
+            lane.abandon(&self.threads);
             return Err(Errno::EINVAL);
         }
         table.lanes.insert(id, lane);
@@ -187,20 +193,24 @@ impl Sessions {
         device: Arc<dyn Device>,
         outbox: Arc<Outbox>,
         (region, vm): (Arc<Region>, Vm),
-        runtime: Handle,
         limit: usize,
-    ) -> Self {
-        Self {
+    ) -> std::io::Result<Self> {
+        Ok(Self {
             device,
             outbox,
             region,
             vm,
-            runtime,
+            threads: Threads::new(limit.saturating_add(SPARE_THREADS))?,
             limit,
             open: Arc::default(),
             waiting: Arc::default(),
             table: Arc::default(),
-        }
+        })
+    }
+
+    /// Has the threads end: there is nothing more to do. Waits for those that can.
+    pub(crate) fn end_threads(&self, patience: Duration) {
+        self.threads.end(patience);
     }
 
     /// Sessions that hold resources.
@@ -264,7 +274,7 @@ impl Sessions {
             device: Arc::clone(&self.device),
             events: Events::new(Arc::clone(&self.outbox), id),
             vm: self.vm.session(),
-            runtime: self.runtime.clone(),
+            threads: Arc::clone(&self.threads),
             table: Arc::clone(&self.table),
             open,
             id,
@@ -275,7 +285,7 @@ impl Sessions {
             return Ok(Progress::Answered(Notice::AsWanted));
         }
         let ticket = ticket();
-        self.runtime.spawn_blocking(move || match opening.run() {
+        self.threads.run(move || match opening.run() {
             Ok(response) => ticket.answer(response.as_bytes(), Notice::AsWanted),
             Err(errno) => {
                 tracing::debug!(session = id, "open: {errno}");
@@ -292,7 +302,7 @@ impl Sessions {
         tracing::debug!(session = id, "close");
         let ticket = ticket();
         lane.close(
-            &self.runtime,
+            &self.threads,
             // There is no response, but who left room for one may wait for its status.
             Box::new(move || ticket.answer(RespHeader::default().as_bytes(), Notice::AsWanted)),
         );
@@ -308,7 +318,7 @@ impl Sessions {
     ) -> Progress {
         let refuse = |code, errno, reply: &mut Vec<u8>| {
             set_status(reply, Err(errno));
-            Progress::Answered(notice(code, Err(errno)))
+            Progress::Answered(notice(code, true))
         };
         let command = match read::<CmdIoctl>(bytes) {
             Ok(command) => command,
@@ -330,24 +340,30 @@ impl Sessions {
             }
         };
         let input = bytes.get(size_of::<CmdIoctl>()..).unwrap_or_default();
-        let run = move |target: Result<lane::Target<'_>>, input: &[u8], reply: &mut Vec<u8>| {
+        // `None` if it is to be quick and is not.
+        let run = move |target: Result<lane::Target<'_>>,
+                        input: &[u8],
+                        quick: bool,
+                        reply: &mut Vec<u8>| {
             let result = match target {
-                Ok(session) => ioctl::run(session, ioctl, input, room, reply),
+                Ok(session) => ioctl::run(session, ioctl, input, (room, quick), reply),
                 Err(errno) => {
                     reply.clear();
                     set_status(reply, Err(errno));
-                    Err(errno)
+                    Err(errno.into())
                 }
             };
             match result {
                 Ok(()) => tracing::trace!(session, "{}", ioctl.name),
-                Err(errno) => tracing::debug!(session, "{}: {errno}", ioctl.name),
+                Err(Failure::Errno(errno)) => tracing::debug!(session, "{}: {errno}", ioctl.name),
+                Err(Failure::Slow) => return None,
             }
-            notice(code, result)
+            Some(notice(code, result.is_err()))
         };
-        if !ioctl::is_slow(ioctl, input, self.device.may_wait()) {
-            match lane.try_now(&self.runtime, |target| run(target, input, reply)) {
-                Now::Ran(Some(notice)) => return Progress::Answered(notice),
+        if !ioctl::is_slow(ioctl, input, &*self.device) {
+            match lane.try_now(&self.threads, |target| run(target, input, true, reply)) {
+                Now::Ran(Some(Some(notice))) => return Progress::Answered(notice),
+                Now::Ran(Some(None)) => {}
                 Now::Ran(None) => {
                     reply.clear();
                     return refuse(code, Errno::EIO, reply);
@@ -361,11 +377,11 @@ impl Sessions {
         };
         let ticket = ticket();
         lane.later(
-            &self.runtime,
+            &self.threads,
             Box::new(move |target| {
                 let mut reply = Vec::new();
-                let notice = run(target, &waiting.input, &mut reply);
-                ticket.answer(&reply, notice);
+                let notice = run(target, &waiting.input, false, &mut reply);
+                ticket.answer(&reply, notice.unwrap_or(Notice::Anyway));
             }),
         );
         Progress::Later
@@ -380,7 +396,7 @@ impl Sessions {
         let region = Arc::clone(&self.region);
         let ticket = ticket();
         lane.later(
-            &self.runtime,
+            &self.threads,
             Box::new(move |target| {
                 let mapped = target
                     .and_then(|session| session.mmap(command.offset))
@@ -415,7 +431,7 @@ impl Sessions {
         let region = Arc::clone(&self.region);
         let ticket = ticket();
         // No session is concerned: a mapping outlives it.
-        self.runtime.spawn_blocking(move || {
+        self.threads.run(move || {
             let result = region.unmap(command.driver_addr);
             if let Err(errno) = result {
                 tracing::debug!("munmap {:#x}: {errno}", command.driver_addr);
@@ -434,7 +450,7 @@ impl Sessions {
             std::mem::take(&mut table.lanes)
         };
         for lane in lanes.into_values() {
-            lane.abandon(&self.runtime);
+            lane.abandon(&self.threads);
         }
         self.outbox.clear();
     }
@@ -447,8 +463,8 @@ fn read<T: FromBytes + KnownLayout + Immutable>(bytes: &[u8]) -> Result<T> {
 }
 
 /// Whether the guest is told of the answer to the ioctl `code`.
-fn notice(code: u32, result: Result) -> Notice {
-    if code == QBUF && result.is_err() {
+fn notice(code: u32, failed: bool) -> Notice {
+    if code == QBUF && failed {
         Notice::Anyway
     } else {
         Notice::AsWanted

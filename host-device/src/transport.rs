@@ -41,7 +41,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Serves `device` to whoever connects to `endpoint`, one VMM after the other, until `stop` is set. An endpoint
 /// that is connected already serves that one VMM.
 ///
-/// Calls that may block run on `runtime`, as blocking tasks.
+/// Calls that may block run on threads of the VMM's own; fences are awaited on `runtime`.
 ///
 /// # Errors
 ///
@@ -141,6 +141,7 @@ pub fn serve_stream(
     if link.sessions() > 0 {
         tracing::warn!("{} sessions are still closing", link.sessions());
     }
+    link.end_threads();
     link.vm.counters().log();
     Ok(())
 }

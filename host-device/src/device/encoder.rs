@@ -14,6 +14,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use protocol::wire::config::{Config, DeviceType};
 
+use crate::device::open::Open;
 use crate::device::{Device, Result};
 use crate::events::Events;
 use crate::memory::Vm;
@@ -78,7 +79,7 @@ impl Device for Encoder {
     }
 
     fn open(&self, id: u32, events: Events, vm: Vm) -> Result<Box<dyn super::Session>> {
-        let open = session::Open::new(&self.open, self.settings.max_sessions)?;
+        let open = Open::new(&self.open, self.settings.max_sessions)?;
         Ok(Box::new(session::Session::new(
             id,
             Arc::clone(&self.chosen),

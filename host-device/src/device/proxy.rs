@@ -6,8 +6,8 @@
 //! buffers and streams is done by [`queues`].
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, anyhow};
 use nix::errno::Errno;
@@ -16,6 +16,7 @@ use v4l2r::bindings::{
     V4L2_CAP_DEVICE_CAPS, V4L2_CAP_EXT_PIX_FORMAT, V4L2_CAP_IO_MC, V4L2_CAP_READWRITE,
 };
 
+use crate::device::open::Open;
 use crate::device::{Device, Result};
 use crate::events::Events;
 use crate::memory::Vm;
@@ -45,6 +46,10 @@ pub struct Proxy {
     identity: Identity,
     /// Another device stands in its place, and that has been said.
     replaced: AtomicBool,
+    /// Sessions that are open, of all VMs.
+    open: Arc<Mutex<usize>>,
+    /// Calls of the node that are being made.
+    calls: Arc<AtomicUsize>,
 }
 
 impl Proxy {
@@ -56,7 +61,7 @@ impl Proxy {
     pub fn new(settings: Settings) -> anyhow::Result<Self> {
         let path = settings.path.as_deref();
         let path = path.context("--device proxy: say which, as in proxy,path=/dev/video0")?;
-        let node = Node::open(path).map_err(|error| explain(path, &error))?;
+        let node = Node::open(path, Arc::default()).map_err(|error| explain(path, &error))?;
         let identity = node.identity().clone();
         let mut allow = settings.allow.clone();
         if let Some(list) = &settings.controls {
@@ -77,13 +82,15 @@ impl Proxy {
             allow: Arc::new(allow),
             identity,
             replaced: AtomicBool::new(false),
+            open: Arc::default(),
+            calls: Arc::default(),
         })
     }
 
     /// Opens the node anew: it may have gone and come back.
     fn node(&self) -> Result<Arc<Node>> {
         let path = self.settings.path.as_deref().ok_or(Errno::ENODEV)?;
-        let node = Node::open(path).map_err(|error| {
+        let node = Node::open(path, Arc::clone(&self.calls)).map_err(|error| {
             let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
             match errno {
                 // Unplugged: nothing is there, or something that is on its way out.
@@ -120,17 +127,25 @@ impl Device for Proxy {
     }
 
     fn open(&self, id: u32, events: Events, vm: Vm) -> Result<Box<dyn super::Session>> {
+        // Before the node is opened, which may hang.
+        let open = Open::new(&self.open, self.settings.max_sessions)?;
         let node = self.node()?;
         Ok(Box::new(Session::new(
             id,
             node,
             Arc::clone(&self.allow),
             (events, vm),
+            open,
         )))
     }
 
     fn may_wait(&self) -> bool {
         true
+    }
+
+    /// Calls of one device, from whatever open file, wait for each other.
+    fn is_busy(&self) -> bool {
+        self.calls.load(Ordering::Acquire) > 0
     }
 }
 

@@ -11,18 +11,19 @@ use protocol::wire::v4l2::{
 };
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::ioctl::HEADER;
+use super::ioctl::{Failure, HEADER};
 use crate::device::{BufferArgs, ControlArgs, ControlOp, Lent, Result, Session};
 
-/// QUERYBUF, QBUF, PREPARE_BUF. Returns the UUIDs of virtio objects, which stand in the response too.
+/// QUERYBUF, QBUF, PREPARE_BUF. Returns the UUIDs of virtio objects, which stand in the response too. `Slow` if it is to be
+/// `quick` and the session says that it is not.
 pub(super) fn buffer(
     session: &mut dyn Session,
     ioctl: &'static Ioctl,
     payload: &mut [u8],
     array: &mut [u8],
     rest: &[u8],
-    room: usize,
-) -> Result<Vec<Uuid>> {
+    (room, quick): (usize, bool),
+) -> std::result::Result<Vec<Uuid>, Failure> {
     let sent = Buffer::read_from_bytes(payload).map_err(|_| Errno::EINVAL)?;
     let mut storage = [Plane::default(); VIDEO_MAX_PLANES];
     let planes_sent = storage
@@ -44,7 +45,7 @@ pub(super) fn buffer(
         Lent::Nothing | Lent::Pages(_) => Vec::new(),
     };
     if room < HEADER + payload.len() + array.len() + uuids.as_bytes().len() {
-        return Err(Errno::EINVAL);
+        return Err(Errno::EINVAL.into());
     }
 
     let mut buffer = sent;
@@ -56,6 +57,9 @@ pub(super) fn buffer(
         planes,
         lent,
     };
+    if quick && ioctl.code != ioctl::QUERYBUF && !session.is_quick(&args) {
+        return Err(Failure::Slow);
+    }
     match ioctl.code {
         ioctl::QBUF => session.qbuf(args),
         ioctl::PREPARE_BUF => session.prepare_buf(args),

@@ -9,7 +9,7 @@ use protocol::wire::v4l2::{Buffer, MEMORY_DMABUF, MEMORY_MMAP};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::attached::{buffer, controls, edid, export};
-use crate::device::{Result, Session};
+use crate::device::{Device, Result, Session};
 
 /// Size of the header that every response starts with.
 pub(super) const HEADER: usize = size_of::<RespHeader>();
@@ -25,9 +25,10 @@ pub(super) fn lookup(code: u32) -> Result<&'static Ioctl> {
         .ok_or(Errno::ENOTTY)
 }
 
-/// Whether a call may take long: it allocates, starts or stops an encoder, or has to ask the VMM; or any but QBUF, if the
-/// device `may_wait`. `input` is the payload and what is behind it.
-pub(super) fn is_slow(ioctl: &Ioctl, input: &[u8], may_wait: bool) -> bool {
+/// Whether a call may take long: it allocates, starts or stops an encoder, or has to ask the VMM; or any but QBUF, if `device`
+/// may wait. `input` is the payload and what is behind it.
+pub(super) fn is_slow(ioctl: &Ioctl, input: &[u8], device: &dyn Device) -> bool {
+    let may_wait = device.may_wait();
     let memory = |input| Buffer::read_from_prefix(input).map(|(buffer, _)| buffer.memory);
     match ioctl.code {
         ioctl::REQBUFS
@@ -38,32 +39,49 @@ pub(super) fn is_slow(ioctl: &Ioctl, input: &[u8], may_wait: bool) -> bool {
         | ioctl::STREAMOFF => true,
         // Objects may be another device's: the VMM is asked for them.
         ioctl::QBUF | ioctl::PREPARE_BUF if !may_wait => memory(input) == Ok(MEMORY_DMABUF),
-        ioctl::QBUF => memory(input) != Ok(MEMORY_MMAP),
+        ioctl::QBUF => memory(input) != Ok(MEMORY_MMAP) || device.is_busy(),
         _ => may_wait,
     }
 }
 
+/// Why a call was not made, or failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// It may take long: nothing was done.
+    Slow,
+    /// As it says.
+    Errno(Errno),
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Self {
+        Self::Errno(errno)
+    }
+}
+
 /// Runs `ioctl` on `session` with `input`, the device-readable bytes behind the command, and leaves the response
-/// in `reply`: header, payload, array and UUIDs. `room` is how much of it the guest can take.
+/// in `reply`: header, payload, array and UUIDs. `room` is how much of it the guest can take. If it is to be `quick`, a call
+/// that may take long is not made.
 ///
 /// # Errors
 ///
-/// What the ioctl fails with. `reply` then has the response too: the header only, but for ioctls whose payload V4L2 gives
+/// What the ioctl fails with, or `Slow`. `reply` then has the response too: the header only, but for ioctls whose payload V4L2 gives
 /// back on failure as well (`error_idx` of extended controls, `blocks` of an EDID).
 pub(super) fn run(
     session: &mut dyn Session,
     ioctl: &'static Ioctl,
     input: &[u8],
-    room: usize,
+    (room, quick): (usize, bool),
     reply: &mut Vec<u8>,
-) -> Result {
+) -> std::result::Result<(), Failure> {
     reply.clear();
     reply.resize(HEADER, 0);
-    let result = call(session, ioctl, input, room, reply);
+    let result = call(session, ioctl, input, (room, quick), reply);
     match result {
+        Err(Failure::Slow) => reply.clear(),
         Ok(()) if !ioctl.direction.to_driver() => reply.truncate(HEADER),
         Ok(()) => {}
-        Err(errno) => {
+        Err(Failure::Errno(errno)) => {
             if !ioctl.answers_failure() || reply.len() <= HEADER {
                 reply.truncate(HEADER);
             }
@@ -78,9 +96,9 @@ fn call(
     session: &mut dyn Session,
     ioctl: &'static Ioctl,
     input: &[u8],
-    room: usize,
+    (room, quick): (usize, bool),
     reply: &mut Vec<u8>,
-) -> Result {
+) -> std::result::Result<(), Failure> {
     let (array_size, rest) = if ioctl.direction.to_device() {
         let payload = input.get(..ioctl.size).ok_or(Errno::EINVAL)?;
         let array_size = ioctl.array_size(payload).map_err(|_| Errno::EINVAL)?;
@@ -93,27 +111,26 @@ fn call(
     };
     if ioctl.direction.to_driver() && room < reply.len() {
         reply.truncate(HEADER);
-        return Err(Errno::EINVAL);
+        return Err(Errno::EINVAL.into());
     }
 
     let body = reply.get_mut(HEADER..).unwrap_or_default();
     let (payload, array) = body.split_at_mut_checked(ioctl.size).ok_or(Errno::EINVAL)?;
     debug_assert_eq!(array.len(), array_size);
     match ioctl.attached {
-        Attached::Nothing => simple(session, ioctl, payload),
+        Attached::Nothing => simple(session, ioctl, payload)?,
         Attached::Planes => {
-            let uuids = buffer(session, ioctl, payload, array, rest, room)?;
+            let uuids = buffer(session, ioctl, payload, array, rest, (room, quick))?;
             reply.extend_from_slice(uuids.as_bytes());
-            Ok(())
         }
-        Attached::Controls => controls(session, ioctl, payload, array, rest),
-        Attached::Edid => edid(session, ioctl, body),
+        Attached::Controls => controls(session, ioctl, payload, array, rest)?,
+        Attached::Edid => edid(session, ioctl, body)?,
         Attached::Uuid => {
             let uuid = export(session, payload, rest, room)?;
             reply.extend_from_slice(uuid.as_bytes());
-            Ok(())
         }
     }
+    Ok(())
 }
 
 /// Calls `call` with the payload as a `T`, and takes back what it made of it.

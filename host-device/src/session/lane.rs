@@ -10,9 +10,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
-use tokio::runtime::Handle;
 
 use super::Open;
+use super::threads::Threads;
 use crate::device::{Result, Session};
 use crate::events::Events;
 
@@ -71,7 +71,7 @@ impl Lane {
     /// Runs `command` at once if the session is idle.
     pub(super) fn try_now<T>(
         self: &Arc<Self>,
-        runtime: &Handle,
+        threads: &Threads,
         command: impl FnOnce(Result<Target<'_>>) -> T,
     ) -> Now<Option<T>> {
         let mut session = {
@@ -88,42 +88,42 @@ impl Lane {
         state.running = false;
         if !state.waiting.is_empty() {
             state.running = true;
-            self.spawn(runtime);
+            self.spawn(threads);
         }
         Now::Ran(result)
     }
 
     /// Runs `job` after all that wait already, on a thread that may block.
-    pub(super) fn later(self: &Arc<Self>, runtime: &Handle, job: Job) {
-        self.push(runtime, Work::Job(job));
+    pub(super) fn later(self: &Arc<Self>, threads: &Threads, job: Job) {
+        self.push(threads, Work::Job(job));
     }
 
     /// Drops the session after what waits already, then runs `then`.
-    pub(super) fn close(self: &Arc<Self>, runtime: &Handle, then: Box<dyn FnOnce() + Send>) {
-        self.push(runtime, Work::Close(then));
+    pub(super) fn close(self: &Arc<Self>, threads: &Threads, then: Box<dyn FnOnce() + Send>) {
+        self.push(threads, Work::Close(then));
     }
 
     /// Drops the session before anything that waits.
-    pub(super) fn abandon(self: &Arc<Self>, runtime: &Handle) {
+    pub(super) fn abandon(self: &Arc<Self>, threads: &Threads) {
         self.events.close();
         let dropped = std::mem::take(&mut self.state().waiting);
         drop(dropped);
-        self.push(runtime, Work::Close(Box::new(|| ())));
+        self.push(threads, Work::Close(Box::new(|| ())));
     }
 
-    fn push(self: &Arc<Self>, runtime: &Handle, work: Work) {
+    fn push(self: &Arc<Self>, threads: &Threads, work: Work) {
         let mut state = self.state();
         state.waiting.push_back(work);
         if !state.running {
             state.running = true;
-            self.spawn(runtime);
+            self.spawn(threads);
         }
     }
 
     /// Starts the task that works off what waits. `running` is already set.
-    fn spawn(self: &Arc<Self>, runtime: &Handle) {
+    fn spawn(self: &Arc<Self>, threads: &Threads) {
         let lane = Arc::clone(self);
-        runtime.spawn_blocking(move || lane.work());
+        threads.run(move || lane.work());
     }
 
     fn work(&self) {

@@ -79,7 +79,7 @@ impl Link {
             Ledger::new(limits.max_memory, arena.clone()),
             channel.clone(),
             counters,
-            Some(runtime.clone()),
+            Some(runtime),
         );
         let region = Region::new(limits.shm_size, arena, channel.clone());
         let region = Arc::new(region);
@@ -87,9 +87,9 @@ impl Link {
             Arc::clone(&device),
             Arc::clone(&outbox),
             (Arc::clone(&region), vm.clone()),
-            runtime,
             limits.max_sessions,
-        );
+        )
+        .context("cannot start a thread")?;
         Ok(Arc::new(Self {
             device,
             memory,
@@ -122,6 +122,11 @@ impl Link {
     /// Sessions that hold resources.
     pub(super) fn sessions(&self) -> usize {
         self.sessions.count()
+    }
+
+    /// Has the threads that carried out commands end.
+    pub(super) fn end_threads(&self) {
+        self.sessions.end_threads(STOP_PATIENCE);
     }
 
     /// Makes the ring thread look at all rings: one of them has changed.

@@ -88,6 +88,7 @@ impl Node {
         } else {
             buffer.m = place(0, buffer.length)?;
         }
+        let _calling = self.calling(ioctl);
         // SAFETY: A `Buffer` has the size of all four ioctls. `m.planes` points to as many planes as `length` says, which
         // live until the call is over. Each `m` is zero, a dmabuf that is open, or the start of a mapping that is no shorter than
         // its length, and whose content anybody may change at any time: it is guest memory or a frame.
@@ -146,6 +147,7 @@ impl Node {
             ..ExportBuffer::default()
         };
         let bytes = export.as_mut_bytes().as_mut_ptr();
+        let _calling = self.calling(entry(ioctl::EXPBUF)?);
         // SAFETY: An `ExportBuffer` has the ioctl's size, and nothing in it is a pointer or a file.
         unsafe { request::call(self.as_fd(), entry(ioctl::EXPBUF)?, bytes) }?;
         // SAFETY: The kernel has just opened it for us, and nobody else knows its number.

@@ -207,6 +207,7 @@ impl Node {
         } else {
             controls.as_mut_ptr().expose_provenance() as u64
         };
+        let _calling = self.calling(ioctl);
         // SAFETY: An `ExtControls` has the size of all three ioctls. `controls` points to as many as `count` says. The
         // kernel follows the pointer of a control that has a payload, of which it says so itself: there it finds `size` bytes
         // of ours, or no pointer. `which` names no request.
@@ -237,6 +238,7 @@ impl Node {
             return Err(Errno::EINVAL);
         }
         edid.edid = blocks.as_mut_ptr().expose_provenance() as u64;
+        let _calling = self.calling(ioctl);
         // SAFETY: An `Edid` has the size of both ioctls, and points to at least as many blocks as it says.
         let result =
             unsafe { request::call(self.as_fd(), ioctl, edid.as_mut_bytes().as_mut_ptr()) };

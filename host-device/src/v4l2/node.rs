@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -26,22 +27,47 @@ use super::request;
 pub struct Node {
     file: File,
     identity: Identity,
+    /// Calls that are being made of the same device.
+    calls: Arc<AtomicUsize>,
+}
+
+/// A call that is being made. It may hold the device's lock, for which others wait.
+pub(super) struct Calling<'a>(&'a AtomicUsize);
+
+impl Drop for Calling<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Node {
-    /// Opens the node at `path`.
+    /// Opens the node at `path`. Calls of it are counted in `calls` while they are made, but for DQBUF and DQEVENT: those are
+    /// short.
     ///
     /// # Errors
     ///
     /// What `open(2)` or VIDIOC_QUERYCAP fail with; `ENOTTY` if it is no V4L2 node that a guest can use.
-    pub fn open(path: &Path) -> io::Result<Arc<Self>> {
+    pub fn open(path: &Path, calls: Arc<AtomicUsize>) -> io::Result<Arc<Self>> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
             .custom_flags(libc::O_NONBLOCK)
             .open(path)?;
         let identity = Identity::of(file.as_fd(), path)?;
-        Ok(Arc::new(Self { file, identity }))
+        Ok(Arc::new(Self {
+            file,
+            identity,
+            calls,
+        }))
+    }
+
+    /// The call is being made for as long as the result lives.
+    pub(super) fn calling(&self, ioctl: &Ioctl) -> Option<Calling<'_>> {
+        let is_short = matches!(ioctl.code, ioctl::DQBUF | ioctl::DQEVENT);
+        (!is_short).then(|| {
+            self.calls.fetch_add(1, Ordering::AcqRel);
+            Calling(&self.calls)
+        })
     }
 
     /// What it was when it was opened.
@@ -77,6 +103,7 @@ impl Node {
     /// What the kernel answers. `ENOTTY`, without asking it, for an ioctl with pointers or files in its payload.
     /// `EINVAL` if `payload` is not of the ioctl's size.
     pub fn call_bytes(&self, ioctl: &'static Ioctl, payload: &mut [u8]) -> Result<(), Errno> {
+        let _calling = self.calling(ioctl);
         Self::plain(self.as_fd(), ioctl, payload)
     }
 
@@ -93,6 +120,7 @@ impl Node {
             Some(Errno::ENOENT | Errno::ENXIO) => Errno::ENODEV,
             errno => errno.unwrap_or(Errno::EIO),
         })?;
+        let _calling = self.calling(ioctl);
         Self::plain(file.as_fd(), ioctl, payload)
     }
 
@@ -172,6 +200,7 @@ mod tests {
                 device_caps: 0,
                 kind: protocol::wire::config::DeviceType::Video,
             },
+            calls: Arc::default(),
         };
         for ioctl in ioctl::TABLE {
             let mut payload = vec![0x41; ioctl.size + 1];

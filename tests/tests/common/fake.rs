@@ -47,6 +47,9 @@ struct State {
     closed: Vec<u32>,
     buffers: HashMap<u32, Arc<HostBuffer>>,
     answer: Option<Answer>,
+    may_wait: bool,
+    busy: bool,
+    slow: bool,
 }
 
 /// The device; clones are the same one.
@@ -71,6 +74,21 @@ impl Fake {
     /// Refuses to open sessions, or not.
     pub fn refuse_open(&self, errno: Option<Errno>) {
         self.state().refuse_open = errno;
+    }
+
+    /// Calls may wait for hardware, or not.
+    pub fn set_may_wait(&self, may_wait: bool) {
+        self.state().may_wait = may_wait;
+    }
+
+    /// A call is being made that others may have to wait for, or none is.
+    pub fn set_busy(&self, busy: bool) {
+        self.state().busy = busy;
+    }
+
+    /// QBUF has much memory to map, or not.
+    pub fn set_slow(&self, slow: bool) {
+        self.state().slow = slow;
     }
 
     /// What the configuration space says.
@@ -128,6 +146,14 @@ impl Device for Fake {
             events,
             device: self.clone(),
         }))
+    }
+
+    fn may_wait(&self) -> bool {
+        self.state().may_wait
+    }
+
+    fn is_busy(&self) -> bool {
+        self.state().busy
     }
 }
 
@@ -245,6 +271,10 @@ impl Session for FakeSession {
 
     fn qbuf(&mut self, args: BufferArgs<'_>) -> Result {
         self.buffer(ioctl::QBUF, args)
+    }
+
+    fn is_quick(&mut self, _: &BufferArgs<'_>) -> bool {
+        !self.device.state().slow
     }
 
     fn expbuf(&mut self, export: &mut ExportBuffer, uuid: &mut Uuid) -> Result {

@@ -2,7 +2,7 @@
 
 //! The ioctls of one open file: which queue they mean, and when they are refused with `EBUSY`.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use protocol::wire::sg::Uuid;
@@ -24,36 +24,10 @@ use super::queue::Queue;
 use super::settings::Settings;
 use super::uapi::*;
 use super::worker::{Shared, Worker};
+use crate::device::open::Open;
 use crate::device::{self, BufferArgs, ControlArgs, ControlOp, Lent, Result};
 use crate::events::Events;
 use crate::memory::{Charge, Fence, HostBuffer, PlaneMemory, Vm, probe_udmabuf};
-
-/// Number of sessions that are open, given back on drop.
-#[derive(Debug)]
-pub struct Open(Arc<Mutex<usize>>);
-
-impl Open {
-    /// Counts one more, up to `max`.
-    ///
-    /// # Errors
-    ///
-    /// `EMFILE` when there are that many.
-    pub fn new(count: &Arc<Mutex<usize>>, max: usize) -> Result<Self> {
-        let mut open = count.lock().unwrap_or_else(PoisonError::into_inner);
-        if *open >= max {
-            tracing::warn!("{max} sessions are open: no more (option sessions=N)");
-            return Err(Errno::EMFILE);
-        }
-        *open += 1;
-        Ok(Self(Arc::clone(count)))
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-    }
-}
 
 /// One open file.
 #[derive(Debug)]
@@ -443,6 +417,16 @@ impl device::Session for Session {
         self.lent.of(buf_type).settled(index, queued)?;
         self.go_on();
         Ok(())
+    }
+
+    fn is_quick(&mut self, args: &BufferArgs<'_>) -> bool {
+        match &args.lent {
+            Lent::Pages(lists) => {
+                let lending = self.lent.of(args.buffer.type_);
+                lending.is_quick(args.buffer.index, lists)
+            }
+            _ => true,
+        }
     }
 
     fn expbuf(&mut self, export: &mut ExportBuffer, uuid: &mut Uuid) -> Result {

@@ -20,6 +20,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::allow::{Allow, REFUSED};
 use super::controls::ext_ctrls;
 use super::queues::Queues;
+use crate::device::open::Open;
 use crate::device::{BufferArgs, ControlArgs, ControlOp, Result};
 use crate::events::Events;
 use crate::memory::{HostBuffer, Vm};
@@ -31,17 +32,25 @@ pub struct Session {
     allow: Arc<Allow>,
     vm: Vm,
     queues: Queues,
+    _open: Open,
 }
 
 impl Session {
     /// A session on `node`, just opened for it, that may do what `allow` says.
-    pub fn new(id: u32, node: Arc<Node>, allow: Arc<Allow>, (events, vm): (Events, Vm)) -> Self {
+    pub fn new(
+        id: u32,
+        node: Arc<Node>,
+        allow: Arc<Allow>,
+        (events, vm): (Events, Vm),
+        open: Open,
+    ) -> Self {
         tracing::debug!(session = id, "{}", node.identity().card);
         Self {
             queues: Queues::new(Arc::clone(&node), events, vm.clone()),
             node,
             allow,
             vm,
+            _open: open,
         }
     }
 

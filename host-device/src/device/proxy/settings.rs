@@ -4,12 +4,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 
 use super::allow::Allow;
 
 /// Settings of a proxied device.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The node.
     pub path: Option<PathBuf>,
@@ -19,6 +19,20 @@ pub struct Settings {
     pub allow: Allow,
     /// Controls that guests may set, as they were written; all of them, if `None`.
     pub controls: Option<String>,
+    /// Sessions that may be open at once: open files of the node, those of VMs before this one that still close included.
+    pub max_sessions: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            path: None,
+            card: None,
+            allow: Allow::default(),
+            controls: None,
+            max_sessions: 256,
+        }
+    }
 }
 
 impl Settings {
@@ -33,8 +47,13 @@ impl Settings {
             "card" => self.card = Some(value.to_owned()),
             "ioctls" => self.allow.set_ioctls(value)?,
             "controls" => self.controls = Some(value.to_owned()),
+            "sessions" => {
+                let sessions = value.parse().ok().filter(|sessions| *sessions > 0);
+                let sessions = sessions.with_context(|| format!("sessions={value}: at least 1"))?;
+                self.max_sessions = sessions;
+            }
             _ => bail!(
-                "--device proxy: there is no setting {key:?}; there are: path, card, ioctls, controls, socket, fd"
+                "--device proxy: there is no setting {key:?}; there are: path, card, ioctls, controls, sessions, socket, fd"
             ),
         }
         Ok(())
