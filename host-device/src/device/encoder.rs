@@ -20,6 +20,7 @@ use crate::events::Events;
 use crate::memory::Vm;
 
 pub mod catalogue;
+pub mod colorimetry;
 pub mod controls;
 pub mod core;
 pub mod drain;

@@ -6,6 +6,7 @@ use nix::errno::Errno;
 use protocol::wire::v4l2::{Fract, PixFormatMplane, PlanePixFormat, Rect, Selection, StreamParm};
 
 use super::catalogue::Codec;
+use super::colorimetry::{Colorimetry, Vui};
 use super::pixel::{FORMATS, PixelFormat};
 use super::uapi::*;
 
@@ -41,43 +42,6 @@ pub const DEFAULT_INTERVAL: Fract = Fract {
     denominator: 30,
 };
 
-/// The four colorimetry fields.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Colorimetry {
-    /// `enum v4l2_colorspace`.
-    pub colorspace: u32,
-    /// `enum v4l2_xfer_func`.
-    pub xfer_func: u8,
-    /// `enum v4l2_ycbcr_encoding`.
-    pub ycbcr_enc: u8,
-    /// `enum v4l2_quantization`.
-    pub quantization: u8,
-}
-
-impl Colorimetry {
-    /// What a client asked for. Unknown numbers become the default, and an unset colour space Rec. 709: G_FMT must
-    /// report one.
-    fn of(pix: &PixFormatMplane) -> Self {
-        let known = |value: u8, last: u8| if value <= last { value } else { 0 };
-        Self {
-            colorspace: match pix.colorspace {
-                valid @ 1..=12 => valid,
-                _ => COLORSPACE_REC709,
-            },
-            xfer_func: known(pix.xfer_func, 7),
-            ycbcr_enc: known(pix.ycbcr_enc, 8),
-            quantization: known(pix.quantization, 2),
-        }
-    }
-
-    fn put(self, pix: &mut PixFormatMplane) {
-        pix.colorspace = self.colorspace;
-        pix.xfer_func = self.xfer_func;
-        pix.ycbcr_enc = self.ycbcr_enc;
-        pix.quantization = self.quantization;
-    }
-}
-
 /// Format of the OUTPUT queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawFormat {
@@ -101,6 +65,11 @@ impl RawFormat {
             .enumerate()
             .map(|(plane, bpl)| self.pixel.sizeimage(plane, *bpl, self.height))
             .collect()
+    }
+
+    /// What a stream of such frames says of its colours.
+    pub fn vui(&self) -> Vui {
+        self.colorimetry.vui(self.pixel.is_rgb())
     }
 }
 
@@ -135,6 +104,18 @@ fn clamp_step(value: u32, min: u32, max: u32) -> u32 {
     (value.clamp(min, max) / STEP) * STEP
 }
 
+/// Whether sizes of planes are those of the smallest frame: what TRY_FMT answers for 0x0 pixels.
+/// FFmpeg asks that, and sends the answer back with the width and height of its frames.
+fn smallest(pixel: &PixelFormat, pix: &PixFormatMplane) -> bool {
+    (0..pixel.planes()).all(|plane| {
+        let least = pixel.min_bytesperline(plane, MIN_SIZE);
+        pix.plane_fmt.get(plane).is_some_and(|asked| {
+            (asked.bytesperline, asked.sizeimage)
+                == (least, pixel.sizeimage(plane, least, MIN_SIZE))
+        })
+    })
+}
+
 /// Size of a coded buffer that holds any sane frame: a byte for each pixel.
 fn coded_size(width: u32, height: u32) -> u32 {
     (width * height).max(MIN_CODED)
@@ -157,12 +138,7 @@ impl Formats {
                 width,
                 height,
                 bytesperline: vec![width],
-                colorimetry: Colorimetry {
-                    colorspace: COLORSPACE_REC709,
-                    xfer_func: 0,
-                    ycbcr_enc: 0,
-                    quantization: 0,
-                },
+                colorimetry: Colorimetry::INITIAL,
             },
             coded: CodedFormat {
                 codec,
@@ -203,12 +179,13 @@ impl Formats {
                 }
             })
             .collect();
+        let echo = smallest(pixel, pix) && (width, height) != (MIN_SIZE, MIN_SIZE);
         RawFormat {
             pixel,
             width,
             height,
             bytesperline,
-            colorimetry: Colorimetry::of(pix),
+            colorimetry: Colorimetry::of(pix, self.raw.colorimetry, echo),
         }
     }
 

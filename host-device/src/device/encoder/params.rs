@@ -3,6 +3,7 @@
 //! What an encoder is to do: the values of controls, formats and settings that its properties are made of.
 
 use super::catalogue::Codec;
+use super::colorimetry::Vui;
 
 /// The loop filter, `enum v4l2_mpeg_video_h264_loop_filter_mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Params {
     pub width: u32,
     /// Rows.
     pub height: u32,
+    /// What the stream says of its colours.
+    pub vui: Vui,
     /// Frames per second, as a fraction. Fixed while the encoder runs.
     pub framerate: (u32, u32),
     /// Bits per second at that frame rate.

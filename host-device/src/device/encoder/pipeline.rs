@@ -150,10 +150,14 @@ impl Pipeline {
         let downstream = Arc::new(Downstream::default());
         watch(&pipeline, &downstream)?;
         let raw_caps = caps::raw(&setup.raw, &params)?;
-        let first = if caps::accepts(factory, &raw_caps) {
-            element.clone()
+        let converted = if setup.chosen.sink {
+            None
         } else {
-            caps::converter(&pipeline, &element)?
+            caps::converted(&setup.chosen, &setup.raw, &raw_caps)
+        };
+        let first = match &converted {
+            None => element.clone(),
+            Some(caps) => caps::converter(&pipeline, &element, caps)?,
         };
         let raw_pad = gst::Pad::builder(gst::PadDirection::Src)
             .name("raw")
@@ -215,13 +219,13 @@ impl Pipeline {
             "encoding {} with {}; the same stream on the host: {}",
             pad_caps,
             this.setup.chosen.factory.name(),
-            this.gst_launch(&raw_caps),
+            this.gst_launch(&raw_caps, converted.as_ref()),
         );
         Ok(this)
     }
 
     /// The command that makes the same stream from the same raw frames in a file.
-    fn gst_launch(&self, raw_caps: &gst::Caps) -> String {
+    fn gst_launch(&self, raw_caps: &gst::Caps, converted: Option<&gst::Caps>) -> String {
         let properties: String = self
             .setup
             .chosen
@@ -232,7 +236,7 @@ impl Pipeline {
             .collect();
         caps::gst_launch(
             raw_caps,
-            !caps::accepts(&self.setup.chosen.factory, raw_caps),
+            converted,
             &format!("{} {properties}", self.setup.chosen.factory.name()),
             &(self.setup.chosen.codec.row().caps)(&self.params),
         )

@@ -123,6 +123,14 @@ impl PixelFormat {
         FORMATS.iter().find(|format| format.fourcc == fourcc)
     }
 
+    /// Whether it is R'G'B', rather than Y'CbCr.
+    pub fn is_rgb(&self) -> bool {
+        matches!(
+            self.gst,
+            VideoFormat::Bgrx | VideoFormat::Rgb | VideoFormat::Bgr
+        )
+    }
+
     /// Number of V4L2 planes.
     pub fn planes(&self) -> usize {
         self.components

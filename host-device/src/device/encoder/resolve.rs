@@ -90,6 +90,7 @@ pub fn params(
         codec,
         width: formats.crop.width,
         height: formats.crop.height,
+        vui: formats.raw.vui(),
         framerate: rate,
         bitrate,
         constant: controls.value(V4L2_CID_MPEG_VIDEO_BITRATE_MODE) == 1,

@@ -65,13 +65,65 @@ const X264ENC: &[Property] = &[
     live("vbv-buf-capacity", |p| {
         number(if p.constant { 600 } else { 0 })
     }),
-    start("option-string", |p| match p.loop_filter {
-        LoopFilter::Enabled => None,
-        LoopFilter::Disabled => text("no-deblock=1"),
-        // x264 filters all edges or none.
-        LoopFilter::DisabledAtSliceBoundary => None,
-    }),
+    // By itself it claims what GStreamer takes for the default of the frames' size.
+    start("insert-vui", |_| yes_no(false)),
+    start("option-string", |p| Some(x264_options(p))),
 ];
+
+/// Options of x264 that the element has no property for.
+fn x264_options(p: &Params) -> String {
+    let mut options = vec![
+        format!("colorprim={}", X264_PRIMARIES.name(p.vui.primaries)),
+        format!("transfer={}", X264_TRANSFERS.name(p.vui.transfer)),
+        format!("colormatrix={}", X264_MATRICES.name(p.vui.matrix)),
+    ];
+    if p.vui.full_range {
+        options.push("fullrange=on".to_owned());
+    }
+    // x264 filters all edges or none, slice boundaries included.
+    if p.loop_filter == LoopFilter::Disabled {
+        options.push("no-deblock=1".to_owned());
+    }
+    options.join(":")
+}
+
+/// What x264 calls code points of ITU-T H.273.
+struct Names(&'static [(u8, &'static str)]);
+
+impl Names {
+    fn name(&self, code: u8) -> &'static str {
+        let Self(names) = self;
+        let found = names.iter().find(|(known, _)| *known == code);
+        found.map_or("undef", |(_, name)| name)
+    }
+}
+
+const X264_PRIMARIES: Names = Names(&[
+    (1, "bt709"),
+    (4, "bt470m"),
+    (5, "bt470bg"),
+    (6, "smpte170m"),
+    (7, "smpte240m"),
+    (9, "bt2020"),
+    (11, "smpte431"),
+]);
+const X264_TRANSFERS: Names = Names(&[
+    (1, "bt709"),
+    (6, "smpte170m"),
+    (7, "smpte240m"),
+    (8, "linear"),
+    (13, "iec61966-2-1"),
+    (14, "bt2020-10"),
+    (16, "smpte2084"),
+    (17, "smpte428"),
+]);
+const X264_MATRICES: Names = Names(&[
+    (1, "bt709"),
+    (6, "smpte170m"),
+    (7, "smpte240m"),
+    (9, "bt2020nc"),
+    (10, "bt2020c"),
+]);
 
 const X265ENC: &[Property] = &[
     start("tune", |_| text("zerolatency")),
@@ -87,8 +139,15 @@ const X265ENC: &[Property] = &[
     // Its own thread pools would reorder nothing but take all cores for one session.
     start("option-string", |p| {
         Some(format!(
-            "pools={}:frame-threads=1:bframes=0:repeat-headers=1:qpmin={}:qpmax={}",
-            p.threads, p.min_qp, p.max_qp
+            "pools={}:frame-threads=1:bframes=0:repeat-headers=1:qpmin={}:qpmax={}\
+             :colorprim={}:transfer={}:colormatrix={}:range={}",
+            p.threads,
+            p.min_qp,
+            p.max_qp,
+            p.vui.primaries,
+            p.vui.transfer,
+            p.vui.matrix,
+            if p.vui.full_range { "full" } else { "limited" },
         ))
     }),
 ];
