@@ -157,6 +157,15 @@ impl virtio::Driver for VirtioV4l2 {
         data.end();
     }
 
+    fn freeze(_dev: &virtio::Device<Core<'_>>, data: Pin<&Self::Data>) -> Result {
+        data.device.0.freeze()
+    }
+
+    fn restore(dev: &virtio::Device<Core<'_>>, data: Pin<&Self::Data>) -> Result {
+        dev.ready();
+        data.device.0.restore()
+    }
+
     fn shutdown(_dev: &virtio::Device<Core<'_>>, data: Pin<&Self::Data>) {
         data.end();
     }

@@ -16,6 +16,9 @@
 //!
 //! A probe that fails after `find_queues` is undone by step 3 alone.
 //!
+//! When the system is suspended: [`Driver::freeze`], the first half of step 3, the second half of step 1 with the same
+//! handler, [`Driver::restore`].
+//!
 //! C header: `include/linux/virtio.h`
 
 use crate::bindings;
@@ -67,6 +70,7 @@ unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
             (*raw).remove = Some(Self::remove_callback);
             (*raw).config_changed = Some(Self::config_changed_callback);
             (*raw).freeze = Some(Self::freeze_callback);
+            (*raw).restore = Some(Self::restore_callback);
             (*raw).shutdown = Some(Self::shutdown_callback);
         }
         // SAFETY: `raw` is a valid `virtio_driver`, which stays pinned until `unregister`.
@@ -122,37 +126,66 @@ impl<T: Driver> Adapter<T> {
         }
     }
 
-    /// The system is to be suspended, from which a device of this driver would not come back.
+    /// The system is to be suspended. From here to `restore_callback` the device has no queues.
     extern "C" fn freeze_callback(raw: *mut bindings::virtio_device) -> c_int {
-        // SAFETY: The bus calls this with a valid device that is bound.
-        let dev = unsafe { &*raw.cast::<Device<device::Bound>>() };
-        dev_warn!(dev, "cannot be suspended; remove the driver first\n");
-        EBUSY.to_errno()
+        // SAFETY: As in `probe_callback`; the device is bound, and stays so.
+        let dev = unsafe { &*raw.cast::<Device<device::CoreInternal<'_>>>() };
+        // SAFETY: As in `remove_callback`.
+        let data = unsafe { dev.as_ref().drvdata_borrow::<T::Data>() };
+        from_result(|| {
+            T::freeze(dev, data)?;
+            Self::take_queues(dev);
+            Ok(0)
+        })
+    }
+
+    extern "C" fn restore_callback(raw: *mut bindings::virtio_device) -> c_int {
+        // SAFETY: As in `freeze_callback`.
+        let dev = unsafe { &*raw.cast::<Device<device::CoreInternal<'_>>>() };
+        // SAFETY: As in `remove_callback`.
+        let data = unsafe { dev.as_ref().drvdata_borrow::<T::Data>() };
+        from_result(|| {
+            // SAFETY: The handler lives until `tear_down`, which does not run at the same time.
+            if let Some(handler) = unsafe { handler::<T::Handler>(raw) } {
+                dev.attach_queues(handler)?;
+            }
+            T::restore(dev, data).map(|()| 0)
+        })
+    }
+
+    /// Resets the device, and takes away its queues, with what was in flight.
+    fn take_queues(dev: &Device<device::CoreInternal<'_>>) {
+        let raw = dev.as_raw();
+        // SAFETY: The device is valid and bound to this driver.
+        unsafe { bindings::virtio_reset_device(raw) };
+        // SAFETY: The handler lives until `tear_down` drops it.
+        let Some(handler) = (unsafe { handler::<T::Handler>(raw) }) else {
+            return;
+        };
+        let mut any = false;
+        for index in 0..T::Handler::QUEUES.len() {
+            if let Some(queue) = handler.queue(index) {
+                // SAFETY: The device has been reset.
+                any |= unsafe { queue.detach() };
+            }
+        }
+        if any {
+            // SAFETY: The queues exist, and nobody uses them any more.
+            unsafe { bindings::virtio_v4l2_del_vqs(raw) };
+        }
     }
 
     /// Step 3 of a device's life.
     fn tear_down(dev: &Device<device::CoreInternal<'_>>) {
+        Self::take_queues(dev);
         let raw = dev.as_raw();
-        // SAFETY: The device is valid and bound to this driver.
-        unsafe { bindings::virtio_reset_device(raw) };
         // SAFETY: Nobody but `find_queues` and this function writes to it.
-        let pointer = unsafe { (*raw).priv_ }.cast::<T::Handler>();
+        let pointer = unsafe { core::ptr::replace(&raw mut (*raw).priv_, ptr::null_mut()) };
         if pointer.is_null() {
             return;
         }
-        // SAFETY: `find_queues` stored an `Arc` there, and after the reset nobody looks at it any more.
-        let handler = unsafe { Arc::<T::Handler>::from_raw(pointer) };
-        for index in 0..T::Handler::QUEUES.len() {
-            if let Some(queue) = handler.queue(index) {
-                // SAFETY: The device has been reset.
-                unsafe { queue.detach() };
-            }
-        }
-        // SAFETY: The queues exist, as there is a handler, and nobody uses them any more.
-        unsafe {
-            bindings::virtio_v4l2_del_vqs(raw);
-            (*raw).priv_ = ptr::null_mut();
-        }
+        // SAFETY: `find_queues` stored an `Arc` there, and without queues nobody looks at it any more.
+        drop(unsafe { Arc::<T::Handler>::from_raw(pointer.cast()) });
     }
 }
 
@@ -253,6 +286,22 @@ pub(crate) trait Driver: 'static {
 
     /// Called when the device goes away or the driver does. When this returns nobody new may use the queues.
     fn unbind(dev: &Device<device::Core<'_>>, data: Pin<&Self::Data>);
+
+    /// Called when the system is to be suspended, in which the device's state is lost: when this has returned the device is
+    /// reset, and what it still has is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Whatever it likes; the system is not suspended then.
+    fn freeze(dev: &Device<device::Core<'_>>, data: Pin<&Self::Data>) -> Result;
+
+    /// Called when the system has been resumed: the device is as in [`probe`](Self::probe), and has its queues again. It is
+    /// for the driver to declare it [ready](Device::ready).
+    ///
+    /// # Errors
+    ///
+    /// Whatever it likes; the device is of no use then.
+    fn restore(dev: &Device<device::Core<'_>>, data: Pin<&Self::Data>) -> Result;
 
     /// Called when the system goes down or reboots, before the device is reset.
     fn shutdown(dev: &Device<device::Core<'_>>, data: Pin<&Self::Data>);
@@ -388,6 +437,22 @@ impl Device<device::Core<'_>> {
         if !unsafe { (*raw).priv_ }.is_null() {
             return Err(EBUSY);
         }
+        let handler = Arc::into_raw(handler);
+        // SAFETY: The device is valid and bound. The queues' callbacks find the handler from the first moment
+        // on; it lives until `tear_down`, or until finding failed and there are no queues.
+        unsafe { (*raw).priv_ = handler.cast_mut().cast() };
+        // SAFETY: It lives until `tear_down`, which does not run at the same time.
+        self.attach_queues(unsafe { &*handler }).inspect_err(|_| {
+            // SAFETY: There are no queues, so nobody looks at the handler.
+            drop(unsafe {
+                (*raw).priv_ = ptr::null_mut();
+                Arc::from_raw(handler)
+            });
+        })
+    }
+
+    /// Finds the queues for the handler that the device has.
+    fn attach_queues<H: Handler>(&self, handler: &H) -> Result {
         let count = H::QUEUES.len();
         let mut infos = KVec::with_capacity(count, GFP_KERNEL)?;
         for name in H::QUEUES {
@@ -401,32 +466,18 @@ impl Device<device::Core<'_>> {
             )?;
         }
         let mut rings = KVec::from_elem(ptr::null_mut(), count, GFP_KERNEL)?;
-
-        let handler = Arc::into_raw(handler);
-        // SAFETY: The device is valid and bound. The queues' callbacks find the handler from the first moment
-        // on; it lives until `tear_down`, or until finding failed and there are no queues.
-        let ret = unsafe {
-            (*raw).priv_ = handler.cast_mut().cast();
+        // SAFETY: The device is valid and bound, and has no queues. Both arrays have `count` elements.
+        to_result(unsafe {
             bindings::virtio_v4l2_find_vqs(
-                raw,
+                self.as_raw(),
                 count as u32,
                 rings.as_mut_ptr(),
                 infos.as_mut_ptr(),
             )
-        };
-        if ret < 0 {
-            // SAFETY: There are no queues, so nobody looks at the handler.
-            drop(unsafe {
-                (*raw).priv_ = ptr::null_mut();
-                Arc::from_raw(handler)
-            });
-            return Err(Error::from_errno(ret));
-        }
-        // SAFETY: It lives until `tear_down`, which does not run at the same time.
-        let handler = unsafe { &*handler };
+        })?;
         for (index, ring) in rings.iter().enumerate() {
             if let (Some(queue), Some(ring)) = (handler.queue(index), NonNull::new(*ring)) {
-                // SAFETY: The queue is fresh, and lives until `tear_down` has detached it.
+                // SAFETY: The queue is fresh, and lives until `take_queues` has detached it.
                 unsafe { queue.attach(ring) };
             }
         }

@@ -2,7 +2,7 @@
 
 //! The device: its queues, its sessions, and whether it is alive.
 
-use super::command::{CommandRequest, Pending, Posting};
+use super::command::{ping_request, CommandRequest, Pending, Posting};
 use super::event;
 use super::memory::Mappings;
 use super::session::{SessionHandle, SessionNode};
@@ -286,6 +286,50 @@ impl MediaDevice {
         for munmap in self.mappings.lock().end() {
             self.post(munmap);
         }
+        self.settle_down(alive);
+    }
+
+    /// The system is to be suspended, in which the device forgets everything. Waits a little until it has answered what
+    /// nobody waits for. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY`: there are sessions, or what was mapped in one.
+    pub(super) fn freeze(&self) -> Result {
+        let sessions = self.sessions.lock().values().count();
+        let mappings = self.mappings.lock().len();
+        if sessions > 0 || mappings > 0 {
+            dev_err!(
+                self.dev,
+                "cannot be suspended: programs have the device open {} times and {} of its buffers mapped; end them first\n",
+                sessions,
+                mappings
+            );
+            return Err(EBUSY);
+        }
+        self.settle_down(self.check().is_ok());
+        Ok(())
+    }
+
+    /// The device has been reset, and has queues again. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`: it is of no use until it is bound anew.
+    pub(super) fn restore(&self) -> Result {
+        let result = ping_request()
+            .map(|ping| self.pulse.restart(ping))
+            .and_then(|()| self.fill_event_queue());
+        let health = match result {
+            Ok(()) => health::ALIVE,
+            Err(_) => health::FAILED,
+        };
+        self.health.store(health, Relaxed);
+        result
+    }
+
+    /// Waits a little until the device has answered everything.
+    fn settle_down(&self, alive: bool) {
         let mut left = if alive { 500 } else { 0 };
         while left > 0 && !self.commands.is_idle() {
             self.reap();

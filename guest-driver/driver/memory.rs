@@ -72,6 +72,11 @@ impl Mappings {
         self.list.remove(at).ok().map(|entry| entry.1)
     }
 
+    /// How many mappings there are.
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
     /// From now on there are no new mappings.
     pub(super) fn close(&mut self) {
         self.ended = true;

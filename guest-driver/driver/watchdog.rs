@@ -111,6 +111,16 @@ impl Pulse {
         }))
     }
 
+    /// The device has been reset: `ping` is for the question that it may have had.
+    pub(super) fn restart(&self, ping: CommandRequest) {
+        let mut state = self.state.lock();
+        let old = state.ping.replace(ping);
+        state.heard = true;
+        state.asked = false;
+        drop(state);
+        drop(old);
+    }
+
     /// The device has said something.
     pub(super) fn hear(&self) {
         let mut state = self.state.lock();

@@ -442,12 +442,12 @@ pub(crate) trait Attach: Sync {
     /// [`detach`](Self::detach) has returned.
     unsafe fn attach(&self, ring: NonNull<bindings::virtqueue>);
 
-    /// Stops to use the ring, and drops what the device still had. May sleep.
+    /// Stops to use the ring, and drops what the device still had. Returns whether there was one. May sleep.
     ///
     /// # Safety
     ///
     /// The device has been reset: it uses no memory and calls nobody any more.
-    unsafe fn detach(&self);
+    unsafe fn detach(&self) -> bool;
 }
 
 impl<C: Send> Attach for Virtqueue<C> {
@@ -456,9 +456,10 @@ impl<C: Send> Attach for Virtqueue<C> {
         self.inner.lock().ring = Some(Ring(ring));
     }
 
-    unsafe fn detach(&self) {
+    unsafe fn detach(&self) -> bool {
         let (ring, waiting) = {
             let mut inner = self.inner.lock();
+            inner.in_flight = 0;
             inner.awaited = 0;
             inner.untold = false;
             (
@@ -467,7 +468,7 @@ impl<C: Send> Attach for Virtqueue<C> {
             )
         };
         drop(waiting);
-        let Some(ring) = ring else { return };
+        let Some(ring) = ring else { return false };
         // Somebody may still be about to notify.
         // SAFETY: May always be called where it is fine to sleep.
         unsafe { bindings::synchronize_rcu() };
@@ -480,5 +481,6 @@ impl<C: Send> Attach for Virtqueue<C> {
             // SAFETY: By the type invariant of `Ring`.
             drop(unsafe { KBox::from_raw(token.cast::<Request<C>>()) });
         }
+        true
     }
 }

@@ -27,7 +27,7 @@ fixture() {
             echo "$FIXTURES/$1"
             ;;
         client | client32 | client32-time64 | bench | decode | driver-name.so) echo "$REPO/out/guest/$1" ;;
-        test_fence.ko | test_wait.ko) echo "$REPO/out/fence/$1" ;;
+        test_fence.ko | test_suspend.ko | test_wait.ko) echo "$REPO/out/fence/$1" ;;
         *) die "no such fixture: $1" ;;
     esac
 }
