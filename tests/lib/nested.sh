@@ -9,6 +9,7 @@ host-device/tests/encoder_lent.rs
 tests/tests/lent.rs
 tests/tests/lent_ends.rs
 tests/tests/mappings.rs
+tests/tests/steady.rs
 tests/tests/proxy_codec.rs --ignored
 tests/tests/proxy_controls.rs --ignored
 tests/tests/proxy_events.rs --ignored

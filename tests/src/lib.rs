@@ -25,7 +25,7 @@ pub use buffers::Buffers;
 pub use client::{Client, Layout, Reply, WireEvent};
 pub use host::Host;
 pub use link::{Link, Options};
-pub use memory::{GuestMemory, SharedRegion};
+pub use memory::{Backing, GuestMemory, SharedRegion};
 pub use pages::Pages;
 pub use ring::{Descriptor, Ring, Segment, Used};
 pub use stream::Stream;

@@ -20,7 +20,7 @@ use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EventFd};
 use zerocopy::FromBytes;
 
-use crate::memory::{GuestMemory, SharedRegion};
+use crate::memory::{Backing, GuestMemory, SharedRegion};
 use crate::ring::Ring;
 
 /// `VIRTIO_F_VERSION_1`.
@@ -35,8 +35,8 @@ const EVENT_IDX: u64 = 1 << 29;
 pub struct Options {
     /// Runs of guest memory: address and length.
     pub memory: Vec<(u64, usize)>,
-    /// Seal the files of that against shrinking.
-    pub sealed: bool,
+    /// What the files of that are.
+    pub backing: Backing,
     /// Descriptors in each queue.
     pub queue_size: u16,
     /// Take `VIRTIO_F_EVENT_IDX` if the device offers it.
@@ -59,7 +59,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             memory: vec![(0, 32 << 20), (1 << 32, 1 << 20)],
-            sealed: true,
+            backing: Backing::Sealed,
             queue_size: 256,
             event_idx: true,
             indirect: true,
@@ -154,7 +154,7 @@ impl Link {
         }
 
         frontend.set_features(features).map_err(io::Error::other)?;
-        let memory = GuestMemory::new(&options.memory, options.sealed)?;
+        let memory = GuestMemory::new(&options.memory, options.backing)?;
         frontend
             .set_mem_table(&memory.table())
             .map_err(io::Error::other)?;

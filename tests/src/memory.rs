@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
@@ -28,6 +28,46 @@ pub struct GuestMemory {
     heap: Mutex<Heap>,
 }
 
+/// What the files of the guest's memory are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backing {
+    /// memfds, sealed against shrinking, as QEMU's and crosvm's are.
+    Sealed,
+    /// memfds that nobody has sealed.
+    Unsealed,
+    /// memfds that take no seals, as cloud-hypervisor's and libkrun's.
+    Unsealable,
+    /// Files without a name.
+    File,
+}
+
+impl Backing {
+    fn file(self, len: usize) -> io::Result<File> {
+        let flags = match self {
+            Self::Sealed | Self::Unsealed => MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING,
+            Self::Unsealable | Self::File => MFdFlags::MFD_CLOEXEC,
+        };
+        let file = match self {
+            Self::File => {
+                static NUMBER: AtomicUsize = AtomicUsize::new(0);
+                let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+                let name = format!("virtio-v4l2-guest-{}-{number}", std::process::id());
+                let path = std::env::temp_dir().join(name);
+                let file = File::create_new(&path)?;
+                std::fs::remove_file(&path)?;
+                file
+            }
+            _ => File::from(memfd_create("guest", flags)?),
+        };
+        file.set_len(len as u64)?;
+        if self == Self::Sealed {
+            let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
+            fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
+        }
+        Ok(file)
+    }
+}
+
 /// Gives out addresses of the first run, first fit.
 struct Heap {
     /// Runs in use: start and end, by start.
@@ -45,24 +85,17 @@ pub struct Block {
 }
 
 impl GuestMemory {
-    /// Memory in `runs` of guest-physical address and length, which are multiples of a page. Its files are sealed against
-    /// shrinking if `sealed` says so, as those of QEMU are.
+    /// Memory in `runs` of guest-physical address and length, which are multiples of a page.
     ///
     /// # Errors
     ///
     /// The system has no memory, or runs overlap.
-    pub fn new(runs: &[(u64, usize)], sealed: bool) -> io::Result<Arc<Self>> {
+    pub fn new(runs: &[(u64, usize)], backing: Backing) -> io::Result<Arc<Self>> {
         let ranges = runs
             .iter()
             .map(|&(start, len)| {
-                let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-                let file = File::from(memfd_create("guest", flags)?);
-                file.set_len(len as u64)?;
-                if sealed {
-                    let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
-                    fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
-                }
-                Ok((GuestAddress(start), len, Some(FileOffset::new(file, 0))))
+                let file = FileOffset::new(backing.file(len)?, 0);
+                Ok((GuestAddress(start), len, Some(file)))
             })
             .collect::<io::Result<Vec<_>>>()?;
         let map = GuestMemoryMmap::from_ranges_with_files(ranges).map_err(io::Error::other)?;

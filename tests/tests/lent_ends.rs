@@ -8,7 +8,7 @@ use common::encoder::{OUTPUT, baseline, reqbufs, works};
 use common::lent::{HIGH, encode, fed_from_high, feed_rest, frame, pair_with, queue_as, size};
 use common::{Pair, alone, panics};
 use frontend::stream::{Memory, Settings, Step, Stream};
-use frontend::{Client, Options};
+use frontend::{Backing, Client, Options};
 use nix::errno::Errno;
 use protocol::wire::ioctl;
 use protocol::wire::v4l2::{MEMORY_USERPTR, Timeval};
@@ -185,7 +185,7 @@ fn memory_that_is_cut_short() {
     let _alone = alone();
     let options = Options {
         memory: vec![(0, 32 << 20), (HIGH, 4 << 20)],
-        sealed: false,
+        backing: Backing::Unsealable,
         ..Options::default()
     };
     let device = virtio_v4l2d::device::open(&DeviceSpec::default()).unwrap();

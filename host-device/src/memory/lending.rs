@@ -36,6 +36,8 @@ struct Cached {
     place: Place,
     name: Arc<Name>,
     memory: PlaneMemory,
+    /// It has the pages that were there when it was made.
+    pins: bool,
     /// What the name takes.
     charge: Arc<Charge>,
 }
@@ -92,17 +94,6 @@ impl Caches {
     }
 }
 
-/// How long memory is remembered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Memory {
-    /// Until its plane is queued with other memory: the driver keeps the pages for as long.
-    Plane,
-    /// As long as it is among the last that were lent: what is mapped is what the guest has there at any time.
-    Last(usize),
-    /// Not at all: whoever gets it pins the pages, and the guest may have others there by now.
-    Nothing,
-}
-
 /// Memory that clients lend to one queue.
 #[derive(Debug)]
 pub struct Lending {
@@ -128,22 +119,9 @@ impl Lending {
         self.access
     }
 
-    /// How long pages are remembered in a queue that has room for so many pieces of memory.
-    fn of_pages(&self, room: usize) -> Memory {
-        match self.form {
-            _ if self.vm.keeps_pages() => Memory::Plane,
-            Form::Any => Memory::Last(room),
-            Form::Mapped | Form::Dmabuf => Memory::Nothing,
-        }
-    }
-
-    /// How long objects are.
-    fn of_objects(&self, room: usize) -> Memory {
-        if self.vm.keeps_pages() {
-            Memory::Plane
-        } else {
-            Memory::Last(room)
-        }
+    /// Whether pages are remembered. If not, whoever gets them pins them, and by the next QBUF the guest may have others there.
+    fn remembers(&self) -> bool {
+        self.form == Form::Any || self.vm.keeps_pages()
     }
 
     /// The pages that `entries` name, in one run, for a plane. They are mapped unless they are known; `room` is as many
@@ -158,32 +136,39 @@ impl Lending {
         mut entries: Vec<SgEntry>,
         room: usize,
     ) -> Result<PlaneMemory, Errno> {
-        let keep = self.of_pages(room);
         entries.shrink_to_fit();
         let name = Name::Pages(entries);
         let mut old = Vec::new();
         // Held while a view is made: when the guest's memory changes meanwhile, it is forgotten after that.
         let mut cached = self.cache.lock();
-        if let Some(memory) = find(&mut cached, keep, place, &name, &mut old) {
+        if let Some(memory) = find(&mut cached, place, &name, &mut old) {
             drop(cached);
             return Ok(memory);
         }
         let Name::Pages(entries) = &name else {
             return Err(Errno::EINVAL);
         };
-        if keep == Memory::Plane {
-            // Before the new one is made: it makes room.
-            drop(forget(&mut cached, |cached| cached.place == place));
-        }
-        let (view, charge) = match self.new_view(entries, keep) {
+        // Before the new one is made: it makes room.
+        drop(forget_pinned(&mut cached, place, &name));
+        let (view, charge) = match self.new_view(entries) {
             Err(Errno::ENOMEM) if !cached.is_empty() => {
                 cached.clear();
-                self.new_view(entries, keep)
+                self.new_view(entries)
             }
             view => view,
         }?;
+        let pins = self.form != Form::Any || view.pins();
         let memory = PlaneMemory::View(view);
-        remember(&mut cached, keep, (place, name, charge), &memory, &mut old);
+        if self.remembers() {
+            let new = Cached {
+                place,
+                name: Arc::new(name),
+                memory: memory.clone(),
+                pins,
+                charge: Arc::new(charge),
+            };
+            remember(&mut cached, new, room, &mut old);
+        }
         drop(cached);
         Ok(memory)
     }
@@ -198,23 +183,23 @@ impl Lending {
             if small && bytes <= SMALL as u64 {
                 return true;
             }
-            let mut same = cached
-                .iter()
-                .filter(|cached| matches!(&*cached.name, Name::Pages(known) if known == entries));
-            match self.of_pages(0) {
-                Memory::Plane => same.any(|cached| cached.place == (index, plane)),
-                Memory::Last(_) => same.next().is_some(),
-                Memory::Nothing => false,
-            }
+            let is_it =
+                |cached: &Cached| matches!(&*cached.name, Name::Pages(known) if known == entries);
+            let mut known = cached.iter().filter(|cached| is_it(cached));
+            known.any(|found| found.place == (index, plane))
+                || cached.iter().any(|found| is_it(found) && !found.pins)
+                    && !cached
+                        .iter()
+                        .any(|other| other.pins && other.place == (index, plane))
         })
     }
 
     /// A view of `entries`, and what it takes to remember them.
-    fn new_view(&self, entries: &[SgEntry], keep: Memory) -> Result<(Arc<View>, Charge), Errno> {
-        let bytes = if keep == Memory::Nothing {
-            0
-        } else {
+    fn new_view(&self, entries: &[SgEntry]) -> Result<(Arc<View>, Charge), Errno> {
+        let bytes = if self.remembers() {
             size_of_val(entries)
+        } else {
+            0
         };
         let charge = self.vm.ledger().charge(bytes)?;
         Ok((self.vm.view(entries, self.access, self.form)?, charge))
@@ -233,23 +218,27 @@ impl Lending {
         least: u32,
         room: usize,
     ) -> Result<PlaneMemory, Errno> {
-        let keep = self.of_objects(room);
         let name = Name::Object(uuid);
         let mut old = Vec::new();
-        let known = find(&mut self.cache.lock(), keep, place, &name, &mut old);
+        let known = find(&mut self.cache.lock(), place, &name, &mut old);
         let memory = match known {
             Some(memory) => memory,
             None => {
-                if keep == Memory::Plane {
-                    self.cache.forget(|cached| cached.place == place);
-                }
+                let pinned = forget_pinned(&mut self.cache.lock(), place, &name);
+                drop(pinned);
                 // Nothing is held while the VMM is asked: it may be waiting for an answer of ours.
                 match self.vm.object(uuid)? {
                     Object::Own(buffer) => PlaneMemory::Shared(buffer),
                     Object::Foreign(fd) => {
                         let memory = PlaneMemory::Import(Import::new(fd, self.access, &self.vm)?);
-                        let what = (place, name, Charge::default());
-                        remember(&mut self.cache.lock(), keep, what, &memory, &mut old);
+                        let new = Cached {
+                            place,
+                            name: Arc::new(name),
+                            memory: memory.clone(),
+                            pins: false,
+                            charge: Arc::default(),
+                        };
+                        remember(&mut self.cache.lock(), new, room, &mut old);
                         memory
                     }
                 }
@@ -282,67 +271,64 @@ impl Lending {
     }
 }
 
-/// What was lent under `name`, which is now that plane's, and the last used. What that plane had is in `old`.
+/// Takes out what a plane pins, but for what is called `name`: the guest keeps that no longer.
+fn forget_pinned(cached: &mut VecDeque<Cached>, place: Place, name: &Name) -> Vec<Cached> {
+    forget(cached, |cached| {
+        cached.pins && cached.place == place && *cached.name != *name
+    })
+}
+
+/// What was lent under `name`, which is now that plane's, and the last used. What that plane pinned is in `old`.
 fn find(
     cached: &mut VecDeque<Cached>,
-    keep: Memory,
     place: Place,
     name: &Name,
     old: &mut Vec<Cached>,
 ) -> Option<PlaneMemory> {
-    let is_it = |cached: &Cached| *cached.name == *name;
-    let at = match keep {
-        // Its own first: that is where it is in a steady stream.
-        Memory::Plane => cached
-            .iter()
-            .position(|cached| cached.place == place && is_it(cached))
-            .or_else(|| cached.iter().position(is_it)),
-        Memory::Last(_) => cached.iter().position(is_it),
-        Memory::Nothing => None,
-    }?;
-    if keep == Memory::Plane {
-        let found = cached.get(at)?;
-        let memory = found.memory.clone();
-        if found.place != place {
-            // The other plane keeps it, too.
-            let mine = Cached {
-                place,
-                name: Arc::clone(&found.name),
-                memory: memory.clone(),
-                charge: Arc::clone(&found.charge),
-            };
-            old.extend(forget(cached, |cached| cached.place == place));
-            cached.push_front(mine);
-        }
+    // Its own first: that is where it is in a steady stream.
+    let at = cached
+        .iter()
+        .position(|cached| cached.place == place && *cached.name == *name)
+        .or_else(|| cached.iter().position(|cached| *cached.name == *name))?;
+    let found = cached.get(at)?;
+    let memory = found.memory.clone();
+    if found.place == place {
+        let found = cached.remove(at)?;
+        cached.push_front(found);
         return Some(memory);
     }
-    let mut found = cached.remove(at)?;
-    found.place = place;
-    let memory = found.memory.clone();
-    cached.push_front(found);
+    let mine = if found.pins {
+        // The other plane keeps it, too.
+        Cached {
+            place,
+            name: Arc::clone(&found.name),
+            memory: memory.clone(),
+            pins: true,
+            charge: Arc::clone(&found.charge),
+        }
+    } else {
+        let mut found = cached.remove(at)?;
+        found.place = place;
+        found
+    };
+    old.extend(forget_pinned(cached, place, name));
+    cached.push_front(mine);
     Some(memory)
 }
 
-/// Remembers memory of a plane. What is not remembered any more is in `old`.
-fn remember(
-    cached: &mut VecDeque<Cached>,
-    keep: Memory,
-    (place, name, charge): (Place, Name, Charge),
-    memory: &PlaneMemory,
-    old: &mut Vec<Cached>,
-) {
-    match keep {
-        Memory::Nothing => return,
-        Memory::Plane => old.extend(forget(cached, |cached| cached.place == place)),
-        Memory::Last(room) => {
-            let room = room.saturating_sub(1).min(cached.len());
-            old.extend(cached.drain(room..));
+/// Remembers `new`, and no more than `room` that pin nothing. What is not remembered any more is in `old`.
+fn remember(cached: &mut VecDeque<Cached>, new: Cached, room: usize, old: &mut Vec<Cached>) {
+    let mut left = room.saturating_sub(1);
+    let mut at = 0;
+    while !new.pins && at < cached.len() {
+        match cached.get(at) {
+            Some(cached) if cached.pins => at += 1,
+            _ if left > 0 => {
+                left -= 1;
+                at += 1;
+            }
+            _ => old.extend(cached.remove(at)),
         }
     }
-    cached.push_front(Cached {
-        place,
-        name: Arc::new(name),
-        memory: memory.clone(),
-        charge: Arc::new(charge),
-    });
+    cached.push_front(new);
 }

@@ -24,6 +24,14 @@ pub(super) fn is_sealed(file: impl AsFd) -> bool {
         .is_ok_and(|seals| SealFlag::from_bits_truncate(seals).contains(SealFlag::F_SEAL_SHRINK))
 }
 
+/// Seals `file` against shrinking, if it is not yet. Returns whether it is: no memory of a VM gets shorter, so that takes nothing
+/// from the VMM, and only of a file that keeps its size a udmabuf can be made. `false` for a memfd that takes no seals, and
+/// for other files.
+pub(super) fn seal(file: impl AsFd) -> bool {
+    is_sealed(&file)
+        || fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK)).is_ok() && is_sealed(&file)
+}
+
 /// Addresses that are guarded: start and end, or 0 and 0. A signal handler takes no locks, so it is an array.
 static RANGES: [[AtomicUsize; 2]; 8192] = [const { [const { AtomicUsize::new(0) }; 2] }; 8192];
 /// The start of a range that is being set.
@@ -136,6 +144,18 @@ mod tests {
     use nix::unistd::ftruncate;
 
     use super::*;
+
+    #[test]
+    fn what_takes_seals_is_sealed() {
+        let flags = MFdFlags::MFD_CLOEXEC;
+        let open: OwnedFd = memfd_create(c"open", flags | MFdFlags::MFD_ALLOW_SEALING).unwrap();
+        ftruncate(&open, 2 * PAGE_SIZE as i64).unwrap();
+        assert!(seal(&open) && seal(&open));
+        assert_eq!(ftruncate(&open, 0), Err(Errno::EPERM));
+        let closed: OwnedFd = memfd_create(c"closed", flags).unwrap();
+        let file = std::fs::File::open("/dev/zero").unwrap();
+        assert!(!seal(&closed) && !seal(&file));
+    }
 
     #[test]
     fn a_missing_page_is_one_of_zeros() {

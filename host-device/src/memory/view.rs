@@ -352,6 +352,11 @@ impl View {
         &self.bytes
     }
 
+    /// Whether it keeps the pages that were there when it was made: a mapping has those that are there now.
+    pub(super) fn pins(&self) -> bool {
+        self.dmabuf.is_some()
+    }
+
     /// The same memory from its first byte on as a dmabuf, if there is one, and that byte is the first of a page.
     pub(super) fn dmabuf(&self) -> Option<BorrowedFd<'_>> {
         let starts = self.bytes.address() == self.base.cast();

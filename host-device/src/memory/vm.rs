@@ -22,7 +22,8 @@ use super::lending::Caches;
 use super::object::{Lookup, Object, Objects};
 use super::plane::PlaneMemory;
 use super::scatter;
-use super::truncated::{Guard, is_sealed};
+use super::truncated::{Guard, seal};
+use super::udmabuf::probe as probe_udmabuf;
 use super::view::{Access, Form, View};
 use crate::config::Limits;
 use crate::counters::Counters;
@@ -44,6 +45,8 @@ struct Inner {
     runtime: Option<Handle>,
     /// The driver keeps the pages of what it has lent until it is told that they are forgotten.
     keeps_pages: AtomicBool,
+    /// The log says that there are no udmabufs of its memory.
+    told: AtomicBool,
 }
 
 /// How a device reaches the memory of its VM; clones are handles of the same session.
@@ -73,6 +76,7 @@ impl Vm {
                 counters,
                 runtime,
                 keeps_pages: AtomicBool::new(false),
+                told: AtomicBool::new(false),
             }),
             share: Arc::default(),
         }
@@ -128,6 +132,12 @@ impl Vm {
             .replace(memory);
         let now = self.inner.guest.memory().into_inner();
         let guarded = (guards(&now), Some(now));
+        let unsealed = guarded.0.len();
+        if unsealed > 0 && probe_udmabuf() && !self.inner.told.swap(true, Ordering::Relaxed) {
+            tracing::info!(
+                "guest frames: mapped, not udmabuf: {unsealed} memory regions of the VMM are no memfd that can be sealed"
+            );
+        }
         let old = std::mem::replace(
             &mut *self
                 .inner
@@ -248,11 +258,9 @@ impl Vm {
 
 /// Guards for those regions of `memory` whose files can be cut short.
 fn guards(memory: &Arc<GuestMemoryMmap>) -> Vec<Guard> {
-    let unsealed = memory.iter().filter(|region| {
-        region
-            .file_offset()
-            .is_some_and(|file| !is_sealed(file.file()))
-    });
+    let unsealed = memory
+        .iter()
+        .filter(|region| region.file_offset().is_some_and(|file| !seal(file.file())));
     let guards = unsealed.filter_map(|region| {
         let start = region.get_host_address(MemoryRegionAddress(0)).ok()?;
         // SAFETY: Guest memory is accessed as volatile only, and `Guarded` keeps it for longer than the guards.

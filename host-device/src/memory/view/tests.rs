@@ -286,39 +286,73 @@ fn pages_that_were_given_away_are_not_read() {
 
 /// One that promises to keep them may give them away when their buffer is queued with others.
 #[test]
-fn a_plane_that_has_other_memory_forgets_the_old() {
-    let (vm, renew) = vm_that_renews();
-    vm.set_keeps_pages(true);
+fn a_plane_that_has_other_memory_forgets_what_was_pinned() {
+    let dmabuf = udmabuf().then_some(Form::Dmabuf);
+    for form in [Some(Form::Mapped), dmabuf].into_iter().flatten() {
+        let (vm, renew) = vm_that_renews();
+        vm.set_keeps_pages(true);
+        let lending = Lending::new(&vm, Access::Read, form);
+        let unmaps = || vm.counters().unmaps.load(Ordering::SeqCst);
+        let maps = || vm.counters().maps.load(Ordering::SeqCst);
+        let lend = |place, page| {
+            let memory = lending.pages(place, single_pages([page * PAGE]), 8);
+            first(&memory.unwrap())
+        };
+        assert_eq!(lend((0, 0), 7), 7 * PAGE);
+        let one = maps();
+        // Two buffers with the same: each keeps it.
+        assert_eq!((lend((1, 0), 7), maps()), (7 * PAGE, one));
+        assert_eq!(lend((0, 0), 3), 3 * PAGE);
+        assert_eq!((unmaps(), lend((1, 0), 7)), (0, 7 * PAGE));
+        assert_eq!((lend((1, 1), 4), unmaps()), (4 * PAGE, 0));
+        assert_eq!((lend((1, 0), 5), unmaps()), (5 * PAGE, 1));
+        renew(9);
+        assert_eq!(lend((1, 0), 7), 9);
+        // A call that failed: the guest keeps nothing of it.
+        let failed = lending.settled(1, Err(Errno::EINVAL));
+        assert_eq!(failed, Err(Errno::EINVAL));
+        renew(10);
+        assert_eq!(lend((2, 0), 7), 10);
+        lending.forget(2..3);
+        renew(11);
+        assert_eq!(lend((2, 0), 7), 11);
+        lending.clear();
+        renew(12);
+        assert_eq!(lend((0, 0), 7), 12);
+        // An object, in the place of pages.
+        let frame = vm.frame(1).unwrap();
+        let uuid = vm.export(&frame).unwrap();
+        let before = unmaps();
+        lending.object((0, 0), uuid, 1, 8).unwrap();
+        assert_eq!(unmaps(), before + 1);
+    }
+}
+
+/// What is mapped is known again in whatever buffer it comes, as often as the queue has room; what is known is quick.
+#[test]
+fn mappings_are_known_by_their_pages() {
+    let (vm, _) = vm_that_renews();
     let lending = Lending::new(&vm, Access::Read, Form::Any);
-    let unmaps = || vm.counters().unmaps.load(Ordering::SeqCst);
-    let lend = |place, page| {
-        let memory = lending.pages(place, single_pages([page * PAGE]), 8);
-        first(&memory.unwrap())
-    };
-    assert_eq!(lend((0, 0), 7), 7 * PAGE);
-    // Two buffers with the same: each keeps it.
-    assert_eq!(lend((1, 0), 7), 7 * PAGE);
-    assert_eq!(
-        vm.counters().maps.load(Ordering::SeqCst),
-        if udmabuf() { 1 } else { 2 }
+    let large = |from: u64| vec![SgEntry::new((1 << 32) + from * PAGE, 1 << 20)];
+    let maps = || vm.counters().maps.load(Ordering::SeqCst);
+    assert!(!lending.is_quick(0, &[large(0)]));
+    assert!(lending.is_quick(0, &[single_pages([7 * PAGE])]), "small");
+    for round in 0..3 {
+        for (at, from) in [0, 1, 2].into_iter().enumerate() {
+            let index = (at as u32 + round) % 2;
+            assert_eq!(lending.is_quick(index, &[large(from)]), round > 0);
+            lending.pages((index, 0), large(from), 4).unwrap();
+        }
+    }
+    assert_eq!(maps(), 6, "a reserve and a piece each");
+    assert!(
+        !lending.is_quick(0, &[single_pages([7 * PAGE])]),
+        "a large one may go"
     );
-    assert_eq!(lend((0, 0), 3), 3 * PAGE);
-    assert_eq!((unmaps(), lend((1, 0), 7)), (0, 7 * PAGE));
-    assert_eq!((lend((1, 1), 4), unmaps()), (4 * PAGE, 0));
-    assert_eq!((lend((1, 0), 5), unmaps()), (5 * PAGE, 1));
-    renew(9);
-    assert_eq!(lend((1, 0), 7), 9);
-    // A call that failed: the guest keeps nothing of it.
-    let failed = lending.settled(1, Err(Errno::EINVAL));
-    assert_eq!(failed, Err(Errno::EINVAL));
-    renew(10);
-    assert_eq!(lend((2, 0), 7), 10);
-    lending.forget(2..3);
-    renew(11);
-    assert_eq!(lend((2, 0), 7), 11);
-    lending.clear();
-    renew(12);
-    assert_eq!(lend((0, 0), 7), 12);
+    lending.pages((0, 0), large(3), 3).unwrap();
+    assert!(!lending.is_quick(0, &[large(0)]), "the oldest went");
+    assert!(lending.is_quick(0, &[large(1)]) && lending.is_quick(7, &[large(3)]));
+    assert_eq!(vm.counters().unmaps.load(Ordering::SeqCst), 1);
 }
 
 /// What is pinned is spent; what is mapped costs tables; both are given back, and so is what a failed one took.
