@@ -39,6 +39,37 @@ struct module *virtio_v4l2_this_module(void)
 	return THIS_MODULE;
 }
 
+static const struct virtio_v4l2_ioctl_ops *ioctl_ops(struct file *file)
+{
+	return container_of(video_devdata(file)->ioctl_ops, struct virtio_v4l2_ioctl_ops, ops);
+}
+
+int virtio_v4l2_streamon(struct file *file, void *private, enum v4l2_buf_type type)
+{
+	return ioctl_ops(file)->streamon(file, private, type);
+}
+
+int virtio_v4l2_streamoff(struct file *file, void *private, enum v4l2_buf_type type)
+{
+	return ioctl_ops(file)->streamoff(file, private, type);
+}
+
+static const struct virtio_v4l2_dma_buf_ops *dma_buf_ops(struct dma_buf_attachment *attachment)
+{
+	return container_of(attachment->dmabuf->ops, struct virtio_v4l2_dma_buf_ops, virtio.ops);
+}
+
+struct sg_table *virtio_v4l2_map_dma_buf(struct dma_buf_attachment *attachment, enum dma_data_direction direction)
+{
+	return dma_buf_ops(attachment)->map(attachment, direction);
+}
+
+void virtio_v4l2_unmap_dma_buf(struct dma_buf_attachment *attachment, struct sg_table *table,
+			       enum dma_data_direction direction)
+{
+	dma_buf_ops(attachment)->unmap(attachment, table, direction);
+}
+
 unsigned long virtio_v4l2_spin_lock_irqsave(spinlock_t *lock)
 {
 	unsigned long flags;

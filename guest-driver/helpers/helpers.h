@@ -15,9 +15,35 @@
 #include <linux/spinlock.h>
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_dma_buf.h>
+
+#include <media/v4l2-ioctl.h>
 
 struct v4l2_fh;
 struct video_device;
+
+/*
+ * Callbacks with enums among their arguments. A kernel with CONFIG_CFI tells functions apart by the types of their arguments, and Rust
+ * has none that is an enum of C to it. So these callbacks are functions of C, which call what stands behind the table.
+ */
+struct virtio_v4l2_ioctl_ops {
+	struct v4l2_ioctl_ops ops;
+	int (*streamon)(struct file *file, void *private, u32 type);
+	int (*streamoff)(struct file *file, void *private, u32 type);
+};
+
+int virtio_v4l2_streamon(struct file *file, void *private, enum v4l2_buf_type type);
+int virtio_v4l2_streamoff(struct file *file, void *private, enum v4l2_buf_type type);
+
+struct virtio_v4l2_dma_buf_ops {
+	struct virtio_dma_buf_ops virtio;
+	struct sg_table *(*map)(struct dma_buf_attachment *attachment, int direction);
+	void (*unmap)(struct dma_buf_attachment *attachment, struct sg_table *table, int direction);
+};
+
+struct sg_table *virtio_v4l2_map_dma_buf(struct dma_buf_attachment *attachment, enum dma_data_direction direction);
+void virtio_v4l2_unmap_dma_buf(struct dma_buf_attachment *attachment, struct sg_table *table,
+			       enum dma_data_direction direction);
 
 unsigned long virtio_v4l2_spin_lock_irqsave(spinlock_t *lock);
 unsigned long virtio_v4l2_spin_trylock_irqsave(spinlock_t *lock, bool *taken);

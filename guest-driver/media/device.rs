@@ -141,7 +141,7 @@ impl<T: Driver> Registration<T> {
             (*vdev).v4l2_dev = v4l2_dev;
             (*vdev).dev_parent = parent.cast_mut().cast();
             (*vdev).fops = &T::FILE_OPERATIONS;
-            (*vdev).ioctl_ops = &IoctlTable::<T>::OPS;
+            (*vdev).ioctl_ops = &raw const IoctlTable::<T>::OPS.ops;
             (*vdev).release = Some(bindings::video_device_release_empty);
             (*vdev).device_caps = node.device_caps;
             // S_STD is passed on with any standard, ENUMSTD as it is: what there is depends on the input.

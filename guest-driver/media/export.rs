@@ -58,10 +58,10 @@ pub(crate) fn export<T: Export>(memory: Arc<T>, size: usize, flags: u32) -> Resu
     let raw = from_err_ptr(unsafe {
         info.owner = bindings::virtio_v4l2_this_module();
         if uuid {
-            info.ops = &raw const Operations::<T>::VIRTIO.ops;
+            info.ops = &raw const Operations::<T>::VIRTIO.virtio.ops;
             bindings::virtio_dma_buf_export(&info)
         } else {
-            info.ops = Operations::<T>::PLAIN;
+            info.ops = &raw const Operations::<T>::PLAIN.virtio.ops;
             bindings::dma_buf_export(&info)
         }
     });
@@ -91,8 +91,8 @@ struct Operations<T>(PhantomData<T>);
 
 impl<T: Export> Operations<T> {
     const OPS: bindings::dma_buf_ops = bindings::dma_buf_ops {
-        map_dma_buf: Some(Self::map_dma_buf),
-        unmap_dma_buf: Some(Self::unmap_dma_buf),
+        map_dma_buf: Some(bindings::virtio_v4l2_map_dma_buf),
+        unmap_dma_buf: Some(bindings::virtio_v4l2_unmap_dma_buf),
         release: Some(Self::release),
         mmap: Some(Self::mmap),
         vmap: Some(Self::vmap),
@@ -100,15 +100,26 @@ impl<T: Export> Operations<T> {
         ..pin_init::zeroed()
     };
 
-    const PLAIN: &'static bindings::dma_buf_ops = &Self::OPS;
-
-    const VIRTIO: &'static bindings::virtio_dma_buf_ops = &bindings::virtio_dma_buf_ops {
-        ops: bindings::dma_buf_ops {
-            attach: Some(bindings::virtio_dma_buf_attach),
-            ..Self::OPS
+    const PLAIN: &'static bindings::virtio_v4l2_dma_buf_ops = &bindings::virtio_v4l2_dma_buf_ops {
+        virtio: bindings::virtio_dma_buf_ops {
+            ops: Self::OPS,
+            device_attach: None,
+            get_uuid: None,
         },
-        device_attach: None,
-        get_uuid: Some(Self::get_uuid),
+        map: Some(Self::map_dma_buf),
+        unmap: Some(Self::unmap_dma_buf),
+    };
+
+    const VIRTIO: &'static bindings::virtio_v4l2_dma_buf_ops = &bindings::virtio_v4l2_dma_buf_ops {
+        virtio: bindings::virtio_dma_buf_ops {
+            ops: bindings::dma_buf_ops {
+                attach: Some(bindings::virtio_dma_buf_attach),
+                ..Self::OPS
+            },
+            device_attach: None,
+            get_uuid: Some(Self::get_uuid),
+        },
+        ..*Self::PLAIN
     };
 
     /// # Safety
@@ -143,7 +154,7 @@ impl<T: Export> Operations<T> {
     /// See [`Self::get_uuid`].
     unsafe extern "C" fn map_dma_buf(
         attachment: *mut bindings::dma_buf_attachment,
-        direction: bindings::dma_data_direction,
+        direction: c_int,
     ) -> *mut bindings::sg_table {
         // SAFETY: As called by the core.
         let result = unsafe { Self::map(attachment, direction) };
@@ -207,7 +218,7 @@ impl<T: Export> Operations<T> {
     unsafe extern "C" fn unmap_dma_buf(
         attachment: *mut bindings::dma_buf_attachment,
         table: *mut bindings::sg_table,
-        direction: bindings::dma_data_direction,
+        direction: c_int,
     ) {
         // SAFETY: As called by the core, with a table of `map`.
         unsafe {

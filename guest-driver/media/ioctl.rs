@@ -246,14 +246,20 @@ macro_rules! table {
     ) => {
         impl<T: Driver> IoctlTable<T> {
             /// The table. What is not in it does not exist, is in `DIRECT` in file.rs, or the core does by itself.
-            pub(super) const OPS: bindings::v4l2_ioctl_ops = bindings::v4l2_ioctl_ops {
-                $($field: Some(Self::call::<_, { number::$number }>),)*
-                $($field_const: Some(Self::call_const::<_, { number::$number_const }>),)*
-                $($field_value: Some(Self::call_value::<_, { number::$number_value }>),)*
-                $($field_fh: Some(Self::call_fh::<{ number::$number_fh }>),)*
-                vidioc_log_status: Some(Self::log_status),
-                vidioc_g_pixelaspect: Some(Self::pixel_aspect),
-                ..pin_init::zeroed()
+            pub(super) const OPS: &bindings::virtio_v4l2_ioctl_ops = &bindings::virtio_v4l2_ioctl_ops {
+                ops: bindings::v4l2_ioctl_ops {
+                    $($field: Some(Self::call::<_, { number::$number }>),)*
+                    $($field_const: Some(Self::call_const::<_, { number::$number_const }>),)*
+                    $($field_value: Some(Self::call_value::<_, { number::$number_value }>),)*
+                    $($field_fh: Some(Self::call_fh::<{ number::$number_fh }>),)*
+                    vidioc_log_status: Some(Self::log_status),
+                    vidioc_g_pixelaspect: Some(Self::pixel_aspect),
+                    vidioc_streamon: Some(bindings::virtio_v4l2_streamon),
+                    vidioc_streamoff: Some(bindings::virtio_v4l2_streamoff),
+                    ..pin_init::zeroed()
+                },
+                streamon: Some(Self::call_value::<_, { number::STREAMON }>),
+                streamoff: Some(Self::call_value::<_, { number::STREAMOFF }>),
             };
         }
     };
@@ -312,8 +318,7 @@ table! {
         vidioc_s_modulator = S_MODULATOR, vidioc_s_tuner = S_TUNER, vidioc_s_frequency = S_FREQUENCY,
     }
     call_value {
-        vidioc_overlay = OVERLAY, vidioc_streamon = STREAMON, vidioc_streamoff = STREAMOFF,
-        vidioc_s_std = S_STD, vidioc_s_input = S_INPUT, vidioc_s_output = S_OUTPUT,
+        vidioc_overlay = OVERLAY, vidioc_s_std = S_STD, vidioc_s_input = S_INPUT, vidioc_s_output = S_OUTPUT,
     }
     call_fh {
         vidioc_subscribe_event = SUBSCRIBE_EVENT, vidioc_unsubscribe_event = UNSUBSCRIBE_EVENT,
