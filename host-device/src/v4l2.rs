@@ -14,7 +14,7 @@ mod node;
 mod request;
 
 pub use buffer::Source;
-pub use controls::{Payload, PayloadKind};
+pub use controls::{Payload, PayloadKind, plain_id};
 pub use identity::Identity;
 pub use node::Node;
 pub(crate) use request::entry;

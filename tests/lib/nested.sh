@@ -47,6 +47,7 @@ nested_host() {
 
 phase_nested() {
     local files=() source filters binary job=$LOGS/nested-job
+    try "the USB camera builds" cargo build --release --locked -p usb-camera || return 0
     mkdir -p "$job"
     : >"$job/binaries"
     nested_binaries >"$job/built"
@@ -60,7 +61,7 @@ phase_nested() {
         printf '%s %s\n' "$(basename "$binary")" "$filters" >>"$job/binaries"
     done <<<"$NESTED_TESTS"
     nested_host nested 1500 tests/nested/host.sh tests/nested/guest.sh "$job/binaries" \
-        "${files[@]}" "$(fixture client)" "$(fixture source-176x144.nv12)"
+        "${files[@]}" "${CARGO_TARGET_DIR:-$REPO/target}/release/usb-camera" "$(fixture client)" "$(fixture source-176x144.nv12)"
 }
 
 # PARTS=all (make test-proxy): every part of the device suite, for as long as it takes. LIMIT: seconds of one guest.

@@ -27,9 +27,13 @@ while read -r binary filters; do
         export "${!VIVID_@}" "${!VICODEC_@}"
         ;;
     esac
+    CAMERA=
+    case $binary in proxy_controls-*) devices_camera || not_ok "this host has a USB camera" ;; esac
+    export CAMERA
     # shellcheck disable=SC2086 # a list of words
     timeout -k 5 300 "/job/$binary" --test-threads=2 $filters >"$log" 2>&1
     status=$?
+    [ -z "$CAMERA" ] || devices_camera_unplug || not_ok "the USB camera goes"
     sed -nE 's/^test (.*) \.\.\. ok$/ok - \1/p; s/^test (.*) \.\.\. FAILED$/not ok - \1 # see its log/p' "$log"
     ran=$(grep -cE '^test .* \.\.\. (ok|FAILED)$' "$log")
     if [ "$status" = 0 ] && [ "$ran" -gt 0 ]; then

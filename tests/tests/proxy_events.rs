@@ -180,3 +180,22 @@ fn another_source() {
     both.pair.ioctl(session, ioctl::S_INPUT, &mut 0u32).unwrap();
     both.works();
 }
+
+/// The host's kernel takes any ID with EOS and SOURCE_CHANGE, and keeps a list.
+#[test]
+#[ignore = "needs a V4L2 device: tests/nested runs it"]
+fn subscriptions_are_bounded() {
+    let mut both = Both::open("VICODEC_ENC");
+    let (eos, all) = (2, 0);
+    let end = (0..4096).find(|id| subscribe(&mut both, eos, *id, 0).is_err());
+    let end = end.expect("as many as one likes");
+    assert_eq!(subscribe(&mut both, eos, end, 0), Err(Errno::ENOMEM));
+    assert_eq!(subscribe(&mut both, eos, 0, 0), Ok(()), "the same again");
+    let session = both.session;
+    let mut gone = subscription(all, 0, 0);
+    both.pair
+        .ioctl(session, ioctl::UNSUBSCRIBE_EVENT, &mut gone)
+        .unwrap();
+    assert_eq!(subscribe(&mut both, eos, end, 0), Ok(()));
+    both.works();
+}

@@ -39,6 +39,21 @@ pub enum PayloadKind {
     Unknown,
 }
 
+/// Checks that `id` is that of one control and nothing else. The other bits make a query mean the next control.
+/// Some drivers look at them in calls that set or get, too (`uvcvideo`), others do not: an ID with such a bit may mean
+/// another control to the driver than to us.
+///
+/// # Errors
+///
+/// `EINVAL`: there are bits outside `V4L2_CTRL_ID_MASK`.
+pub fn plain_id(id: u32) -> Result<(), Errno> {
+    if id & !V4L2_CTRL_ID_MASK == 0 {
+        Ok(())
+    } else {
+        Err(Errno::EINVAL)
+    }
+}
+
 /// Memory of this process for the value of one control.
 #[derive(Debug)]
 pub struct Payload {
@@ -105,10 +120,9 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// What the kernel answers, but for a control that it does not know.
+    /// What the kernel answers, but for a control that it does not know. As [`plain_id`].
     pub fn control_kind(&self, id: u32) -> Result<PayloadKind, Errno> {
-        // The kernel ignores the other bits.
-        let id = id & V4L2_CTRL_ID_MASK;
+        plain_id(id)?;
         let mut query = QueryExtCtrl {
             id,
             ..QueryExtCtrl::default()

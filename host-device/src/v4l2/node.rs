@@ -189,9 +189,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn calls_with_pointers_are_not_plain() {
-        let node = Node {
+    fn no_node() -> Node {
+        Node {
             file: File::open("/dev/null").unwrap(),
             identity: Identity {
                 driver: String::new(),
@@ -201,7 +200,23 @@ mod tests {
                 kind: protocol::wire::config::DeviceType::Video,
             },
             calls: Arc::default(),
-        };
+        }
+    }
+
+    #[test]
+    fn ids_with_bits_of_queries_have_no_payload_to_travel_by() {
+        let node = no_node();
+        let mut room = 100;
+        assert!(node.payload(0x0098_0900, 4, &mut room).is_ok());
+        for bits in [1 << 28, 1 << 30, 1 << 31] {
+            let payload = node.payload(0x0098_0900 | bits, 4, &mut room);
+            assert_eq!(payload.err(), Some(Errno::EINVAL), "{bits:#x}");
+        }
+    }
+
+    #[test]
+    fn calls_with_pointers_are_not_plain() {
+        let node = no_node();
         for ioctl in ioctl::TABLE {
             let mut payload = vec![0x41; ioctl.size + 1];
             let result = node.call_bytes(ioctl, &mut payload);

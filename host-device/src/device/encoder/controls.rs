@@ -172,11 +172,10 @@ impl Controls {
         which: u32,
         special: bool,
     ) -> Result<&'static Info, Errno> {
-        let id = control.id & V4L2_CTRL_ID_MASK;
-        if which != 0 && !special && class_of(id) != which {
+        if which != 0 && !special && class_of(control.id) != which {
             return Err(Errno::EINVAL);
         }
-        self.info(id).ok_or(Errno::EINVAL)
+        self.info(control.id).ok_or(Errno::EINVAL)
     }
 
     fn get_ext(

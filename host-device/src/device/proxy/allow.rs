@@ -9,7 +9,6 @@ use std::collections::HashSet;
 
 use anyhow::{Context as _, bail};
 use protocol::wire::ioctl::{self, TABLE};
-use v4l2r::bindings::V4L2_CTRL_ID_MASK;
 
 /// A group of ioctls.
 struct Group {
@@ -207,10 +206,8 @@ impl Allow {
             .is_none_or(|allowed| allowed.contains(&code))
     }
 
-    /// Whether the control `id` may be set.
+    /// Whether the control `id` may be set. An ID with bits of a query in it is that of no control.
     pub fn may_set(&self, id: u32) -> bool {
-        // The kernel ignores the other bits.
-        let id = id & V4L2_CTRL_ID_MASK;
         self.controls
             .as_ref()
             .is_none_or(|allowed| allowed.contains(&id))

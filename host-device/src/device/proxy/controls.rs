@@ -9,7 +9,7 @@ use protocol::wire::v4l2::{ExtControl, ExtControls};
 use super::allow::Allow;
 use crate::device::{ControlArgs, ControlOp, Result};
 use crate::memory::Vm;
-use crate::v4l2::{Node, Payload, PayloadKind, entry};
+use crate::v4l2::{Node, Payload, PayloadKind, entry, plain_id};
 
 /// Most bytes of payloads in one call: more than any set of controls that a program sets at a time.
 const MAX_PAYLOAD: usize = 16 << 20;
@@ -18,8 +18,8 @@ const MAX_PAYLOAD: usize = 16 << 20;
 ///
 /// # Errors
 ///
-/// What the host answers. `EACCES` for a control that may not be set; `ENOMEM` for payloads of more than 16 MiB; `EFAULT` if
-/// the guest has no memory where it says.
+/// What the host answers. `EINVAL` for an ID with bits that are not an ID's; `EACCES` for a control that may not be set;
+/// `ENOMEM` for payloads of more than 16 MiB; `EFAULT` if the guest has no memory where it says.
 pub(super) fn ext_ctrls(
     node: &Node,
     vm: &Vm,
@@ -41,11 +41,13 @@ pub(super) fn ext_ctrls(
     let sent = controls.to_vec();
     let (mut payloads, mut room) = (Vec::new(), MAX_PAYLOAD);
     for (at, (control, entries)) in sent.iter().zip(&entries).enumerate() {
-        let payload = if op != ControlOp::Get && !allow.may_set(control.id) {
-            Err(Errno::EACCES)
-        } else {
-            payload(node, vm, control, entries, &mut room)
+        let allowed = || match op {
+            ControlOp::Set | ControlOp::Try if !allow.may_set(control.id) => Err(Errno::EACCES),
+            _ => Ok(()),
         };
+        let payload = plain_id(control.id)
+            .and_then(|()| allowed())
+            .and_then(|()| payload(node, vm, control, entries, &mut room));
         match payload {
             Ok(payload) => payloads.push(payload),
             Err(errno) => return Err(refuse(header, op, at, errno)),

@@ -12,6 +12,7 @@
 //! | USERPTR, DMABUF | USERPTR, if it has that | a mapping of the guest's pages, or of the object |
 //! | USERPTR, DMABUF | else DMABUF | a udmabuf of the guest's pages, or the object |
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use nix::errno::Errno;
@@ -21,20 +22,24 @@ use protocol::wire::v4l2::{
     Buffer, EventSubscription, ExportBuffer, MEMORY_DMABUF, MEMORY_MMAP, MEMORY_USERPTR, Plane,
     is_multiplanar,
 };
-use v4l2r::bindings::V4L2_BUF_FLAG_REQUEST_FD;
+use v4l2r::bindings::{V4L2_BUF_FLAG_REQUEST_FD, V4L2_EVENT_ALL, V4L2_EVENT_CTRL};
 
 use self::round::{Ready, Shared};
 use self::watch::Watch;
 use crate::device::{BufferArgs, Lent, Result};
 use crate::events::Events;
 use crate::memory::{HostBuffer, PlaneMemory, Vm};
-use crate::v4l2::{Node, Source, entry};
+use crate::v4l2::{Node, Source, entry, plain_id};
 
 mod allocate;
 mod queue;
 mod round;
 mod sizes;
 mod watch;
+
+/// Most events of one open file. The host's kernel takes any ID with EOS and SOURCE_CHANGE, keeps a list of them, and
+/// goes through it with each event.
+const MAX_SUBSCRIPTIONS: usize = 1024;
 
 /// Queues of one open file of the node.
 #[derive(Debug)]
@@ -43,6 +48,8 @@ pub struct Queues {
     watch: Option<Watch>,
     shared: Arc<Shared>,
     vm: Vm,
+    /// Type and ID of each.
+    subscribed: HashSet<(u32, u32)>,
 }
 
 impl Queues {
@@ -52,6 +59,7 @@ impl Queues {
             watch: None,
             shared: Shared::new(node, events),
             vm,
+            subscribed: HashSet::new(),
         }
     }
 
@@ -328,11 +336,20 @@ impl Queues {
     ///
     /// # Errors
     ///
-    /// The host device's.
+    /// The host device's. `EINVAL` for a control's ID with other bits than those of IDs, `ENOMEM` for more than
+    /// [`MAX_SUBSCRIPTIONS`].
     pub fn subscribe_event(&mut self, subscription: &EventSubscription) -> Result {
+        if subscription.type_ == V4L2_EVENT_CTRL {
+            plain_id(subscription.id)?;
+        }
+        let this = (subscription.type_, subscription.id);
+        if !self.subscribed.contains(&this) && self.subscribed.len() >= MAX_SUBSCRIPTIONS {
+            return Err(Errno::ENOMEM);
+        }
         self.watch()?;
         let ioctl = entry(ioctl::SUBSCRIBE_EVENT)?;
         self.shared.node.call(ioctl, &mut subscription.clone())?;
+        self.subscribed.insert(this);
         self.pump();
         Ok(())
     }
@@ -344,7 +361,14 @@ impl Queues {
     /// The host device's.
     pub fn unsubscribe_event(&mut self, subscription: &EventSubscription) -> Result {
         let ioctl = entry(ioctl::UNSUBSCRIBE_EVENT)?;
-        self.shared.node.call(ioctl, &mut subscription.clone())
+        self.shared.node.call(ioctl, &mut subscription.clone())?;
+        if subscription.type_ == V4L2_EVENT_ALL {
+            self.subscribed.clear();
+        } else {
+            self.subscribed
+                .remove(&(subscription.type_, subscription.id));
+        }
+        Ok(())
     }
 }
 

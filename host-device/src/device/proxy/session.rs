@@ -24,7 +24,7 @@ use crate::device::open::Open;
 use crate::device::{BufferArgs, ControlArgs, ControlOp, Result};
 use crate::events::Events;
 use crate::memory::{HostBuffer, Vm};
-use crate::v4l2::{Node, entry};
+use crate::v4l2::{Node, entry, plain_id};
 
 /// Session of a [`Proxy`](super::Proxy).
 pub struct Session {
@@ -136,8 +136,12 @@ impl crate::device::Session for Session {
         s_selection: S_SELECTION(Selection),
         encoder_cmd: ENCODER_CMD(EncoderCmd),
         try_encoder_cmd: TRY_ENCODER_CMD(EncoderCmd),
-        querymenu: QUERYMENU(QueryMenu),
-        g_ctrl: G_CTRL(Control),
+    }
+
+    fn querymenu(&mut self, menu: &mut QueryMenu) -> Result {
+        self.check(ioctl::QUERYMENU)?;
+        plain_id(menu.id)?;
+        self.pass(ioctl::QUERYMENU, menu)
     }
 
     fn queryctrl(&mut self, query: &mut QueryCtrl) -> Result {
@@ -152,8 +156,15 @@ impl crate::device::Session for Session {
         Ok(())
     }
 
+    fn g_ctrl(&mut self, control: &mut Control) -> Result {
+        self.check(ioctl::G_CTRL)?;
+        plain_id(control.id)?;
+        self.pass(ioctl::G_CTRL, control)
+    }
+
     fn s_ctrl(&mut self, control: &mut Control) -> Result {
         self.check(ioctl::S_CTRL)?;
+        plain_id(control.id)?;
         if !self.allow.may_set(control.id) {
             return Err(Errno::EACCES);
         }

@@ -195,6 +195,13 @@ fn extended_calls_blame_as_the_kernel_does() {
         ext(&mut c, Get, 0, &mut [(BITRATE, 0), (7, 0)]),
         (Err(Errno::EINVAL), 2)
     );
+    // An ID with the bits of a query in it.
+    for bits in [V4L2_CTRL_FLAG_NEXT_CTRL, V4L2_CTRL_FLAG_NEXT_COMPOUND] {
+        for op in [Get, Set, Try] {
+            let (result, _) = ext(&mut c, op, 0, &mut [(BITRATE | bits, 5000)]);
+            assert_eq!(result, Err(Errno::EINVAL), "{op:?} {bits:#x}");
+        }
+    }
     // One that cannot be read or written.
     assert_eq!(
         ext(&mut c, Get, 0, &mut [(BUTTON, 0)]),
