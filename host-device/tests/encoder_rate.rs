@@ -76,6 +76,79 @@ fn groups_of_pictures_have_the_size_that_is_set() {
     }
 }
 
+/// Four pictures that have nothing in common, then noise: what an encoder would like to begin anew with.
+fn cuts(width: u32, height: u32, at: &[usize], count: usize) -> Vec<Vec<Vec<u8>>> {
+    let mut seed = 1u32;
+    let mut noise = || {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 24) as u8
+    };
+    let last = at.len();
+    (0..count)
+        .map(|number| {
+            let scene = at.iter().filter(|cut| **cut <= number).count();
+            let (mut luma, mut chroma) = picture(width, height, number + 1000 * scene);
+            for byte in luma.iter_mut().chain(&mut chroma) {
+                *byte = match scene {
+                    _ if scene == last => noise(),
+                    1 => !*byte,
+                    2 => byte.rotate_left(3),
+                    _ => *byte,
+                };
+            }
+            nv12((luma, chroma))
+        })
+        .collect()
+}
+
+#[test]
+fn key_frames_are_not_where_pictures_change() {
+    let encoder = encoder(Settings::default());
+    let frames = cuts(176, 144, &[20, 40, 60], 70);
+    for name in [b"H264", b"HEVC", b"VP80", b"VP90"] {
+        for (gop, expected) in [(30, &[0, 30, 60][..]), (0, &[0])] {
+            let mut client = Client::new(&encoder);
+            if !client.has_codec(name) {
+                continue;
+            }
+            client.s_fmt(CAPTURE, name, 0, 0);
+            client.s_fmt(OUTPUT, b"NV12", 176, 144);
+            client.control(V4L2_CID_MPEG_VIDEO_GOP_SIZE, gop);
+            client.buffers(4, 4);
+            client.streamon();
+            let coded = client.encode(&frames, 0);
+            let keys: Vec<_> = (0..70).filter(|at| coded[*at].is_key()).collect();
+            let name = String::from_utf8_lossy(name);
+            assert_eq!(keys, expected, "{name}, group of {gop}");
+        }
+    }
+}
+
+/// x265 has a distance of its own, 250.
+#[test]
+fn no_group_of_pictures_is_none_for_any_number_of_frames() {
+    let encoder = encoder(Settings::default());
+    let frames: Vec<_> = nv12_frames(64, 64, 20)
+        .into_iter()
+        .cycle()
+        .take(270)
+        .collect();
+    for name in [b"H264", b"HEVC", b"VP80", b"VP90"] {
+        let mut client = Client::new(&encoder);
+        if !client.has_codec(name) {
+            continue;
+        }
+        client.s_fmt(CAPTURE, name, 0, 0);
+        client.s_fmt(OUTPUT, b"NV12", 64, 64);
+        client.control(V4L2_CID_MPEG_VIDEO_GOP_SIZE, 0);
+        client.buffers(4, 4);
+        client.streamon();
+        let coded = client.encode(&frames, 0);
+        let keys = coded.iter().filter(|frame| frame.is_key()).count();
+        assert_eq!(keys, 1, "{}", String::from_utf8_lossy(name));
+    }
+}
+
 #[test]
 fn the_group_of_pictures_changes_while_streaming() {
     let mut client = client(176, 144);

@@ -73,6 +73,8 @@ const X264ENC: &[Property] = &[
 /// Options of x264 that the element has no property for.
 fn x264_options(p: &Params) -> String {
     let mut options = vec![
+        // Key frames are where the client wants them: none at cuts.
+        "scenecut=0".to_owned(),
         format!("colorprim={}", X264_PRIMARIES.name(p.vui.primaries)),
         format!("transfer={}", X264_TRANSFERS.name(p.vui.transfer)),
         format!("colormatrix={}", X264_MATRICES.name(p.vui.matrix)),
@@ -136,8 +138,10 @@ const X265ENC: &[Property] = &[
     start("qp", |p| {
         number(if p.rate_control { -1 } else { p.quantizer })
     }),
-    // Its own thread pools would reorder nothing but take all cores for one session.
+    // Its own thread pools would reorder nothing but take all cores for one session. Key frames are where the client
+    // wants them, and IDR: none at cuts, and with no group of pictures none but the first.
     start("option-string", |p| {
+        let keys = if p.gop == 0 { ":keyint=-1" } else { "" };
         Some(format!(
             "pools={}:frame-threads=1:bframes=0:repeat-headers=1:qpmin={}:qpmax={}\
              :colorprim={}:transfer={}:colormatrix={}:range={}",
@@ -177,6 +181,7 @@ const OPENH264ENC: &[Property] = &[
         text(if p.rate_control { "bitrate" } else { "off" })
     }),
     start("enable-frame-skip", |_| yes_no(false)),
+    start("scene-change-detection", |_| yes_no(false)),
     start("multi-thread", |p| number(p.threads)),
     start("complexity", |_| text("low")),
     start("qp-min", |p| number(p.min_qp)),
