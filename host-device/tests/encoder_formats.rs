@@ -222,16 +222,21 @@ fn coded_buffers_keep_the_size_that_was_asked_for() {
     change(session, CAPTURE, |pix| pix.plane_fmt[0].sizeimage = asked).unwrap();
     change(session, OUTPUT, |pix| (pix.width, pix.height) = (320, 240)).unwrap();
     assert_eq!(size(session), asked);
-    // Too small for the frames is raised, no wish gives the usual.
+    // Too small for the frames is raised, and so is what was learnt at another size of frames.
     change(session, CAPTURE, |pix| pix.plane_fmt[0].sizeimage = 1).unwrap();
-    assert_eq!(size(session), 64 << 10);
-    change(session, OUTPUT, |pix| {
-        (pix.width, pix.height) = (1920, 1080)
-    })
-    .unwrap();
-    assert_eq!(size(session), 1920 * 1080 / 2);
-    change(session, CAPTURE, |pix| pix.plane_fmt[0].sizeimage = 0).unwrap();
-    assert_eq!(size(session), 1920 * 1080);
+    assert_eq!(size(session), 320 * 240);
+    for stale in [0, 1, 64 << 10, 320 * 240, 1280 * 720] {
+        change(session, OUTPUT, |pix| (pix.width, pix.height) = (1280, 720)).unwrap();
+        change(session, CAPTURE, |pix| pix.plane_fmt[0].sizeimage = stale).unwrap();
+        assert_eq!(size(session), 1280 * 720, "{stale}");
+        change(session, OUTPUT, |pix| {
+            (pix.width, pix.height) = (1920, 1080)
+        })
+        .unwrap();
+        assert_eq!(size(session), 1920 * 1080, "{stale}");
+        change(session, OUTPUT, |pix| (pix.width, pix.height) = (320, 240)).unwrap();
+        assert_eq!(size(session), 320 * 240, "{stale}");
+    }
 }
 
 #[test]

@@ -76,13 +76,32 @@ fn groups_of_pictures_have_the_size_that_is_set() {
     }
 }
 
-/// Four pictures that have nothing in common, then noise: what an encoder would like to begin anew with.
-fn cuts(width: u32, height: u32, at: &[usize], count: usize) -> Vec<Vec<Vec<u8>>> {
+/// Bytes that no encoder can make less of.
+fn noise() -> impl FnMut() -> u8 {
     let mut seed = 1u32;
-    let mut noise = || {
+    move || {
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (seed >> 24) as u8
-    };
+    }
+}
+
+/// A moving picture with grain, which costs as many bits as there are.
+fn grainy(width: u32, height: u32, count: usize) -> Vec<Vec<Vec<u8>>> {
+    let mut noise = noise();
+    (0..count)
+        .map(|number| {
+            let (mut luma, chroma) = picture(width, height, number);
+            for byte in &mut luma {
+                *byte += noise() % 16;
+            }
+            nv12((luma, chroma))
+        })
+        .collect()
+}
+
+/// Three pictures that have nothing in common, then noise: what an encoder would like to begin anew with.
+fn cuts(width: u32, height: u32, at: &[usize], count: usize) -> Vec<Vec<Vec<u8>>> {
+    let mut noise = noise();
     let last = at.len();
     (0..count)
         .map(|number| {
@@ -177,11 +196,7 @@ fn the_bitrate_changes_while_streaming() {
     client.control(V4L2_CID_MPEG_VIDEO_GOP_SIZE, 0);
     client.streamon();
     let (half, fps) = (150, 30);
-    let frames: Vec<_> = nv12_frames(352, 288, half)
-        .into_iter()
-        .cycle()
-        .take(2 * half)
-        .collect();
+    let frames = grainy(352, 288, 2 * half);
     let coded = encode_with(&mut client, &frames, |client, at| {
         if at == half {
             client.until_idle();
@@ -279,11 +294,7 @@ fn a_frame_rate_change_scales_the_bitrate_without_a_key_frame() {
     client.control(V4L2_CID_MPEG_VIDEO_GOP_SIZE, 0);
     client.interval(1, 30);
     client.streamon();
-    let frames: Vec<_> = nv12_frames(352, 288, 120)
-        .into_iter()
-        .cycle()
-        .take(240)
-        .collect();
+    let frames = grainy(352, 288, 240);
     let coded = encode_with(&mut client, &frames, |client, at| {
         if at == 120 {
             client.until_idle();
@@ -351,4 +362,81 @@ fn quantisers_are_kept() {
     client.streamon();
     let floor = bytes(&client.encode(&nv12_frames(352, 288, 10), 0)).len();
     assert!(floor < 2 * sizes[1], "{floor} {sizes:?}");
+}
+
+/// Noise at more bits than CAPTURE buffers hold, with whatever quality a client asks for: each frame fits, and all decode.
+#[test]
+fn coded_frames_fit_into_their_buffers() {
+    let (width, height, count) = (320, 240, 6);
+    let mut noise = noise();
+    let frames: Vec<_> = (0..count)
+        .map(|_| {
+            let mut some = |len| (0..len).map(|_| noise()).collect();
+            nv12((some(width * height), some(width * height / 2)))
+        })
+        .collect();
+    let encoder = encoder(Settings::default());
+    // Frames per second, bits per second, and other controls that forbid what would be needed.
+    let rates = [
+        (1, 25_000_000, vec![]),
+        (30, 100_000_000, vec![]),
+        (30, 100_000_000, vec![(V4L2_CID_MPEG_VIDEO_BITRATE_MODE, 0)]),
+        (
+            30,
+            100_000_000,
+            vec![
+                (V4L2_CID_MPEG_VIDEO_H264_MIN_QP, 0),
+                (V4L2_CID_MPEG_VIDEO_H264_MAX_QP, 4),
+                (V4L2_CID_MPEG_VIDEO_HEVC_MAX_QP, 4),
+                (V4L2_CID_MPEG_VIDEO_VPX_MIN_QP, 0),
+                (V4L2_CID_MPEG_VIDEO_VPX_MAX_QP, 8),
+            ],
+        ),
+        (
+            30,
+            100_000_000,
+            vec![
+                (V4L2_CID_MPEG_VIDEO_FRAME_RC_ENABLE, 0),
+                (V4L2_CID_MPEG_VIDEO_H264_P_FRAME_QP, 1),
+            ],
+        ),
+    ];
+    for (name, demuxer) in [
+        (b"H264", "h264"),
+        (b"HEVC", "hevc"),
+        (b"VP80", "ivf"),
+        (b"VP90", "ivf"),
+    ] {
+        for (fps, bitrate, controls) in &rates {
+            let mut client = Client::new(&encoder);
+            if !client.has_codec(name) {
+                continue;
+            }
+            client.s_fmt(CAPTURE, name, 0, 0);
+            client.s_fmt(OUTPUT, b"NV12", width as u32, height as u32);
+            client.interval(1, *fps);
+            client.control(V4L2_CID_MPEG_VIDEO_BITRATE, *bitrate);
+            client.control(V4L2_CID_MPEG_VIDEO_GOP_SIZE, 0);
+            for (id, value) in controls {
+                client.control(*id, *value);
+            }
+            client.buffers(4, 4);
+            client.streamon();
+            let coded = client.encode(&frames, 0);
+            let what = format!("{}, {fps}/s, {controls:x?}", String::from_utf8_lossy(name));
+            for (at, frame) in coded.iter().enumerate() {
+                let failed = frame.buffer.flags & V4L2_BUF_FLAG_ERROR != 0;
+                assert!(!failed, "{what}: frame {at}");
+            }
+            let stream = match demuxer {
+                "ivf" => ivf(&coded, name, width as u16, height as u16),
+                _ => bytes(&coded),
+            };
+            if let Some(decoded) = decode(&stream, demuxer) {
+                assert_eq!(decoded.len(), count * width * height * 3 / 2, "{what}");
+            }
+            let sizes: Vec<_> = coded.iter().map(|frame| frame.data.len()).collect();
+            assert!(sizes.iter().any(|size| *size > 20_000), "{what}: {sizes:?}");
+        }
+    }
 }

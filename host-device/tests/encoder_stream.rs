@@ -167,12 +167,15 @@ fn the_crop_is_encoded_and_nothing_else() {
             (rect.left, rect.top, rect.width, rect.height),
             (34, 18, 320, 240)
         );
+        // At the usual one the smaller CAPTURE buffers bound the rate control.
+        cropped.control(V4L2_CID_MPEG_VIDEO_BITRATE, 500_000);
         cropped.buffers(2, 2);
         cropped.streamon();
         let cropped = cropped.encode(&whole, 0);
 
         let mut plain = Client::new(&encoder);
         plain.formats(name, 320, 240);
+        plain.control(V4L2_CID_MPEG_VIDEO_BITRATE, 500_000);
         plain.buffers(2, 2);
         plain.streamon();
         let plain = plain.encode(&parts, 0);

@@ -537,6 +537,23 @@ pub fn bytes(coded: &[Coded]) -> Vec<u8> {
     coded.iter().flat_map(|c| c.data.clone()).collect()
 }
 
+/// Frames of VP8 or VP9 (`fourcc`) as a file that ffmpeg reads: IVF.
+pub fn ivf(coded: &[Coded], fourcc: &[u8; 4], width: u16, height: u16) -> Vec<u8> {
+    let mut file = b"DKIF\0\0\x20\0".to_vec();
+    file.extend(fourcc);
+    file.extend(width.to_le_bytes());
+    file.extend(height.to_le_bytes());
+    for number in [30, 1, coded.len() as u32, 0] {
+        file.extend(number.to_le_bytes());
+    }
+    for (number, frame) in coded.iter().enumerate() {
+        file.extend((frame.data.len() as u32).to_le_bytes());
+        file.extend((number as u64).to_le_bytes());
+        file.extend(&frame.data);
+    }
+    file
+}
+
 /// Decodes with ffmpeg to NV12; `None` if there is no ffmpeg.
 pub fn decode(stream: &[u8], demuxer: &str) -> Option<Vec<u8>> {
     use std::io::Write;

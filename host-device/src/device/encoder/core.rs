@@ -93,6 +93,8 @@ pub struct Core {
     pub force_key: bool,
     /// Something changed that the encoder is made of.
     pub changed: bool,
+    /// A coded frame was cut off: what comes after it is of no use before the next key frame.
+    pub cut: bool,
     /// The encoder thread is to end.
     pub stop: bool,
     /// The encoder thread waits to be woken.
@@ -121,11 +123,32 @@ impl Core {
             inside: VecDeque::new(),
             force_key: false,
             changed: false,
+            cut: false,
             stop: false,
             asleep: false,
             fed: false,
             stats: Stats::default(),
         })
+    }
+
+    /// Bytes that a coded frame may have: it must fit into whichever CAPTURE buffer comes next.
+    pub fn room(&self) -> u32 {
+        let usual = self.formats.coded.sizeimage;
+        self.capture.least_length(usual).min(usual)
+    }
+
+    /// Takes the frame back that just came out of the encoder if it is larger than `room` bytes, and nothing else is on
+    /// its way: what the client said of it.
+    pub fn too_large(&mut self, room: u32) -> Option<Payload> {
+        if !self.inside.is_empty() || self.coded.len() != 1 {
+            return None;
+        }
+        let size = self.coded.front()?.frame.as_ref()?.buffer.size();
+        if size <= room as usize {
+            return None;
+        }
+        self.stats.unframe(size);
+        self.coded.pop_front().map(|coded| coded.payload)
     }
 
     /// Both queues stream.
@@ -311,6 +334,7 @@ impl Core {
                 );
             }
             self.stats.overflowed += 1;
+            self.cut = true;
         }
         let payload = &delivery.coded.payload;
         let done = self.capture.done(delivery.index, |buffer, planes| {

@@ -204,14 +204,14 @@ impl Formats {
         }
     }
 
-    /// `sizeimage` for coded buffers when the client asks for `asked` bytes, 0 for no wish. Half the usual size is
-    /// the least: clients pass on what they learnt at a smaller frame size.
+    /// `sizeimage` for coded buffers when the client asks for `asked` bytes, 0 for no wish. The usual size is the least:
+    /// clients pass on what they learnt at a smaller frame size.
     fn coded_size(&self, asked: u32) -> u32 {
         let usual = coded_size(self.raw.width, self.raw.height);
         if asked == 0 || asked == u32::MAX {
             return usual;
         }
-        asked.clamp((usual / 2).max(MIN_CODED), MAX_CODED.max(usual))
+        asked.clamp(usual, MAX_CODED.max(usual))
     }
 
     /// Sets the OUTPUT format. The crop becomes the whole frame, and coded buffers follow in size.
@@ -228,7 +228,10 @@ impl Formats {
 
     /// Sets the CAPTURE format to what [`try_coded`](Self::try_coded) made of `pix`.
     pub fn set_coded(&mut self, coded: CodedFormat, pix: &PixFormatMplane) {
-        self.asked = pix.plane_fmt.first().map_or(0, |plane| plane.sizeimage);
+        let asked = pix.plane_fmt.first().map_or(0, |plane| plane.sizeimage);
+        // The size that is usual now is no wish: it is what G_FMT answered.
+        let wish = asked > coded_size(self.raw.width, self.raw.height);
+        self.asked = if wish { asked } else { 0 };
         self.coded = coded;
     }
 

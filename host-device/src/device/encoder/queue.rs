@@ -98,6 +98,13 @@ impl Queue {
         self.slots.iter().flatten().count() as u32
     }
 
+    /// Bytes that every buffer has in its first plane, or `none` without buffers.
+    pub fn least_length(&self, none: u32) -> u32 {
+        let planes = self.slots.iter().flatten();
+        let first = planes.filter_map(|slot| slot.planes.first());
+        first.map(|plane| plane.least).min().unwrap_or(none)
+    }
+
     /// Buffers that are queued and not in the encoder.
     pub fn queued(&self) -> usize {
         self.queued.len()

@@ -8,7 +8,7 @@ use super::catalogue::Codec;
 use super::controls::Controls;
 use super::format::Formats;
 use super::level;
-use super::params::{LoopFilter, Params};
+use super::params::{self, LoopFilter, Params};
 use super::settings::Settings;
 use super::uapi::*;
 
@@ -45,13 +45,14 @@ fn gop(controls: &Controls, codec: Codec) -> u32 {
     u32::try_from(gop).unwrap_or(0)
 }
 
-/// What the encoder is to do. While one runs at `running` frames per second it goes on at that rate, and the bitrate
+/// What the encoder is to do, with `room` bytes for a coded frame. While one runs at `running` frames per second it goes on at that rate, and the bitrate
 /// is scaled so that it holds at the rate that the client set: a new frame rate would restart it.
 pub fn params(
     controls: &Controls,
     formats: &Formats,
     settings: &Settings,
     running: Option<(u32, u32)>,
+    room: u32,
 ) -> Params {
     let codec = formats.coded.codec;
     let asked = framerate(formats.interval);
@@ -62,7 +63,10 @@ pub fn params(
         u64::from(rate.1) * u64::from(asked.0),
     );
     let scaled = u128::from(bitrate) * u128::from(n) / u128::from(d.max(1));
-    let bitrate = u32::try_from(scaled).unwrap_or(u32::MAX).max(1000);
+    let most = u128::from(params::most_bitrate(room, rate));
+    let bitrate = u32::try_from(scaled.min(most))
+        .unwrap_or(u32::MAX)
+        .max(1000);
     let qp = |id| controls.value(id);
     let (min_qp, max_qp) = match codec {
         Codec::H264 => (
@@ -93,6 +97,7 @@ pub fn params(
         vui: formats.raw.vui(),
         framerate: rate,
         bitrate,
+        room,
         constant: controls.value(V4L2_CID_MPEG_VIDEO_BITRATE_MODE) == 1,
         rate_control: controls.value(V4L2_CID_MPEG_VIDEO_FRAME_RC_ENABLE) != 0,
         quantizer: controls.value(V4L2_CID_MPEG_VIDEO_H264_P_FRAME_QP),

@@ -17,6 +17,8 @@ pub struct Stats {
     pub overflowed: u64,
     /// Frames that STREAMOFF threw away, as it is meant to.
     pub discarded: u64,
+    /// Times that a frame was encoded once more, as it was too large for its CAPTURE buffer.
+    pub again: u64,
     /// Bytes of coded frames.
     pub bytes: u64,
     span: Option<(Instant, Instant)>,
@@ -28,6 +30,13 @@ impl Stats {
         self.coded += 1;
         self.bytes += bytes as u64;
         self.span = Some((self.span.map_or(now, |(first, _)| first), now));
+    }
+
+    /// The last frame, of so many bytes, is encoded once more.
+    pub fn unframe(&mut self, bytes: usize) {
+        self.coded = self.coded.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes as u64);
+        self.again += 1;
     }
 
     /// Logs the summary. `interval` is the frame interval in seconds.
@@ -50,11 +59,12 @@ impl Stats {
             0.0
         };
         tracing::info!(
-            "session ends: {} frames, {fps:.1} frames/s, {kbits:.0} kbit/s, {} failed, {} overflowed, \
+            "session ends: {} frames, {fps:.1} frames/s, {kbits:.0} kbit/s, {} failed, {} overflowed, {} encoded again, \
              {} discarded by STREAMOFF, dropped {}",
             self.coded,
             self.failed,
             self.overflowed,
+            self.again,
             self.discarded,
             self.taken
                 .saturating_sub(self.coded + self.failed + self.discarded),

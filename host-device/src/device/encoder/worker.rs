@@ -15,12 +15,13 @@ use nix::errno::Errno;
 use super::core::{Action, Core, Delivery, Job};
 use super::params::Params;
 use super::pipeline::{Pipeline, Setup, is_dmabuf, wrap};
+use super::queue::Payload;
 use super::resolve;
 use super::settings::Settings;
 use super::signals::Signals;
 use crate::counters::Counters;
 use crate::events::Events;
-use crate::memory::Charge;
+use crate::memory::{Charge, PlaneMemory};
 
 /// Encoders that fail one after the other before the session is given up.
 const MAX_FAILURES: u32 = 3;
@@ -122,7 +123,8 @@ impl Shared {
 
     /// What the encoder is to do now.
     pub fn params(&self, core: &Core, running: Option<(u32, u32)>) -> Params {
-        resolve::params(&core.controls, &core.formats, &self.settings, running)
+        let room = core.room();
+        resolve::params(&core.controls, &core.formats, &self.settings, running, room)
     }
 }
 
@@ -147,6 +149,7 @@ impl Worker {
             core.stop = false;
             core.asleep = false;
             core.changed = false;
+            core.cut = false;
             core.fed = false;
             shared.params(&core, None)
         };
@@ -227,6 +230,8 @@ struct Step {
     action: Action,
     /// New parameters, with a frame to encode.
     params: Option<Params>,
+    /// A frame before the one to encode was cut off.
+    cut: bool,
     /// Frames that wait, with the one to encode.
     waiting: usize,
 }
@@ -242,6 +247,9 @@ impl Run {
                 Action::Encode(job) => {
                     if let Some(params) = step.params {
                         self.change(params);
+                    }
+                    if step.cut {
+                        self.after_cut();
                     }
                     self.signals.before(step.waiting);
                     self.encode(job);
@@ -271,13 +279,15 @@ impl Run {
             let work = core.has_work();
             if let Some(action) = core.next(true, &self.shared.events) {
                 debug_assert!(work, "nobody would have woken the thread for {action:?}");
-                let changed =
-                    matches!(action, Action::Encode(_)) && std::mem::take(&mut core.changed);
+                let encode = matches!(action, Action::Encode(_));
+                let changed = encode && std::mem::take(&mut core.changed);
+                let cut = encode && std::mem::take(&mut core.cut);
                 let params =
                     changed.then(|| self.shared.params(&core, Some(self.params.framerate)));
                 return Some(Step {
                     action,
                     params,
+                    cut,
                     waiting,
                 });
             }
@@ -325,6 +335,15 @@ impl Run {
         }
     }
 
+    /// A frame was cut off, of an encoder that gives frames out later than it takes them: the next one begins anew,
+    /// with smaller frames.
+    fn after_cut(&mut self) {
+        if let Some(tighter) = self.params.tighter() {
+            self.params = tighter;
+        }
+        self.flush();
+    }
+
     /// Has the encoder give out what it holds, and ends it.
     fn flush(&mut self) {
         self.signals.signal();
@@ -335,17 +354,39 @@ impl Run {
     }
 
     fn encode(&mut self, job: Job) {
-        let held = Held {
+        let held = Arc::new(Held {
             shared: Arc::clone(&self.shared),
             index: job.index,
             epoch: job.epoch,
             thread: std::thread::current().id(),
-        };
-        let frame = match wrap(&self.setup, &job.planes, held) {
+        });
+        let mut payload = job.payload;
+        loop {
+            self.encode_once(&job.planes, &held, payload);
+            match self.too_large() {
+                Some(again) => payload = again,
+                None => return,
+            }
+        }
+    }
+
+    /// Whether the frame that was just encoded does not fit into its buffer and is to be encoded once more, smaller: what
+    /// the client said of it. What comes after it would be coded by what its buffer does not have. The encoder starts anew.
+    fn too_large(&mut self) -> Option<Payload> {
+        let tighter = self.params.tighter()?;
+        let payload = self.shared.lock().too_large(self.params.room)?;
+        tracing::debug!("a frame is too large for its buffer: the encoder starts anew");
+        self.params = tighter;
+        self.pipeline = None;
+        Some(payload)
+    }
+
+    fn encode_once(&mut self, planes: &[(PlaneMemory, u32)], held: &Arc<Held>, payload: Payload) {
+        let frame = match wrap(&self.setup, planes, Arc::clone(held)) {
             Ok(frame) => frame,
             Err(error) => {
                 tracing::error!("cannot wrap a frame: {error:#}");
-                self.shared.lock().refused(job.payload);
+                self.shared.lock().refused(payload);
                 return;
             }
         };
@@ -361,18 +402,18 @@ impl Run {
         }
         let Some(pipeline) = &mut self.pipeline else {
             self.failures += 1;
-            self.shared.lock().refused(job.payload);
+            self.shared.lock().refused(payload);
             return;
         };
         let gop = self.params.gop;
         let due = gop != 0 && gop != pipeline.params().gop && pipeline.since_key() >= gop;
-        let force_key = job.payload.force_key || due;
+        let force_key = payload.force_key || due;
         let pushed = pipeline.push(frame, force_key, |time| {
-            if let Some(since) = job.payload.since {
+            if let Some(since) = payload.since {
                 let counters = self.shared.events.counters();
                 counters.kick_to_push.add(since.elapsed());
             }
-            self.shared.lock().entered(time, job.payload);
+            self.shared.lock().entered(time, payload);
         });
         match pushed {
             Ok(()) => self.failures = 0,

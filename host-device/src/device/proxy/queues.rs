@@ -337,7 +337,7 @@ impl Queues {
     /// # Errors
     ///
     /// The host device's. `EINVAL` for a control's ID with other bits than those of IDs, `ENOMEM` for more than
-    /// [`MAX_SUBSCRIPTIONS`].
+    /// `MAX_SUBSCRIPTIONS`.
     pub fn subscribe_event(&mut self, subscription: &EventSubscription) -> Result {
         if subscription.type_ == V4L2_EVENT_CTRL {
             plain_id(subscription.id)?;

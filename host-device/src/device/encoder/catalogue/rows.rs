@@ -61,9 +61,13 @@ const X264ENC: &[Property] = &[
     }),
     start("quantizer", |p| number(p.quantizer)),
     live("bitrate", |p| number(p.kbits())),
-    // In milliseconds. Without a buffer model the bitrate is met on average only.
+    // In milliseconds. Without a buffer model the bitrate is met on average only; with one no frame is larger than it.
     live("vbv-buf-capacity", |p| {
-        number(if p.constant { 600 } else { 0 })
+        number(match (p.constant, p.tight()) {
+            (true, _) => p.model_ms(600),
+            (false, true) => p.model_ms(10_000),
+            (false, false) => 0,
+        })
     }),
     // By itself it claims what GStreamer takes for the default of the frames' size.
     start("insert-vui", |_| yes_no(false)),
@@ -142,9 +146,15 @@ const X265ENC: &[Property] = &[
     // wants them, and IDR: none at cuts, and with no group of pictures none but the first.
     start("option-string", |p| {
         let keys = if p.gop == 0 { ":keyint=-1" } else { "" };
+        let model = if p.tight() && p.rate_control {
+            let (size, rate) = p.frame_model();
+            format!(":vbv-bufsize={size}:vbv-maxrate={rate}")
+        } else {
+            String::new()
+        };
         Some(format!(
             "pools={}:frame-threads=1:bframes=0:repeat-headers=1:qpmin={}:qpmax={}\
-             :colorprim={}:transfer={}:colormatrix={}:range={}",
+             :scenecut=0:open-gop=0{keys}{model}:colorprim={}:transfer={}:colormatrix={}:range={}",
             p.threads,
             p.min_qp,
             p.max_qp,

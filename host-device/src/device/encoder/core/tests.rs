@@ -180,3 +180,30 @@ fn a_fence_goes_with_its_buffer() {
     assert_eq!(noticed.recv_timeout(PATIENCE), gone);
     assert!(rig.core.output.readiness().is_none());
 }
+
+/// Of an encoder that gives frames out late, too late to encode them once more.
+#[test]
+fn a_frame_that_is_cut_off_says_so_and_the_next_is_to_begin_anew() {
+    gstreamer::init().unwrap();
+    let mut rig = Rig::new();
+    for (size, error) in [(4096, 0), (4097, V4L2_BUF_FLAG_ERROR)] {
+        rig.queue(CAPTURE, 0, None);
+        rig.core.entered(0, Payload::default());
+        rig.core.came_out(CodedFrame {
+            buffer: gstreamer::Buffer::with_size(size).unwrap(),
+            key: true,
+            time: Some(0),
+        });
+        let Some(Action::Deliver(delivery)) = rig.core.next(true, &rig.events) else {
+            panic!("no frame");
+        };
+        let (bytes, whole) = delivery.copy();
+        rig.core.delivered(&delivery, bytes, whole, &rig.events);
+        let Some(Sent::Dqbuf(buffer, planes)) = rig.sent.try_next() else {
+            panic!("no buffer");
+        };
+        assert_eq!(planes[0].bytesused, 4096);
+        assert_eq!(buffer.flags & V4L2_BUF_FLAG_ERROR, error);
+        assert_eq!(rig.core.cut, error != 0);
+    }
+}
