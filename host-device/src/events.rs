@@ -13,7 +13,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use nix::errno::Errno;
 use protocol::wire::event::{DQBUF, ERROR, EVENT, EventDqbuf, EventError, EventEvent, EventHeader};
@@ -23,6 +23,7 @@ use protocol::wire::v4l2::{
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::counters::Counters;
+use crate::fair::FairMutex;
 
 /// `V4L2_EVENT_CTRL`.
 const EVENT_CTRL: u32 = 3;
@@ -93,7 +94,7 @@ pub(crate) trait Guest: Send + Sync + 'static {
 
 /// Events of all sessions of one VMM, oldest first.
 pub(crate) struct Outbox {
-    held: Mutex<VecDeque<Held>>,
+    held: FairMutex<VecDeque<Held>>,
     guest: Box<dyn Guest>,
     counters: Arc<Counters>,
 }
@@ -101,7 +102,7 @@ pub(crate) struct Outbox {
 impl Outbox {
     pub(crate) fn new(guest: impl Guest, counters: Arc<Counters>) -> Arc<Self> {
         Arc::new(Self {
-            held: Mutex::new(VecDeque::new()),
+            held: FairMutex::new(VecDeque::new()),
             guest: Box::new(guest),
             counters,
         })
@@ -109,7 +110,7 @@ impl Outbox {
 
     fn held(&self) -> MutexGuard<'_, VecDeque<Held>> {
         // Nothing panics between two steps that belong together.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock()
     }
 
     /// Delivers what can be delivered, and signals.

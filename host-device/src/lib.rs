@@ -10,6 +10,7 @@ pub mod config;
 pub mod counters;
 pub mod device;
 pub mod events;
+mod fair;
 pub mod memory;
 pub mod session;
 pub mod startup;

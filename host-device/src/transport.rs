@@ -16,6 +16,7 @@ mod link;
 mod ring;
 mod socket;
 mod stop;
+mod turn;
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;

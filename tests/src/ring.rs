@@ -98,6 +98,24 @@ pub struct Used {
     pub len: u32,
 }
 
+/// The hand of a processor that has nothing else to do than to keep a ring full of one chain. It can be in another
+/// thread.
+pub struct Refill {
+    memory: Arc<GuestMemory>,
+    size: u16,
+    avail: u64,
+    used: u64,
+}
+
+impl Refill {
+    /// Makes the chain available as often as the ring has entries that the device has used.
+    pub fn fill(&self) {
+        let used: u16 = self.memory.load(self.used + 2);
+        self.memory
+            .store(self.avail + 2, used.wrapping_add(self.size));
+    }
+}
+
 /// A split virtqueue.
 pub struct Ring {
     memory: Arc<GuestMemory>,
@@ -209,6 +227,19 @@ impl Ring {
     pub fn set_avail_index(&mut self, index: u16) {
         self.next_avail = index;
         self.memory.store(self.avail.addr + 2, index);
+    }
+
+    /// Fills the available ring with the chain that begins with `head`, and gives out what keeps it full.
+    pub fn refill(&mut self, head: u16) -> Refill {
+        for slot in 0..u64::from(self.size) {
+            self.memory.store(self.avail.addr + 4 + 2 * slot, head);
+        }
+        Refill {
+            memory: self.memory.clone(),
+            size: self.size,
+            avail: self.avail.addr,
+            used: self.used.addr,
+        }
     }
 
     /// The available ring's index, as last written.

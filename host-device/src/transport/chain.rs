@@ -10,9 +10,11 @@ use std::ops::Deref;
 use virtio_queue::DescriptorChain;
 use vm_memory::{Bytes, GuestAddress, GuestMemory};
 
+use super::turn::Turn;
+
 /// Most device-readable bytes of a command: an SG list of a frame of 128 MiB in single pages is half of it.
 pub(super) const MAX_READABLE: usize = 1 << 20;
-/// Most descriptors in one part of a chain. A queue has 256; an indirect table may have more.
+/// Most descriptors in a chain. A queue may have 32768, an indirect table 65535.
 const MAX_DESCRIPTORS: usize = 4096;
 
 /// Why a chain is not one.
@@ -69,27 +71,39 @@ impl Writable {
     }
 }
 
-/// Takes `chain` apart: copies its device-readable bytes to `readable`, and leaves in `writable` where its
-/// device-writable part is.
+/// What becomes of the device-readable bytes of a chain.
+pub(super) enum Readable<'a> {
+    /// They are copied here.
+    Copied(&'a mut Vec<u8>),
+    /// Nobody wants them.
+    Ignored,
+}
+
+/// Takes `chain` apart, at the expense of `turn`: copies its device-readable bytes to `readable`, and leaves in
+/// `writable` where its device-writable part is.
 ///
 /// # Errors
 ///
 /// The chain is malformed. The two arguments then hold nothing of use.
 pub(super) fn take_apart<M>(
     chain: &mut DescriptorChain<M>,
-    readable: &mut Vec<u8>,
+    mut readable: Readable<'_>,
     writable: &mut Writable,
+    turn: &mut Turn,
 ) -> Result<(), Malformed>
 where
     M: Deref + Clone,
     M::Target: GuestMemory + Sized,
 {
-    readable.clear();
+    if let Readable::Copied(bytes) = &mut readable {
+        bytes.clear();
+    }
     writable.clear();
     let mut last_has_next = None;
     let mut count = 0;
     while let Some(descriptor) = chain.next() {
         last_has_next = Some(descriptor.has_next());
+        turn.descriptor(0);
         count += 1;
         if count > MAX_DESCRIPTORS {
             return Err(Malformed::TooLong);
@@ -103,21 +117,33 @@ where
         if !writable.runs.is_empty() {
             return Err(Malformed::Order);
         }
-        let start = readable.len();
-        let end = start
-            .checked_add(len)
-            .filter(|end| *end <= MAX_READABLE)
-            .ok_or(Malformed::TooLong)?;
-        readable.resize(end, 0);
-        let to = readable.get_mut(start..).unwrap_or_default();
-        chain
-            .memory()
-            .read_slice(to, descriptor.addr())
-            .map_err(|_| Malformed::Memory)?;
+        if let Readable::Copied(bytes) = &mut readable {
+            copy(chain.memory(), descriptor.addr(), len, bytes)?;
+            turn.descriptor(len);
+        }
     }
     match last_has_next {
         None => Err(Malformed::Empty),
         Some(true) => Err(Malformed::Cut),
         Some(false) => Ok(()),
     }
+}
+
+/// Appends what is at `address` to `bytes`.
+fn copy(
+    memory: &impl GuestMemory,
+    address: GuestAddress,
+    len: usize,
+    bytes: &mut Vec<u8>,
+) -> Result<(), Malformed> {
+    let start = bytes.len();
+    let end = start
+        .checked_add(len)
+        .filter(|end| *end <= MAX_READABLE)
+        .ok_or(Malformed::TooLong)?;
+    bytes.resize(end, 0);
+    let to = bytes.get_mut(start..).unwrap_or_default();
+    memory
+        .read_slice(to, address)
+        .map_err(|_| Malformed::Memory)
 }

@@ -8,6 +8,7 @@ use protocol::wire::command::RespHeader;
 
 use super::chain::Writable;
 use super::ring::{Head, Ring};
+use super::turn::Turn;
 use crate::counters::Counters;
 use crate::session::{Notice, Progress, Sessions, Ticket};
 
@@ -22,29 +23,34 @@ pub(super) struct Scratch {
     reply: Vec<u8>,
 }
 
-/// Carries out all commands that wait. Runs in the ring thread.
+/// Carries out commands that wait, for a turn. True if there may be more. Runs in the ring thread.
 pub(super) fn process(
     sessions: &Sessions,
     ring: &Arc<Ring>,
     counters: &Counters,
     scratch: &mut Scratch,
-) {
-    loop {
+) -> bool {
+    let mut turn = Turn::new();
+    let more = loop {
         counters.look();
         // No kicks while we look anyway.
         ring.suppress_kicks();
         let mut notice = Notice::AsWanted;
-        while let Some(head) = ring.pop(&mut scratch.readable, &mut scratch.writable) {
+        while let Some(head) = ring.pop(&mut scratch.readable, &mut scratch.writable, &mut turn) {
             notice = notice.max(carry_out(sessions, ring, head, scratch));
         }
         signal(ring, notice);
-        if !ring.ask_for_kick() {
-            break;
+        if turn.is_over() {
+            break true;
         }
-    }
+        if !ring.ask_for_kick() {
+            break false;
+        }
+    };
     if scratch.readable.capacity() > KEEP || scratch.reply.capacity() > KEEP {
         *scratch = Scratch::default();
     }
+    more
 }
 
 fn signal(ring: &Ring, notice: Notice) {

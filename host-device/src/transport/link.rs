@@ -38,6 +38,14 @@ const EVENTS: u64 = 2;
 /// How long a queue that is stopped waits for commands that are being carried out. The VMM waits as long.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
+/// What the ring thread keeps from one turn to the next.
+#[derive(Default)]
+struct Work {
+    scratch: Scratch,
+    /// The last turn ended before the commands did.
+    more_commands: bool,
+}
+
 /// One VMM.
 pub(super) struct Link {
     pub(super) device: Arc<dyn Device>,
@@ -53,6 +61,8 @@ pub(super) struct Link {
     undecided: Arc<AtomicBool>,
     /// Makes the ring thread look at everything anew.
     wake: EventFd,
+    /// Makes the ring thread go on with events.
+    more_events: Arc<EventFd>,
     ended: AtomicBool,
 }
 
@@ -67,9 +77,12 @@ impl Link {
         let ring = || Ring::new(memory.clone(), QUEUE_SIZE, Arc::clone(&counters)).map(Arc::new);
         let (commands, events) = (ring()?, ring()?);
         let undecided = Arc::new(AtomicBool::new(false));
+        let eventfd = || EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
+        let more_events = Arc::new(eventfd()?);
         let queue = EventQueue {
             ring: Arc::clone(&events),
             undecided: Arc::clone(&undecided),
+            more: Arc::clone(&more_events),
         };
         let outbox = Outbox::new(queue, Arc::clone(&counters));
         let channel = Channel::default();
@@ -101,7 +114,8 @@ impl Link {
             outbox,
             sessions,
             undecided,
-            wake: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
+            wake: eventfd()?,
+            more_events,
             ended: AtomicBool::new(false),
         }))
     }
@@ -194,10 +208,10 @@ impl Link {
     }
 
     fn run(&self) {
-        let mut scratch = Scratch::default();
+        let mut work = Work::default();
         while !self.ended.load(Ordering::Acquire) {
             let kicks = [self.commands.kick(), self.events.kick()];
-            if let Err(errno) = self.run_until_changed(kicks, &mut scratch) {
+            if let Err(errno) = self.run_until_changed(kicks, &mut work) {
                 tracing::error!("cannot wait for the guest: {errno}");
                 return;
             }
@@ -208,12 +222,13 @@ impl Link {
     fn run_until_changed(
         &self,
         kicks: [Option<Arc<File>>; 2],
-        scratch: &mut Scratch,
+        work: &mut Work,
     ) -> Result<(), Errno> {
         // Edge-triggered: a kick is one system call here, since nobody reads the file.
         let edge = |source| EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, source);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(&self.wake, edge(WAKE))?;
+        epoll.add(&self.more_events, edge(EVENTS))?;
         for (kick, source) in kicks.iter().zip([COMMANDS, EVENTS]) {
             if let Some(kick) = kick
                 && let Err(errno) = epoll.add(kick, edge(source))
@@ -221,9 +236,15 @@ impl Link {
                 tracing::warn!("the VMM's file for kicks is no eventfd, and not used: {errno}");
             }
         }
-        let mut sources = [EpollEvent::empty(); 3];
+        let mut sources = [EpollEvent::empty(); 4];
         loop {
-            let count = match epoll.wait(&mut sources, EpollTimeout::NONE) {
+            // Commands that wait do not keep anything else waiting.
+            let timeout = if work.more_commands {
+                EpollTimeout::ZERO
+            } else {
+                EpollTimeout::NONE
+            };
+            let count = match epoll.wait(&mut sources, timeout) {
                 Ok(count) => count,
                 Err(Errno::EINTR) => 0,
                 Err(errno) => return Err(errno),
@@ -249,9 +270,11 @@ impl Link {
                 // There may be a file to signal with only now.
                 self.events.signal();
             }
-            if changed || has(COMMANDS) {
+            if changed || has(COMMANDS) || work.more_commands {
                 let counters = self.vm.counters();
-                command::process(&self.sessions, &self.commands, counters, scratch);
+                let scratch = &mut work.scratch;
+                work.more_commands =
+                    command::process(&self.sessions, &self.commands, counters, scratch);
             }
             if changed {
                 return Ok(());

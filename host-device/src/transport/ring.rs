@@ -6,15 +6,17 @@ use std::fs::File;
 use std::io::Write;
 use std::num::Wrapping;
 use std::sync::atomic::{Ordering, fence};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use virtio_bindings::virtio_ring::VRING_AVAIL_F_NO_INTERRUPT;
 use virtio_queue::{Error, Queue, QueueT};
 use vm_memory::{Bytes, GuestAddress, GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
 
-use super::chain::{self, Malformed, Writable};
+use super::chain::{self, Malformed, Readable, Writable};
+use super::turn::Turn;
 use crate::counters::Counters;
+use crate::fair::FairMutex;
 
 /// Guest memory as the VMM describes it; replaced as a whole when that changes.
 pub(super) type Memory = GuestMemoryAtomic<GuestMemoryMmap>;
@@ -49,7 +51,7 @@ pub(super) struct State {
 /// A ring. Its lock is held for short steps only, never while a command runs.
 pub(super) struct Ring {
     memory: Memory,
-    state: Mutex<State>,
+    state: FairMutex<State>,
     /// Signalled when a buffer goes back.
     returned: Condvar,
     counters: Arc<Counters>,
@@ -64,7 +66,7 @@ impl Ring {
     ) -> Result<Self, Error> {
         Ok(Self {
             memory,
-            state: Mutex::new(State {
+            state: FairMutex::new(State {
                 queue: Queue::new(max_size)?,
                 enabled: false,
                 generation: Wrapping(0),
@@ -82,7 +84,7 @@ impl Ring {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Changes what the VMM may change.
@@ -96,11 +98,20 @@ impl Ring {
     }
 
     /// Takes the next buffer: copies its device-readable bytes to `readable`, and leaves in `writable` where its
-    /// device-writable part is. Malformed buffers go back to the guest, empty.
-    pub(super) fn pop(&self, readable: &mut Vec<u8>, writable: &mut Writable) -> Option<Head> {
-        loop {
+    /// device-writable part is. Malformed buffers go back to the guest, empty. `None` if there is no buffer, or
+    /// `turn` is over.
+    pub(super) fn pop(
+        &self,
+        readable: &mut Vec<u8>,
+        writable: &mut Writable,
+        turn: &mut Turn,
+    ) -> Option<Head> {
+        while !turn.is_over() {
             // A statement of its own: in the `match` the lock would be held to its end.
-            let popped = self.state().pop_any(&self.memory, readable, writable)?;
+            let popped =
+                self.state()
+                    .pop_any(&self.memory, Readable::Copied(readable), writable, turn)?;
+            turn.command();
             match popped {
                 Ok(head) => return Some(head),
                 Err((head, malformed)) => {
@@ -109,6 +120,7 @@ impl Ring {
                 }
             }
         }
+        None
     }
 
     /// Returns a buffer with as much of `bytes` as fits, unless the ring was stopped. Does not signal.
@@ -145,22 +157,19 @@ impl Ring {
     }
 
     /// Takes a buffer that has room for all of `bytes`, and returns it with them. Buffers that are malformed or
-    /// too small go back empty. False if there is none left.
-    pub(super) fn deliver(
-        &self,
-        bytes: &[u8],
-        unread: &mut Vec<u8>,
-        writable: &mut Writable,
-    ) -> bool {
+    /// too small go back empty. False if there is none left, or `turn` is over.
+    pub(super) fn deliver(&self, bytes: &[u8], writable: &mut Writable, turn: &mut Turn) -> bool {
         let mut state = self.state();
-        while let Some(popped) = state.pop_any(&self.memory, unread, writable) {
+        while !turn.is_over() {
+            let popped = state.pop_any(&self.memory, Readable::Ignored, writable, turn);
             match popped {
-                Ok(head) if writable.len() >= bytes.len() => {
+                None => return false,
+                Some(Ok(head)) if writable.len() >= bytes.len() => {
                     if state.give_back(&self.memory, head, writable, bytes) {
                         return true;
                     }
                 }
-                Ok(head) | Err((head, _)) => {
+                Some(Ok(head) | Err((head, _))) => {
                     tracing::debug!("an event buffer of the guest is malformed or too small");
                     state.give_back(&self.memory, head, &Writable::default(), &[]);
                 }
@@ -307,20 +316,22 @@ impl State {
     fn pop_any(
         &mut self,
         memory: &Memory,
-        readable: &mut Vec<u8>,
+        readable: Readable<'_>,
         writable: &mut Writable,
+        turn: &mut Turn,
     ) -> Option<Result<Head, (Head, Malformed)>> {
         if !self.is_active() {
             return None;
         }
         let mut chain = self.queue.pop_descriptor_chain(memory.memory())?;
+        turn.descriptor(0);
         self.promised = None;
         let head = Head {
             index: chain.head_index(),
             generation: self.generation,
         };
         let taken = if self.out < self.queue.size() {
-            chain::take_apart(&mut chain, readable, writable)
+            chain::take_apart(&mut chain, readable, writable, turn)
         } else {
             Err(Malformed::Reused)
         };

@@ -81,7 +81,8 @@ impl Guest {
 
     fn pop(&self) -> Option<(Head, Vec<u8>, Writable)> {
         let (mut readable, mut writable) = (Vec::new(), Writable::default());
-        let head = self.ring.pop(&mut readable, &mut writable)?;
+        let mut turn = Turn::new();
+        let head = self.ring.pop(&mut readable, &mut writable, &mut turn)?;
         Some((head, readable, writable))
     }
 
@@ -289,8 +290,10 @@ fn events_skip_buffers_that_are_too_small() {
         guest.make_available(head);
     }
     let deliver = || {
-        let (mut unread, mut writable) = (Vec::new(), Writable::default());
-        guest.ring.deliver(b"an event", &mut unread, &mut writable)
+        let mut writable = Writable::default();
+        guest
+            .ring
+            .deliver(b"an event", &mut writable, &mut Turn::new())
     };
     assert!(deliver());
     assert!(!deliver());
@@ -313,4 +316,52 @@ fn indices_that_make_no_sense_do_not_keep_us_busy() {
     assert!(guest.ring.ask_for_kick());
     assert!(guest.pop().is_some());
     assert!(!guest.ring.ask_for_kick());
+}
+
+/// Runs `work`, which a fault would keep from ending.
+fn ends(work: impl FnOnce() + Send + 'static) {
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        work();
+        let _ = done.send(());
+    });
+    let patience = Duration::from_secs(20);
+    ended.recv_timeout(patience).expect("it does not end");
+}
+
+/// The used ring over the available ring: each buffer that goes back makes the next one available.
+#[test]
+fn a_ring_that_fills_itself() {
+    let overlaid = |descriptor| {
+        let guest = Guest::new();
+        guest.table(TABLE, &[descriptor]);
+        guest.ring.configure(|ring| {
+            let queue = ring.queue();
+            queue
+                .try_set_used_ring_address(GuestAddress(AVAIL))
+                .unwrap();
+            // The index of what is used next is that of what is available, and one more after each.
+            queue.set_next_used(1);
+        });
+        let index = GuestAddress(AVAIL + 2);
+        guest.memory.memory().write_obj(1_u16, index).unwrap();
+        guest
+    };
+    ends(move || {
+        let guest = overlaid((DATA, 4, WRITE, 0));
+        let (mut turn, mut writable) = (Turn::new(), Writable::default());
+        assert!(
+            !guest
+                .ring
+                .deliver(b"an event", &mut writable, &mut turn)
+        );
+        assert!(turn.is_over());
+    });
+    ends(move || {
+        let guest = overlaid((DATA, 8, NEXT, 0));
+        let mut turn = Turn::new();
+        let (mut readable, mut writable) = (Vec::new(), Writable::default());
+        let popped = guest.ring.pop(&mut readable, &mut writable, &mut turn);
+        assert!(popped.is_none() && turn.is_over());
+    });
 }
