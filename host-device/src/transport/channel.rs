@@ -6,11 +6,12 @@
 //! about dmabufs that devices of a VM share. The messages are ours and not crate `vhost`'s, whose LOOKUP sends a file
 //! where the specification wants one back.
 
+use std::collections::VecDeque;
 use std::io::Write;
 use std::net::Shutdown;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -92,12 +93,20 @@ struct State {
     broken: bool,
 }
 
+fn message(request: Request, flags: u32, body: &[u8]) -> Vec<u8> {
+    let size = u32::try_from(body.len()).unwrap_or(u32::MAX);
+    let header: Header = [request as u32, VERSION | flags, size];
+    [header.as_bytes(), body].concat()
+}
+
 /// A channel that the VMM gave us.
 struct Socket {
     stream: UnixStream,
     features: u64,
     /// Held for as long as a request is answered.
     state: Mutex<State>,
+    /// Objects that are gone, and of which the VMM has not been told yet.
+    removed: Mutex<VecDeque<Uuid>>,
 }
 
 impl Socket {
@@ -112,9 +121,7 @@ impl Socket {
         body: &[u8],
         fd: Option<BorrowedFd<'_>>,
     ) -> Result<(), Failure> {
-        let size = u32::try_from(body.len()).unwrap_or(u32::MAX);
-        let header: Header = [request as u32, VERSION | flags, size];
-        let message = [header.as_bytes(), body].concat();
+        let message = message(request, flags, body);
         let sent = match fd {
             Some(fd) => {
                 socket::send_with_file(&self.stream, &message, fd).map_err(|_| Failure::Gone)?
@@ -181,25 +188,37 @@ impl Socket {
         }
     }
 
-    /// Makes a request without an answer of its own, and waits for the acknowledgement if `wait` says so and the VMM
-    /// gives any.
+    /// Makes a request without an answer of its own, and waits for the acknowledgement if the VMM gives any.
     fn request(
         &self,
         request: Request,
         body: &[u8],
         fd: Option<BorrowedFd<'_>>,
-        wait: bool,
     ) -> Result<(), Failure> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            self.request_in(&mut state, request, body, fd)
+        };
+        self.tell_removed();
+        result
+    }
+
+    fn request_in(
+        &self,
+        state: &mut State,
+        request: Request,
+        body: &[u8],
+        fd: Option<BorrowedFd<'_>>,
+    ) -> Result<(), Failure> {
         if state.broken {
             return Err(Failure::Gone);
         }
-        let wait = wait && self.has(VhostUserProtocolFeatures::REPLY_ACK);
+        let wait = self.has(VhostUserProtocolFeatures::REPLY_ACK);
         self.send(request, if wait { NEED_REPLY } else { 0 }, body, fd)?;
         if !wait {
             return Ok(());
         }
-        match self.answer(request, &mut state)? {
+        match self.answer(request, state)? {
             (0, None) => Ok(()),
             (0, Some(_)) => {
                 state.broken = true;
@@ -209,7 +228,52 @@ impl Socket {
         }
     }
 
+    /// Tells the VMM of an object that is gone, now or when the request that it is answering has been answered.
+    ///
+    /// Never waits: buffers are dropped anywhere, also while the VMM waits for us and answers nobody (RESET_DEVICE).
+    fn remove(&self, uuid: Uuid) {
+        self.removed().push_back(uuid);
+        self.tell_removed();
+    }
+
+    fn removed(&self) -> MutexGuard<'_, VecDeque<Uuid>> {
+        self.removed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the VMM of objects that are gone, unless somebody is talking to it: that one does it then.
+    fn tell_removed(&self) {
+        while !self.removed().is_empty() {
+            let mut state = match self.state.try_lock() {
+                Ok(state) => state,
+                Err(TryLockError::Poisoned(error)) => error.into_inner(),
+                Err(TryLockError::WouldBlock) => return,
+            };
+            let Some(uuid) = self.removed().pop_front() else {
+                return;
+            };
+            let message = message(Request::ObjectRemove, 0, &uuid.0);
+            match socket::send_at_once(&self.stream, &message) {
+                Ok(()) => {}
+                // The VMM does not read: the next request tries again.
+                Err(Errno::EAGAIN) => {
+                    self.removed().push_front(uuid);
+                    return;
+                }
+                Err(_) => {
+                    state.broken = true;
+                    self.removed().clear();
+                }
+            }
+        }
+    }
+
     fn look_up(&self, uuid: Uuid) -> Result<Option<OwnedFd>, Failure> {
+        let result = self.look_up_in(uuid);
+        self.tell_removed();
+        result
+    }
+
+    fn look_up_in(&self, uuid: Uuid) -> Result<Option<OwnedFd>, Failure> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.broken {
             return Err(Failure::Gone);
@@ -246,6 +310,7 @@ impl Channel {
             stream,
             features,
             state: Mutex::default(),
+            removed: Mutex::default(),
         })));
     }
 
@@ -279,21 +344,11 @@ impl Channel {
     ) -> Result<(), Errno> {
         let socket = self.get(VhostUserProtocolFeatures::SHMEM)?;
         socket
-            .request(request, mapping.to_words().as_bytes(), fd, true)
+            .request(request, mapping.to_words().as_bytes(), fd)
             .map_err(|failure| {
                 log(request, &failure);
                 Errno::EIO
             })
-    }
-
-    fn tell(&self, request: Request, uuid: Uuid, wait: bool) {
-        let told = self
-            .get(VhostUserProtocolFeatures::SHARED_OBJECT)
-            .map(|socket| socket.request(request, &uuid.0, None, wait));
-        // Without the feature there is nobody to tell.
-        if let Ok(Err(failure)) = told {
-            log(request, &failure);
-        }
     }
 }
 
@@ -356,11 +411,18 @@ impl Lookup for Channel {
     }
 
     fn added(&self, uuid: Uuid) {
-        self.tell(Request::ObjectAdd, uuid, true);
+        // Without the feature there is nobody to tell.
+        if let Ok(socket) = self.get(VhostUserProtocolFeatures::SHARED_OBJECT)
+            && let Err(failure) = socket.request(Request::ObjectAdd, &uuid.0, None)
+        {
+            log(Request::ObjectAdd, &failure);
+        }
     }
 
     /// Does not wait: this may be in the middle of anything.
     fn removed(&self, uuid: Uuid) {
-        self.tell(Request::ObjectRemove, uuid, false);
+        if let Ok(socket) = self.get(VhostUserProtocolFeatures::SHARED_OBJECT) {
+            socket.remove(uuid);
+        }
     }
 }

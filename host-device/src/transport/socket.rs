@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockType, SockaddrLike,
-    SockaddrStorage, getsockname, getsockopt, recv, recvmsg, sendmsg, sockopt,
+    SockaddrStorage, getsockname, getsockopt, recv, recvmsg, send, sendmsg, sockopt,
 };
 
 /// Size of the header of a vhost-user message, and the request in it with which the VMM gives us a socket.
@@ -33,6 +33,16 @@ pub(super) fn send_with_file(
         let flags = MsgFlags::MSG_NOSIGNAL;
         sendmsg::<()>(stream.as_raw_fd(), &bytes, &control, flags, None)
     })
+}
+
+/// Sends `bytes` if that is possible at once, or nothing: `EAGAIN`.
+pub(super) fn send_at_once(stream: &UnixStream, bytes: &[u8]) -> Result<(), Errno> {
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+    match again(|| send(stream.as_raw_fd(), bytes, flags))? {
+        sent if sent == bytes.len() => Ok(()),
+        // A short message goes into one buffer of the kernel's. Who asks for the rest cannot be told what is missing.
+        _ => Err(Errno::EPIPE),
+    }
 }
 
 /// Fills `bytes`, and takes the files that come with them. False if the stream ends before that.
