@@ -12,13 +12,15 @@ mod command;
 mod endpoint;
 mod event;
 mod frontend;
+mod layout;
 mod link;
+mod regions;
 mod ring;
 mod socket;
 mod stop;
 mod turn;
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -118,7 +120,14 @@ pub fn serve_stream(
         }
         match requests.handle_request() {
             Ok(()) | Err(VhostError::SocketRetry(_)) => {}
-            Err(error) => break error,
+            Err(error) => {
+                let mut frontend = frontend.lock().unwrap_or_else(PoisonError::into_inner);
+                if !frontend.has_refused() {
+                    break error;
+                }
+                // It was told so, if it asked to be: both sides still know what comes next.
+                tracing::warn!("a request of the VMM is refused: {error}");
+            }
         }
     };
     match error {

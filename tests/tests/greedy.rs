@@ -12,8 +12,8 @@ use common::hand::{Hand, descriptor};
 use frontend::ring::{Refill, WRITE};
 use frontend::{Options, PATIENCE};
 use protocol::wire::command::CmdOpen;
-use protocol::wire::v4l2::{Buffer, Format};
 use protocol::wire::ioctl;
+use protocol::wire::v4l2::{Buffer, Format};
 use zerocopy::IntoBytes;
 
 /// A processor of the guest that makes all entries of a ring available again as soon as they are used.
@@ -24,6 +24,8 @@ struct Greedy {
 
 impl Greedy {
     fn start(refill: Refill) -> Self {
+        // From the first kick on the ring is full.
+        refill.fill();
         let stop = Arc::new(AtomicBool::new(false));
         let thread = std::thread::spawn({
             let stop = Arc::clone(&stop);
@@ -49,8 +51,10 @@ impl Drop for Greedy {
     }
 }
 
+/// A ring that is too long to be emptied while the greedy thread does not run.
 fn hand() -> Hand {
     Hand::with(&Options {
+        queue_size: 32768,
         event_buffers: 0,
         ..Options::default()
     })

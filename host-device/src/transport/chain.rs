@@ -32,6 +32,8 @@ pub(super) enum Malformed {
     TooLong,
     #[error("memory outside of the guest's")]
     Memory,
+    #[error("the answers to commands that are out go to too many places")]
+    TooManyOut,
     #[error("the guest has made buffers available again that it does not have back")]
     Reused,
 }
@@ -47,6 +49,11 @@ impl Writable {
     /// Room in bytes.
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+
+    /// How many runs there are.
+    pub(super) fn runs(&self) -> usize {
+        self.runs.len()
     }
 
     fn clear(&mut self) {

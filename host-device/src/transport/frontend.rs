@@ -4,7 +4,6 @@
 
 use std::fs::File;
 use std::io;
-use std::ops::Range;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
@@ -22,10 +21,11 @@ use vhost::vhost_user::{Backend, Error, GpuBackend, Result, VhostUserBackendReqH
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use virtio_queue::QueueT;
-use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
+use vm_memory::{GuestAddressSpace, GuestMemoryMmap};
 use zerocopy::IntoBytes;
 
-use super::link::{Link, QUEUE_SIZE};
+use super::link::Link;
+use super::regions::{Fault, MAX_SLOTS, Regions};
 use super::ring::Ring;
 
 const FEATURES: u64 = 1 << VIRTIO_F_VERSION_1
@@ -34,21 +34,16 @@ const FEATURES: u64 = 1 << VIRTIO_F_VERSION_1
     | 1 << VIRTIO_V4L2_F_PINNED_WHILE_CACHED
     | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits();
 
-/// The VMM's view of a region, in which it gives the addresses of rings.
-struct VmmRange {
-    vmm: Range<u64>,
-    guest: u64,
-}
-
 /// The VMM, as far as it concerns us.
 pub(super) struct Frontend {
     link: Arc<Link>,
-    ranges: Vec<VmmRange>,
-    owned: bool,
+    regions: Regions,
     acked_features: u64,
     acked_protocol_features: u64,
     /// The socket that comes with the request that is handled next.
     offered: Option<UnixStream>,
+    /// The request that was handled last failed, and the VMM waits for no answer but that.
+    refused: bool,
 }
 
 fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
@@ -59,12 +54,24 @@ impl Frontend {
     pub(super) fn new(link: Arc<Link>) -> Self {
         Self {
             link,
-            ranges: Vec::new(),
-            owned: false,
+            regions: Regions::default(),
             acked_features: 0,
             acked_protocol_features: 0,
             offered: None,
+            refused: false,
         }
+    }
+
+    /// Whether the request that has just failed was one that this refuses: the conversation goes on.
+    pub(super) fn has_refused(&mut self) -> bool {
+        std::mem::take(&mut self.refused)
+    }
+
+    /// The result of a request to which the VMM gets no answer but whether it was met, if it wants to know even that: a
+    /// failure does not end the conversation.
+    fn met<T>(&mut self, result: Result<T>) -> Result<T> {
+        self.refused = result.is_err();
+        result
     }
 
     /// Takes the socket that comes with the next request.
@@ -76,62 +83,51 @@ impl Frontend {
         self.link.ring(index).ok_or(Error::InvalidParam)
     }
 
-    /// The guest's address of what the VMM has at `address`.
-    fn guest_address(&self, address: u64) -> Result<GuestAddress> {
-        self.ranges
-            .iter()
-            .find(|range| range.vmm.contains(&address))
-            .map(|range| GuestAddress(address - range.vmm.start + range.guest))
-            .ok_or_else(|| other("a ring is outside of the guest's memory"))
-    }
-
-    fn region(region: &VhostUserMemoryRegion, file: File) -> Result<(GuestRegionMmap, VmmRange)> {
-        let (start, size, guest) = (region.user_addr, region.memory_size, region.guest_phys_addr);
-        tracing::trace!("memory: {size:#x} bytes at {guest:#x}");
-        let end = start.checked_add(size).ok_or(Error::InvalidParam)?;
-        guest.checked_add(size).ok_or(Error::InvalidParam)?;
-        let mapped = GuestRegionMmap::new(region.mmap_region(file)?, GuestAddress(guest))
-            .ok_or(Error::InvalidParam)?;
-        let range = VmmRange {
-            vmm: start..end,
-            guest,
-        };
-        Ok((mapped, range))
-    }
-
     /// Changes a ring's state, and has the ring thread look at it.
     fn change<T>(
-        &self,
+        &mut self,
         index: u32,
-        change: impl FnOnce(&mut super::ring::State) -> T,
+        change: impl FnOnce(&mut super::ring::State) -> Result<T>,
     ) -> Result<T> {
-        let changed = self.ring(index)?.configure(change);
-        self.link.wake();
-        Ok(changed)
+        let changed = self.ring(index).and_then(|ring| ring.configure(change));
+        self.link.changed();
+        self.met(changed)
+    }
+
+    /// The VMM has changed the guest's memory.
+    fn remember(&mut self, memory: std::result::Result<GuestMemoryMmap, Fault>) -> Result<()> {
+        let (memory, result) = match memory {
+            Ok(memory) => (Some(memory), Ok(())),
+            // Without a table that can be, nobody knows where anything is.
+            Err(fault) => {
+                let none = (self.regions.len() == 0).then(GuestMemoryMmap::new);
+                (none, Err(other(fault)))
+            }
+        };
+        if let Some(memory) = memory {
+            self.link.vm.replace_guest(memory);
+            tracing::debug!("{} memory regions", self.regions.len());
+            self.link.region.set_regions(self.regions.len());
+            self.link.changed();
+        }
+        self.met(result)
     }
 }
 
 impl VhostUserBackendReqHandlerMut for Frontend {
     fn set_owner(&mut self) -> Result<()> {
-        if self.owned {
-            return Err(Error::InvalidOperation("already claimed"));
-        }
-        self.owned = true;
+        // Once more is fine: libkrun says so whenever the device is activated.
         Ok(())
     }
 
     fn reset_owner(&mut self) -> Result<()> {
-        self.owned = false;
         self.reset_device()
     }
 
     fn reset_device(&mut self) -> Result<()> {
         tracing::debug!("reset");
-        for ring in self.link.rings() {
-            ring.configure(super::ring::State::disable);
-        }
         self.acked_features = 0;
-        self.link.reset();
+        self.link.reset_device();
         Ok(())
     }
 
@@ -141,7 +137,7 @@ impl VhostUserBackendReqHandlerMut for Frontend {
 
     fn set_features(&mut self, features: u64) -> Result<()> {
         if features & !FEATURES != 0 {
-            return Err(Error::InvalidParam);
+            return self.met(Err(other("features that are not offered")));
         }
         self.acked_features = features;
         let keeps_pages = features & 1 << VIRTIO_V4L2_F_PINNED_WHILE_CACHED != 0;
@@ -153,11 +149,11 @@ impl VhostUserBackendReqHandlerMut for Frontend {
             ring.configure(|ring| {
                 ring.queue().set_event_idx(event_idx);
                 if enabled {
-                    ring.set_enabled(true);
+                    ring.enable();
                 }
             });
         }
-        self.link.wake();
+        self.link.changed();
         Ok(())
     }
 
@@ -169,9 +165,13 @@ impl VhostUserBackendReqHandlerMut for Frontend {
             | VhostUserProtocolFeatures::BACKEND_SEND_FD
             | VhostUserProtocolFeatures::RESET_DEVICE
             | VhostUserProtocolFeatures::SHARED_OBJECT;
-        if self.link.region.size() > 0 {
-            features |= VhostUserProtocolFeatures::SHMEM;
-        }
+        // One or the other: with both, QEMU 11.1 keeps mappings in its table of regions when the device is reset, and
+        // crashes on them when it starts again.
+        features |= if self.link.region.size() > 0 {
+            VhostUserProtocolFeatures::SHMEM
+        } else {
+            VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS
+        };
         Ok(features)
     }
 
@@ -193,49 +193,39 @@ impl VhostUserBackendReqHandlerMut for Frontend {
         if postcopy_listening.is_some() {
             return Err(Error::InvalidOperation("no postcopy"));
         }
-        let (mapped, ranges): (Vec<_>, Vec<_>) = regions
-            .iter()
-            .zip(files)
-            .map(|(region, file)| Self::region(region, file))
-            .collect::<Result<Vec<_>>>()?
-            .into_iter()
-            .unzip();
-        let memory = GuestMemoryMmap::from_regions(mapped).map_err(other)?;
-        self.link.vm.replace_guest(memory);
-        tracing::debug!("{} memory regions", regions.len());
-        self.link.region.set_regions(regions.len());
-        self.ranges = ranges;
-        Ok(None)
+        let memory = self.regions.set(regions, files);
+        self.remember(memory).map(|()| None)
     }
 
-    // No CONFIGURE_MEM_SLOTS: QEMU 11.1 then keeps a table of regions in which mappings in the shared memory region
-    // stay after a reset, and crashes on them when the device starts again.
-
     fn get_max_mem_slots(&mut self) -> Result<u64> {
-        Err(Error::InvalidOperation("no memory slots"))
+        Ok(MAX_SLOTS as u64)
     }
 
     fn add_mem_region(
         &mut self,
-        _: &VhostUserSingleMemoryRegion,
-        _: File,
-        _: Option<bool>,
+        region: &VhostUserSingleMemoryRegion,
+        file: File,
+        postcopy_listening: Option<bool>,
     ) -> Result<Option<VhostUserMemoryRegionBase>> {
-        Err(Error::InvalidOperation("no memory slots"))
+        if postcopy_listening.is_some() {
+            return Err(Error::InvalidOperation("no postcopy"));
+        }
+        let memory = self.regions.add(region, file);
+        self.remember(memory).map(|()| None)
     }
 
-    fn remove_mem_region(&mut self, _: &VhostUserSingleMemoryRegion) -> Result<()> {
-        Err(Error::InvalidOperation("no memory slots"))
+    fn remove_mem_region(&mut self, region: &VhostUserSingleMemoryRegion) -> Result<()> {
+        let memory = self.regions.remove(region);
+        self.remember(memory)
     }
 
     fn set_vring_num(&mut self, index: u32, num: u32) -> Result<()> {
-        let size = u16::try_from(num).map_err(|_| Error::InvalidParam)?;
-        if !size.is_power_of_two() || size > QUEUE_SIZE {
-            return Err(other(format!(
-                "a queue has {num} descriptors; want a power of two up to {QUEUE_SIZE}"
-            )));
-        }
-        self.change(index, |ring| ring.queue().set_size(size))
+        self.change(index, |ring| match ring.set_size(num) {
+            true => Ok(()),
+            false => Err(other(format!(
+                "a queue of {num} descriptors; want a power of two up to 32768"
+            ))),
+        })
     }
 
     fn set_vring_addr(
@@ -247,57 +237,80 @@ impl VhostUserBackendReqHandlerMut for Frontend {
         available: u64,
         _log: u64,
     ) -> Result<()> {
-        let descriptor = self.guest_address(descriptor)?;
-        let available = self.guest_address(available)?;
-        let used = self.guest_address(used)?;
-        let memory = &self.link.memory;
-        self.change(index, |ring| {
-            let queue = ring.queue();
-            queue.try_set_desc_table_address(descriptor)?;
-            queue.try_set_avail_ring_address(available)?;
-            queue.try_set_used_ring_address(used)?;
-            ring.resume(memory)
-        })?
-        .map_err(other)
+        let known = |address| self.regions.guest_address(address);
+        let addresses = [descriptor, available, used].map(known);
+        let addresses = match addresses {
+            [Some(table), Some(available), Some(used)] => Some([table, available, used]),
+            _ => None,
+        };
+        let memory = self.link.memory.memory();
+        self.change(index, |ring| match ring.set_addresses(addresses, &memory) {
+            true => Ok(()),
+            false => Err(other(
+                "a queue outside of the guest's memory, or not aligned",
+            )),
+        })
     }
 
     fn set_vring_base(&mut self, index: u32, base: u32) -> Result<()> {
-        let base = u16::try_from(base).map_err(|_| Error::InvalidParam)?;
-        self.change(index, |ring| ring.queue().set_next_avail(base))
+        self.change(index, |ring| {
+            let base = u16::try_from(base).map_err(|_| Error::InvalidParam)?;
+            ring.queue().set_next_avail(base);
+            Ok(())
+        })
     }
 
     fn get_vring_base(&mut self, index: u32) -> Result<VhostUserVringState> {
         let next = self.link.stop(self.ring(index)?);
-        self.link.wake();
+        self.link.changed();
         tracing::debug!("queue {index} stopped");
         Ok(VhostUserVringState::new(index, u32::from(next)))
     }
 
     fn set_vring_kick(&mut self, index: u8, file: Option<File>) -> Result<()> {
-        self.link.start_ring(self.ring(u32::from(index))?, file);
-        Ok(())
+        if file.is_none() {
+            tracing::warn!("queue {index} has no file for kicks: what the guest adds is not seen");
+        }
+        self.change(u32::from(index), |ring| {
+            ring.start(file);
+            Ok(())
+        })
     }
 
     fn set_vring_call(&mut self, index: u8, file: Option<File>) -> Result<()> {
-        self.change(u32::from(index), |ring| ring.set_call(file))
+        self.change(u32::from(index), |ring| {
+            ring.set_call(file);
+            Ok(())
+        })
     }
 
     fn set_vring_err(&mut self, index: u8, _file: Option<File>) -> Result<()> {
-        self.ring(u32::from(index)).map(|_| ())
+        let known = self.ring(u32::from(index)).map(|_| ());
+        self.met(known)
     }
 
     fn set_vring_enable(&mut self, index: u32, enable: bool) -> Result<()> {
-        self.change(index, |ring| ring.set_enabled(enable))?;
         if enable {
-            self.link.region.start();
+            return self.change(index, |ring| {
+                ring.enable();
+                Ok(())
+            });
         }
-        Ok(())
+        let disabled = self.ring(index).map(|ring| self.link.disable(ring));
+        self.met(disabled)
     }
 
     fn get_config(&mut self, offset: u32, size: u32, _: VhostUserConfigFlags) -> Result<Vec<u8>> {
+        // Zeros where there is nothing: the guest may read anywhere, and a VMM may end if that fails.
         let config = self.link.device.config();
-        let range = offset as usize..(offset as usize).saturating_add(size as usize);
-        Ok(config.as_bytes().get(range).unwrap_or_default().to_vec())
+        let mut bytes = config
+            .as_bytes()
+            .get(offset as usize..)
+            .unwrap_or_default()
+            .to_vec();
+        // At most VHOST_USER_CONFIG_SIZE: crate `vhost` has checked that.
+        bytes.resize(size as usize, 0);
+        Ok(bytes)
     }
 
     fn set_config(&mut self, _: u32, _: &[u8], _: VhostUserConfigFlags) -> Result<()> {

@@ -14,7 +14,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use protocol::wire::{COMMAND_QUEUE, EVENT_QUEUE};
 use tokio::runtime::Handle;
-use vm_memory::GuestMemoryMmap;
+use vm_memory::{GuestAddressSpace, GuestMemoryMmap};
 
 use super::channel::Channel;
 use super::command::{self, Scratch};
@@ -27,8 +27,8 @@ use crate::events::Outbox;
 use crate::memory::{Arena, Ledger, PAGE_SIZE, Region, Vm};
 use crate::session::Sessions;
 
-/// Most descriptors of a queue.
-pub(super) const QUEUE_SIZE: u16 = 1024;
+/// Most descriptors of a queue: what VIRTIO allows, and crosvm asks for.
+const QUEUE_SIZE: u16 = 32768;
 
 /// What the ring thread waits for.
 const WAKE: u64 = 0;
@@ -143,26 +143,34 @@ impl Link {
         self.sessions.end_threads(STOP_PATIENCE);
     }
 
-    /// Makes the ring thread look at all rings: one of them has changed.
-    pub(super) fn wake(&self) {
+    /// Something about the queues or the memory that they are in has changed: begins to serve those that are to be,
+    /// checks where they are, and has the ring thread look at them.
+    pub(super) fn changed(&self) {
+        let memory = self.memory.memory();
+        let mut taken = Vec::new();
+        for (name, ring) in [("command", &self.commands), ("event", &self.events)] {
+            self.begin(ring, &memory);
+            if let Some(fault) = ring.configure(|ring| ring.check(&memory, &mut taken)) {
+                tracing::warn!("the {name} queue is not served: {fault}");
+            }
+        }
+        self.wake();
+    }
+
+    fn wake(&self) {
         // Fails only when it is readable anyway.
         let _ = self.wake.write(1);
     }
 
-    /// Stops a queue: the guest has reset the device, or the VMM paused the VM. Which of the two shows when the
-    /// queue starts again: sessions stay until then. Returns the index of the queue's next buffer.
-    pub(super) fn stop(&self, ring: &Ring) -> u16 {
-        if std::ptr::eq(ring, &*self.commands) {
-            self.undecided.store(true, Ordering::Release);
-        }
-        self.region.stop();
-        ring.stop(STOP_PATIENCE)
-    }
-
-    /// Starts a queue.
-    pub(super) fn start_ring(&self, ring: &Ring, kick: Option<File>) {
-        if std::ptr::eq(ring, &*self.commands) {
-            if ring.configure(|ring| ring.would_resume()) {
+    /// Begins to serve a queue if it is to be. If that is the command queue and it does not go on where it was, the
+    /// device was reset: the guest knows of no session any more.
+    fn begin(&self, ring: &Ring, memory: &GuestMemoryMmap) {
+        let Some(goes_on) = ring.configure(|ring| ring.due(memory)) else {
+            return;
+        };
+        let is_commands = self.is_commands(ring);
+        if is_commands {
+            if goes_on {
                 tracing::debug!("the guest goes on");
             } else {
                 self.reset();
@@ -170,15 +178,46 @@ impl Link {
             self.region.start();
             self.undecided.store(false, Ordering::Release);
         }
-        ring.configure(|ring| {
-            ring.set_kick(kick);
-            ring.start();
-        });
-        self.wake();
+        if ring.configure(|ring| ring.serve(&self.memory, goes_on)) {
+            ring.signal_anyway();
+        }
+    }
+
+    fn is_commands(&self, ring: &Ring) -> bool {
+        std::ptr::eq(ring, &*self.commands)
+    }
+
+    /// Stops a queue: the guest has reset the device, or the VMM paused the VM. Which of the two shows when the
+    /// queue is served again: sessions stay until then. Returns the index of the queue's next buffer.
+    pub(super) fn stop(&self, ring: &Ring) -> u16 {
+        self.doubt(ring);
+        ring.stop(STOP_PATIENCE)
+    }
+
+    /// Disables a queue. What that means shows when it is served again, as with [`stop`](Self::stop).
+    pub(super) fn disable(&self, ring: &Ring) {
+        if ring.configure(|ring| ring.disable()) {
+            self.doubt(ring);
+        }
+    }
+
+    fn doubt(&self, ring: &Ring) {
+        if self.is_commands(ring) {
+            self.undecided.store(true, Ordering::Release);
+            self.region.stop();
+        }
+    }
+
+    /// The VMM says that it resets the device.
+    pub(super) fn reset_device(&self) {
+        for ring in self.rings() {
+            ring.configure(|ring| ring.reset());
+        }
+        self.reset();
     }
 
     /// Ends all sessions and mappings.
-    pub(super) fn reset(&self) {
+    fn reset(&self) {
         self.sessions.end_all();
         self.region.reset();
     }
@@ -188,8 +227,7 @@ impl Link {
         self.channel.close();
         for ring in self.rings() {
             ring.configure(|ring| {
-                ring.disable();
-                ring.set_kick(None);
+                ring.reset();
                 ring.set_call(None);
             });
         }

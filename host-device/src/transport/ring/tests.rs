@@ -16,6 +16,7 @@ const USED: u64 = 0x2000;
 const DATA: u64 = 0x10_000;
 const MEMORY: usize = 0x40_0000;
 const SIZE: u16 = 8;
+const MAX_SIZE: u16 = 64;
 
 /// A driver's side of a ring.
 struct Guest {
@@ -24,11 +25,25 @@ struct Guest {
     avail: u16,
 }
 
+/// Starts, enables and serves `ring`, as a VMM has it done. Whether it goes on where it was.
+fn serve(ring: &Ring, memory: &Memory) -> bool {
+    ring.configure(|ring| {
+        ring.start(None);
+        ring.enable();
+    });
+    let goes_on = ring.configure(|ring| ring.due(&memory.memory())).unwrap();
+    ring.configure(|ring| {
+        ring.serve(memory, goes_on);
+        assert_eq!(ring.check(&memory.memory(), &mut Vec::new()), None);
+    });
+    goes_on
+}
+
 impl Guest {
     fn new() -> Self {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY)]).unwrap();
         let memory = Memory::new(memory);
-        let ring = Ring::new(memory.clone(), SIZE, Counters::new()).unwrap();
+        let ring = Ring::new(memory.clone(), MAX_SIZE, Counters::new()).unwrap();
         ring.configure(|ring| {
             let queue = ring.queue();
             queue.set_size(SIZE);
@@ -39,9 +54,8 @@ impl Guest {
                 .try_set_avail_ring_address(GuestAddress(AVAIL))
                 .unwrap();
             queue.try_set_used_ring_address(GuestAddress(USED)).unwrap();
-            ring.start();
-            ring.set_enabled(true);
         });
+        serve(&ring, &memory);
         Self {
             ring,
             memory,
@@ -212,8 +226,8 @@ fn nothing_is_written_after_a_stop() {
     let stop = |ring: &Ring| {
         ring.stop(Duration::ZERO);
     };
-    let disable = |ring: &Ring| ring.configure(State::disable);
-    for stop in [stop, disable] {
+    let reset = |ring: &Ring| ring.configure(State::reset);
+    for stop in [stop, reset] {
         let mut guest = Guest::new();
         guest.table(TABLE, &[(DATA, 8, WRITE, 0)]);
         guest.make_available(0);
@@ -222,10 +236,7 @@ fn nothing_is_written_after_a_stop() {
         guest.ring.give_back(head, &writable, b"late");
         guest.make_available(0);
         assert!(guest.pop().is_none());
-        guest.ring.configure(|ring| {
-            ring.start();
-            ring.set_enabled(true);
-        });
+        serve(&guest.ring, &guest.memory);
         guest.ring.give_back(head, &writable, b"late");
         assert_eq!(guest.used(), []);
         let (head, _, writable) = guest.pop().unwrap();
@@ -251,26 +262,174 @@ fn a_stop_waits_for_what_is_out() {
     assert_eq!(guest.used(), [(0, 7)]);
 }
 
+/// Stops it in each way that a VMM has.
+const STOPS: [fn(&Ring); 3] = [
+    |ring| {
+        ring.stop(Duration::ZERO);
+    },
+    |ring| {
+        assert!(ring.configure(State::disable));
+    },
+    |ring| {
+        assert!(ring.configure(State::disable));
+        ring.stop(Duration::ZERO);
+    },
+];
+
 #[test]
 fn pause_and_reset_are_told_apart() {
+    for stop in STOPS {
+        let mut guest = Guest::new();
+        guest.table(TABLE, &[(DATA, 8, WRITE, 0)]);
+        let mut command = |guest: &mut Guest| {
+            guest.make_available(0);
+            let (head, _, writable) = guest.pop().unwrap();
+            guest.ring.give_back(head, &writable, &[]);
+        };
+        command(&mut guest);
+        stop(&guest.ring);
+        assert!(serve(&guest.ring, &guest.memory), "nothing has changed");
+        command(&mut guest);
+
+        // Another base, another place, another size, and a ring that has been emptied.
+        let changes: [fn(&mut Queue, &Memory); 5] = [
+            |queue, _| queue.set_next_avail(0),
+            |queue, _| queue.set_next_avail(3),
+            |queue, _| queue.set_size(SIZE / 2),
+            |queue, _| {
+                queue
+                    .try_set_avail_ring_address(GuestAddress(AVAIL + 0x100))
+                    .unwrap();
+            },
+            |_, memory| {
+                let index = GuestAddress(USED + 2);
+                memory.memory().write_obj(0_u16, index).unwrap();
+            },
+        ];
+        for change in changes {
+            stop(&guest.ring);
+            guest
+                .ring
+                .configure(|ring| change(ring.queue(), &guest.memory));
+            assert!(!serve(&guest.ring, &guest.memory));
+        }
+        guest.ring.configure(State::reset);
+        assert!(!serve(&guest.ring, &guest.memory), "it was reset");
+    }
+}
+
+/// At index 0 a ring that goes on has been used, and a new one has not.
+#[test]
+fn a_pause_at_index_0() {
+    for stop in STOPS {
+        let mut guest = Guest::new();
+        guest.table(TABLE, &[(DATA, 8, WRITE, 0)]);
+        guest.ring.configure(|ring| {
+            ring.queue().set_next_avail(u16::MAX);
+            ring.queue().set_next_used(u16::MAX);
+            ring.check(&guest.memory.memory(), &mut Vec::new());
+        });
+        guest.avail = u16::MAX;
+        guest.make_available(0);
+        let (head, _, writable) = guest.pop().unwrap();
+        guest.ring.give_back(head, &writable, b"last");
+        stop(&guest.ring);
+        assert_eq!(guest.ring.configure(|ring| ring.queue().next_avail()), 0);
+        assert!(serve(&guest.ring, &guest.memory));
+        stop(&guest.ring);
+        // What a driver does that sets up its queue.
+        let ring = GuestAddress(USED);
+        guest.memory.memory().write_slice(&[0; 70], ring).unwrap();
+        assert!(!serve(&guest.ring, &guest.memory));
+    }
+}
+
+/// A disabled ring is not written to. If it was a pause, answers come after it.
+#[test]
+fn answers_wait_for_the_end_of_a_pause() {
     let mut guest = Guest::new();
     guest.table(TABLE, &[(DATA, 8, WRITE, 0)]);
+    let out = |guest: &mut Guest| {
+        guest.make_available(0);
+        let (head, _, writable) = guest.pop().unwrap();
+        guest.ring.configure(State::disable);
+        guest.ring.give_back(head, &writable, b"late");
+    };
+    out(&mut guest);
+    assert_eq!(guest.used(), []);
+    assert!(serve(&guest.ring, &guest.memory));
+    assert_eq!(guest.used(), [(0, 4)]);
+    // With GET_VRING_BASE they come before its answer.
+    out(&mut guest);
+    guest.ring.stop(Duration::ZERO);
+    assert_eq!(guest.used().len(), 2);
+    assert!(serve(&guest.ring, &guest.memory));
+    // And after a reset not at all.
+    out(&mut guest);
+    guest.ring.configure(|ring| ring.queue().set_next_avail(0));
+    assert!(!serve(&guest.ring, &guest.memory));
+    assert_eq!(guest.used().len(), 2);
+}
+
+#[test]
+fn a_ring_in_a_wrong_place_is_not_served() {
+    let mut guest = Guest::new();
+    guest.table(TABLE, &[(DATA, 8, 0, 0)]);
     guest.make_available(0);
-    let (head, _, writable) = guest.pop().unwrap();
-    guest.ring.give_back(head, &writable, &[]);
-    let resumes = |ring: &Ring, base| {
-        ring.configure(|ring| {
-            ring.queue().set_next_avail(base);
-            ring.would_resume()
+    let memory = guest.memory.memory();
+    let place = |used| {
+        let addresses = [TABLE, AVAIL, used].map(GuestAddress);
+        guest.ring.configure(|ring| {
+            let fits = ring.set_addresses(Some(addresses), &memory);
+            (fits, ring.check(&memory, &mut Vec::new()))
         })
     };
-    assert!(resumes(&guest.ring, 1), "it runs");
-    guest.ring.stop(Duration::ZERO);
-    assert!(resumes(&guest.ring, 1));
-    assert!(!resumes(&guest.ring, 0));
-    assert!(!resumes(&guest.ring, 2));
-    guest.ring.configure(State::disable);
-    assert!(!resumes(&guest.ring, 1));
+    assert_eq!(place(AVAIL), (true, Some(Fault::Overlap)));
+    assert!(guest.pop().is_none());
+    assert_eq!(place(AVAIL), (true, None), "once is enough");
+    assert_eq!(place(MEMORY as u64), (false, Some(Fault::Memory)));
+    assert_eq!(place(USED + 1), (false, None));
+    assert!(guest.pop().is_none());
+    let size = |size| {
+        guest.ring.configure(|ring| {
+            let fits = ring.set_size(size);
+            (fits, ring.check(&memory, &mut Vec::new()))
+        })
+    };
+    assert_eq!(place(USED), (true, None));
+    for bad in [0, 3, 65536] {
+        assert!(!size(bad).0, "{bad}");
+        assert!(guest.pop().is_none());
+    }
+    assert_eq!(size(u32::from(SIZE)), (true, None));
+    assert!(guest.pop().is_some());
+}
+
+/// Answers to many commands that go to many places each are memory of ours for as long as the commands are out.
+#[test]
+fn places_for_answers_are_limited() {
+    let mut guest = Guest::new();
+    let table = DATA + 0x10_0000;
+    let count = 4000_u16;
+    let runs: Vec<_> = (1..=count)
+        .map(|next| (DATA, 1, WRITE | if next < count { NEXT } else { 0 }, next))
+        .collect();
+    guest.table(table, &runs);
+    guest.table(TABLE, &[(table, u32::from(count) * 16, INDIRECT, 0)]);
+    guest.ring.configure(|ring| {
+        assert!(ring.set_size(MAX_SIZE.into()));
+        ring.check(&guest.memory.memory(), &mut Vec::new());
+    });
+    let mut out = Vec::new();
+    for _ in 0..MAX_SIZE {
+        guest.make_available(0);
+        out.extend(guest.pop());
+    }
+    assert_eq!(out.len(), MAX_RUNS_OUT / usize::from(count));
+    let (head, _, writable) = out.pop().unwrap();
+    guest.ring.give_back(head, &writable, b"x");
+    guest.make_available(0);
+    assert!(guest.pop().is_some());
 }
 
 #[test]
@@ -342,6 +501,8 @@ fn a_ring_that_fills_itself() {
                 .unwrap();
             // The index of what is used next is that of what is available, and one more after each.
             queue.set_next_used(1);
+            // Were it checked, it would not be served at all.
+            ring.fault = None;
         });
         let index = GuestAddress(AVAIL + 2);
         guest.memory.memory().write_obj(1_u16, index).unwrap();
@@ -350,11 +511,7 @@ fn a_ring_that_fills_itself() {
     ends(move || {
         let guest = overlaid((DATA, 4, WRITE, 0));
         let (mut turn, mut writable) = (Turn::new(), Writable::default());
-        assert!(
-            !guest
-                .ring
-                .deliver(b"an event", &mut writable, &mut turn)
-        );
+        assert!(!guest.ring.deliver(b"an event", &mut writable, &mut turn));
         assert!(turn.is_over());
     });
     ends(move || {
