@@ -41,6 +41,9 @@ use crate::device::Device;
 /// How long sessions may take to close when their VMM is gone.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// After how many milliseconds the next VMM is accepted if one could not be.
+const RETRY: u16 = 1000;
+
 /// Serves `device` to whoever connects to `endpoint`, one VMM after the other, until `stop` is set. An endpoint
 /// that is connected already serves that one VMM.
 ///
@@ -48,8 +51,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 ///
-/// The system refuses what serving needs (threads, file descriptors). What a VMM or a guest does is no error
-/// here: it is logged, and the next one is served.
+/// The system refuses a connected endpoint what serving needs (threads, file descriptors, memory). Of those who connect
+/// later that is logged, and the next one is served, as it is with what a VMM or a guest does.
 pub fn serve(
     endpoint: Endpoint,
     device: &Arc<dyn Device>,
@@ -63,25 +66,36 @@ pub fn serve(
         }
         Endpoint::Listening(listener) => listener,
     };
-    while wait_for_vmm(listener.as_fd(), stop)? {
-        let (stream, _) = listener.accept().context("cannot accept a VMM")?;
-        serve_stream(stream, device, limits, runtime, stop)?;
+    while wait(Some(listener.as_fd()), stop, PollTimeout::NONE) {
+        let served = listener
+            .accept()
+            .context("cannot accept a VMM")
+            .and_then(|(stream, _)| serve_stream(stream, device, limits, runtime, stop));
+        if let Err(error) = served {
+            // What is missing may be there again later. A VMM that was not accepted is waiting.
+            tracing::warn!("a VMM is not served, next try in a second: {error:#}");
+            wait(None, stop, RETRY.into());
+        }
     }
     Ok(())
 }
 
-/// Waits until a VMM connects (true) or `stop` is set (false).
-fn wait_for_vmm(listener: std::os::fd::BorrowedFd<'_>, stop: &Stop) -> anyhow::Result<bool> {
+/// Waits until a VMM connects (true), or `stop` is set or `timeout` has passed (false).
+fn wait(listener: Option<BorrowedFd<'_>>, stop: &Stop, timeout: PollTimeout) -> bool {
+    let mut fds = vec![PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
+    fds.extend(listener.map(|listener| PollFd::new(listener, PollFlags::POLLIN)));
     loop {
-        let mut fds = [
-            PollFd::new(stop.as_fd(), PollFlags::POLLIN),
-            PollFd::new(listener, PollFlags::POLLIN),
-        ];
-        match poll(&mut fds, PollTimeout::NONE) {
-            Ok(_) if stop.is_set() => return Ok(false),
-            Ok(_) if fds.iter().any(|fd| fd.any() == Some(true)) => return Ok(true),
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno).context("cannot wait for a VMM"),
+        let polled = poll(&mut fds, timeout);
+        if stop.is_set() {
+            return false;
+        }
+        match polled {
+            Ok(count) => return count > 0,
+            Err(Errno::EINTR) => {}
+            Err(errno) => {
+                tracing::warn!("cannot wait for a VMM: {errno}");
+                std::thread::sleep(Duration::from_secs(1));
+            }
         }
     }
 }
