@@ -118,13 +118,13 @@ pub fn serve_stream(
         .set_nonblocking(false)
         .context("cannot wait on the socket")?;
     let connection = stream.try_clone().context("cannot duplicate the socket")?;
+    let peeked = stream.try_clone().context("cannot duplicate the socket")?;
     let link = Link::new(Arc::clone(device), limits, runtime.clone())
         .context("cannot set up for a VMM")?;
     let rings = link.spawn()?;
     stop.watch(Some(connection));
     tracing::info!("VMM connected");
 
-    let peeked = stream.try_clone().context("cannot duplicate the socket")?;
     let frontend = Arc::new(Mutex::new(Frontend::new(Arc::clone(&link))));
     let mut requests = BackendReqHandler::from_stream(stream, Arc::clone(&frontend));
     let error = loop {

@@ -20,6 +20,7 @@ pub mod objects;
 pub mod pages;
 pub mod ring;
 pub mod stream;
+pub mod vmm;
 
 pub use buffers::Buffers;
 pub use client::{Client, Layout, Reply, WireEvent};
@@ -29,6 +30,7 @@ pub use memory::{Backing, GuestMemory, SharedRegion};
 pub use pages::Pages;
 pub use ring::{Descriptor, Ring, Segment, Used};
 pub use stream::Stream;
+pub use vmm::Vmm;
 
 /// How long the daemon may take before it is said to hang.
 ///

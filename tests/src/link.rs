@@ -22,6 +22,7 @@ use zerocopy::FromBytes;
 
 use crate::memory::{Backing, GuestMemory, SharedRegion};
 use crate::ring::Ring;
+use crate::vmm::{Before, Message, Vmm};
 
 /// `VIRTIO_F_VERSION_1`.
 const VERSION_1: u64 = 1 << 32;
@@ -33,6 +34,8 @@ const EVENT_IDX: u64 = 1 << 29;
 /// What the VMM and the driver in it are like.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// How it speaks vhost-user.
+    pub vmm: Vmm,
     /// Runs of guest memory: address and length.
     pub memory: Vec<(u64, usize)>,
     /// What the files of that are.
@@ -43,10 +46,12 @@ pub struct Options {
     pub event_idx: bool,
     /// Take `VIRTIO_F_INDIRECT_DESC` if the device offers it.
     pub indirect: bool,
-    /// Offer shared memory regions, as recent VMMs do.
+    /// Take shared memory regions, if the VMM does.
     pub shmem: bool,
-    /// Offer shared objects.
+    /// Take shared objects, if the VMM does.
     pub objects: bool,
+    /// Index at which the queues begin, as if they had been in use.
+    pub first_index: u16,
     /// Buffers that the driver leaves on the event queue.
     pub event_buffers: usize,
     /// Promise to keep the pages of lent memory, if the device asks for that.
@@ -58,6 +63,7 @@ impl Default for Options {
     /// features.
     fn default() -> Self {
         Self {
+            vmm: Vmm::Qemu,
             memory: vec![(0, 32 << 20), (1 << 32, 1 << 20)],
             backing: Backing::Sealed,
             queue_size: 256,
@@ -65,8 +71,23 @@ impl Default for Options {
             indirect: true,
             shmem: true,
             objects: true,
+            first_index: 0,
             event_buffers: 64,
             keeps_pages: true,
+        }
+    }
+}
+
+impl Options {
+    /// A VMM of this kind, with more memory, as the programs in it may have to do without the device's.
+    pub fn of(vmm: Vmm) -> Self {
+        Self {
+            vmm,
+            memory: vec![(0, 64 << 20), (1 << 32, 16 << 20)],
+            backing: vmm.backing(),
+            queue_size: vmm.queue_size(),
+            indirect: vmm != Vmm::Crosvm,
+            ..Self::default()
         }
     }
 }
@@ -74,6 +95,7 @@ impl Default for Options {
 /// A connection to the daemon, with both rings running.
 pub struct Link {
     frontend: Frontend,
+    vmm: Vmm,
     /// What the guest has.
     pub memory: Arc<GuestMemory>,
     /// What the daemon maps.
@@ -97,8 +119,11 @@ impl Link {
     ///
     /// The daemon refused something, or went away.
     pub fn new(stream: UnixStream, options: &Options) -> io::Result<Self> {
+        let vmm = options.vmm;
         let mut frontend = Frontend::from_stream(stream, u64::from(NUM_QUEUES));
-        frontend.set_owner().map_err(io::Error::other)?;
+        if vmm.owns_at_once() {
+            frontend.set_owner().map_err(io::Error::other)?;
+        }
         let offered = frontend.get_features().map_err(io::Error::other)?;
         let mut wanted = VERSION_1 | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits();
         if options.event_idx {
@@ -113,29 +138,27 @@ impl Link {
         let features = offered & wanted;
 
         let offered = frontend.get_protocol_features().map_err(io::Error::other)?;
-        let mut wanted = VhostUserProtocolFeatures::MQ
-            | VhostUserProtocolFeatures::CONFIG
-            | VhostUserProtocolFeatures::REPLY_ACK
-            | VhostUserProtocolFeatures::RESET_DEVICE
-            | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS
-            | VhostUserProtocolFeatures::BACKEND_REQ
-            | VhostUserProtocolFeatures::BACKEND_SEND_FD;
-        if options.shmem {
-            wanted |= VhostUserProtocolFeatures::SHMEM;
-        }
-        if options.objects {
-            wanted |= VhostUserProtocolFeatures::SHARED_OBJECT;
-        }
+        let mut wanted = vmm.protocol_features();
+        wanted.set(
+            VhostUserProtocolFeatures::SHMEM,
+            options.shmem && wanted.contains(VhostUserProtocolFeatures::SHMEM),
+        );
+        wanted.set(
+            VhostUserProtocolFeatures::SHARED_OBJECT,
+            options.objects && wanted.contains(VhostUserProtocolFeatures::SHARED_OBJECT),
+        );
         let protocol_features = offered & wanted;
         frontend
             .set_protocol_features(protocol_features)
             .map_err(io::Error::other)?;
-        if protocol_features.contains(VhostUserProtocolFeatures::REPLY_ACK) {
-            // Every message is answered: a refusal is seen where it happens.
+        if protocol_features.contains(VhostUserProtocolFeatures::REPLY_ACK)
+            && vmm.asks_for_replies()
+        {
+            // A refusal is seen where it happens.
             frontend.set_hdr_flags(VhostUserHeaderFlag::NEED_REPLY);
         }
 
-        let shared = Arc::new(SharedRegion::new());
+        let shared = Arc::new(SharedRegion::new(vmm.keeps_mappings()));
         let stop = EventFd::new(EFD_CLOEXEC)?;
         let mut requests = None;
         if protocol_features.contains(VhostUserProtocolFeatures::BACKEND_REQ) {
@@ -153,16 +176,20 @@ impl Link {
             shared.set_size(config.memory_sizes[0]);
         }
 
-        frontend.set_features(features).map_err(io::Error::other)?;
-        let memory = GuestMemory::new(&options.memory, options.backing)?;
-        frontend
-            .set_mem_table(&memory.table())
-            .map_err(io::Error::other)?;
+        let memory = GuestMemory::new(&options.memory, options.backing, vmm.one_file())?;
+        if protocol_features.contains(VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS) {
+            frontend.get_max_mem_slots().map_err(io::Error::other)?;
+            for region in memory.table() {
+                frontend.add_mem_region(&region).map_err(io::Error::other)?;
+            }
+        }
         let event_idx = features & EVENT_IDX != 0;
-        let link = Self {
-            commands: Ring::new(&memory, options.queue_size, event_idx)?,
-            events: Ring::new(&memory, options.queue_size, event_idx)?,
+        let ring = || Ring::new(&memory, options.queue_size, event_idx, options.first_index);
+        let mut link = Self {
+            commands: ring()?,
+            events: ring()?,
             frontend,
+            vmm,
             memory,
             shared,
             features,
@@ -170,27 +197,73 @@ impl Link {
             stop,
             requests,
         };
-        link.start(usize::from(COMMAND_QUEUE), &link.commands, 0)?;
-        link.start(usize::from(EVENT_QUEUE), &link.events, 0)?;
+        if vmm.one_call() {
+            link.events.share_call(&link.commands)?;
+        }
+        link.activate([options.first_index; 2])?;
         Ok(link)
     }
 
-    fn start(&self, index: usize, ring: &Ring, base: u16) -> io::Result<()> {
+    /// What a VMM says when the guest's driver starts the device.
+    fn activate(&self, bases: [u16; 2]) -> io::Result<()> {
         let mut frontend = self.frontend.clone();
-        let mut run = || {
-            frontend.set_vring_num(index, ring.size())?;
-            frontend.set_vring_base(index, base)?;
-            frontend.set_vring_addr(index, &ring.config())?;
-            frontend.set_vring_call(index, ring.call_fd())?;
-            frontend.set_vring_kick(index, ring.kick_fd())?;
-            frontend.set_vring_enable(index, true)
-        };
-        run().map_err(io::Error::other)
+        let slots = VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS;
+        for before in self.vmm.before() {
+            match before {
+                Before::Owner => frontend.set_owner(),
+                Before::Features => frontend.set_features(self.features),
+                Before::Memory if self.protocol_features.contains(slots) => Ok(()),
+                Before::Memory => frontend.set_mem_table(&self.memory.table()).map(drop),
+            }
+            .map_err(io::Error::other)?;
+        }
+        let rings = [&self.commands, &self.events];
+        for messages in self.vmm.order() {
+            for (index, (ring, base)) in rings.into_iter().zip(bases).enumerate() {
+                for message in *messages {
+                    match message {
+                        Message::Num => frontend.set_vring_num(index, ring.size()),
+                        Message::Base => frontend.set_vring_base(index, base),
+                        Message::Addr => frontend.set_vring_addr(index, &ring.config()),
+                        Message::Call => frontend.set_vring_call(index, ring.call_fd()),
+                        Message::Kick => frontend.set_vring_kick(index, ring.kick_fd()),
+                        Message::Enable => frontend.set_vring_enable(index, true),
+                    }
+                    .map_err(io::Error::other)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops the rings in the VMM's way. Returns where they are to go on, or zeros if it does not ask.
+    fn halt(&mut self) -> io::Result<[u16; 2]> {
+        let mut bases = [0; 2];
+        for (base, index) in bases.iter_mut().zip([COMMAND_QUEUE, EVENT_QUEUE]) {
+            let index = usize::from(index);
+            if self.vmm.disables() {
+                let disabled = self.frontend.set_vring_enable(index, false);
+                disabled.map_err(io::Error::other)?;
+            }
+            if self.vmm.gets_bases() {
+                let stopped = self.frontend.get_vring_base(index);
+                *base =
+                    u16::try_from(stopped.map_err(io::Error::other)?).map_err(io::Error::other)?;
+            }
+            self.shared.stop();
+        }
+        Ok(bases)
     }
 
     /// vhost-user itself, for what the rest does not cover.
     pub fn frontend(&self) -> Frontend {
         self.frontend.clone()
+    }
+
+    /// Whether the device's memory can be seen in a shared memory region.
+    pub fn has_region(&self) -> bool {
+        let shmem = VhostUserProtocolFeatures::SHMEM;
+        self.protocol_features.contains(shmem)
     }
 
     /// Whether indirect descriptors may be used.
@@ -204,25 +277,21 @@ impl Link {
     ///
     /// The daemon refused something, or went away.
     pub fn restart(&mut self) -> io::Result<()> {
-        for index in [COMMAND_QUEUE, EVENT_QUEUE] {
-            self.frontend
-                .get_vring_base(usize::from(index))
-                .map_err(io::Error::other)?;
-            self.shared.stop();
-        }
+        self.halt()?;
         let reset = VhostUserProtocolFeatures::RESET_DEVICE;
         if self.protocol_features.contains(reset) {
             self.frontend.reset_device().map_err(io::Error::other)?;
         }
-        self.frontend
-            .set_features(self.features)
-            .map_err(io::Error::other)?;
         self.shared.start(true);
         let event_idx = self.features & EVENT_IDX != 0;
-        self.commands = Ring::new(&self.memory, self.commands.size(), event_idx)?;
-        self.events = Ring::new(&self.memory, self.events.size(), event_idx)?;
-        self.start(usize::from(COMMAND_QUEUE), &self.commands, 0)?;
-        self.start(usize::from(EVENT_QUEUE), &self.events, 0)
+        // At the same addresses again, or not.
+        for ring in [&mut self.commands, &mut self.events] {
+            *ring = Ring::new(&self.memory, ring.size(), event_idx, 0)?;
+        }
+        if self.vmm.one_call() {
+            self.events.share_call(&self.commands)?;
+        }
+        self.activate([0; 2])
     }
 
     /// Stops the rings, as a VMM does that pauses the guest. Returns where they are to go on.
@@ -231,13 +300,7 @@ impl Link {
     ///
     /// The daemon refused something, or went away.
     pub fn pause(&mut self) -> io::Result<[u16; 2]> {
-        let mut bases = [0; 2];
-        for (base, index) in bases.iter_mut().zip([COMMAND_QUEUE, EVENT_QUEUE]) {
-            let stopped = self.frontend.get_vring_base(usize::from(index));
-            *base = u16::try_from(stopped.map_err(io::Error::other)?).map_err(io::Error::other)?;
-            self.shared.stop();
-        }
-        Ok(bases)
+        self.halt()
     }
 
     /// Goes on after [`pause`](Self::pause), with the same rings.
@@ -245,10 +308,16 @@ impl Link {
     /// # Errors
     ///
     /// The daemon refused something, or went away.
-    pub fn resume(&mut self, [commands, events]: [u16; 2]) -> io::Result<()> {
+    pub fn resume(&mut self, bases: [u16; 2]) -> io::Result<()> {
         self.shared.start(false);
-        self.start(usize::from(COMMAND_QUEUE), &self.commands, commands)?;
-        self.start(usize::from(EVENT_QUEUE), &self.events, events)
+        if self.vmm.gets_bases() {
+            return self.activate(bases);
+        }
+        for index in [COMMAND_QUEUE, EVENT_QUEUE] {
+            let enabled = self.frontend.set_vring_enable(usize::from(index), true);
+            enabled.map_err(io::Error::other)?;
+        }
+        Ok(())
     }
 
     /// Reads `size` bytes from `offset` of the configuration space.

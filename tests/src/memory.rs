@@ -85,16 +85,24 @@ pub struct Block {
 }
 
 impl GuestMemory {
-    /// Memory in `runs` of guest-physical address and length, which are multiples of a page.
+    /// Memory in `runs` of guest-physical address and length, which are multiples of a page, in `one_file` or a file
+    /// each.
     ///
     /// # Errors
     ///
     /// The system has no memory, or runs overlap.
-    pub fn new(runs: &[(u64, usize)], backing: Backing) -> io::Result<Arc<Self>> {
+    pub fn new(runs: &[(u64, usize)], backing: Backing, one_file: bool) -> io::Result<Arc<Self>> {
+        let sum = runs.iter().map(|run| run.1).sum();
+        let whole = one_file.then(|| backing.file(sum)).transpose()?;
+        let mut next = 0;
         let ranges = runs
             .iter()
             .map(|&(start, len)| {
-                let file = FileOffset::new(backing.file(len)?, 0);
+                let file = match &whole {
+                    Some(file) => FileOffset::new(file.try_clone()?, next),
+                    None => FileOffset::new(backing.file(len)?, 0),
+                };
+                next += len as u64;
                 Ok((GuestAddress(start), len, Some(file)))
             })
             .collect::<io::Result<Vec<_>>>()?;

@@ -142,39 +142,48 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// A ring of `size` descriptors in `memory`.
+    /// A ring of `size` descriptors in `memory`, in which everything before index `first` has been used.
     ///
     /// # Errors
     ///
     /// The system has no file descriptors left.
-    pub fn new(memory: &Arc<GuestMemory>, size: u16, event_idx: bool) -> io::Result<Self> {
+    pub fn new(
+        memory: &Arc<GuestMemory>,
+        size: u16,
+        event_idx: bool,
+        first: u16,
+    ) -> io::Result<Self> {
         let n = usize::from(size);
         let call = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
-        let epoll = Epoll::new()?;
-        epoll.ctl(
-            ControlOperation::Add,
-            call.as_raw_fd(),
-            EpollEvent::new(EventSet::IN, 0),
-        )?;
-        Ok(Self {
+        let ring = Self {
             memory: memory.clone(),
             size,
             event_idx,
             desc: memory.alloc(16 * n, 16),
             avail: memory.alloc(6 + 2 * n, 2),
             used: memory.alloc(6 + 8 * n, 4),
-            next_avail: 0,
-            next_used: 0,
+            next_avail: first,
+            next_used: first,
             free: (0..size).rev().collect(),
             chains: HashMap::new(),
             tables: HashMap::new(),
             kick: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?,
+            epoll: signalled_by(&call)?,
             call,
-            epoll,
             kicks: 0,
             kicks_spared: 0,
             calls: 0,
-        })
+        };
+        memory.store(ring.avail.addr + 2, first);
+        memory.store(ring.used.addr + 2, first);
+        Ok(ring)
+    }
+
+    /// Takes the eventfd of `other` to be signalled by.
+    pub(crate) fn share_call(&mut self, other: &Self) -> io::Result<()> {
+        self.call = other.call.try_clone()?;
+        self.epoll = signalled_by(&self.call)?;
+        Ok(())
     }
 
     /// Number of descriptors.
@@ -187,7 +196,8 @@ impl Ring {
         self.desc.addr
     }
 
-    pub(crate) fn config(&self) -> VringConfigData {
+    /// What the VMM says of it.
+    pub fn config(&self) -> VringConfigData {
         VringConfigData {
             queue_max_size: self.size,
             queue_size: self.size,
@@ -428,6 +438,16 @@ impl Ring {
         self.calls += calls;
         calls
     }
+}
+
+fn signalled_by(call: &EventFd) -> io::Result<Epoll> {
+    let epoll = Epoll::new()?;
+    epoll.ctl(
+        ControlOperation::Add,
+        call.as_raw_fd(),
+        EpollEvent::new(EventSet::IN, 0),
+    )?;
+    Ok(epoll)
 }
 
 fn descriptor(segment: &Segment, next: Option<u16>) -> Descriptor {

@@ -45,6 +45,14 @@ impl Memory {
         }
     }
 
+    /// What the driver makes of it: without a region in which the device's memory can be seen, it is its own.
+    fn in_guest(self, client: &Client) -> Self {
+        match self {
+            Self::Mmap if !client.link.has_region() => Self::Scattered(0),
+            other => other,
+        }
+    }
+
     /// Memory of the guest for a plane of `len` bytes, if it is the guest's.
     pub(crate) fn pages(self, client: &Client, len: usize) -> Option<Pages> {
         let memory = &client.link.memory;
@@ -193,12 +201,12 @@ impl Stream {
         let output = (
             BUF_TYPE_VIDEO_OUTPUT_MPLANE,
             settings.output_buffers,
-            settings.output_memory,
+            settings.output_memory.in_guest(client),
         );
         let capture = (
             BUF_TYPE_VIDEO_CAPTURE_MPLANE,
             settings.capture_buffers,
-            settings.capture_memory,
+            settings.capture_memory.in_guest(client),
         );
         Ok(Self {
             session,

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! The encoder from end to end, but for the guest's kernel: frames through mapped buffers, the result decoded.
+//! The encoder from end to end, but for the guest's kernel: frames through mapped buffers, or the guest's own pages where
+//! the VMM has no region for those, the result decoded. All of it behind each VMM.
 
 mod common;
 
-use std::sync::Arc;
-
 use common::Pair;
 use common::decoder::{Picture, decode_h264, psnr};
+use common::vmms;
 use frontend::stream::{Coded, Settings, Stream};
 use frontend::{Client, Options};
 use protocol::wire::v4l2::Timeval;
 use v4l2r::bindings::{V4L2_BUF_FLAG_ERROR, V4L2_BUF_FLAG_KEYFRAME, V4L2_CID_MPEG_VIDEO_BITRATE};
 use virtio_v4l2d::config::DeviceSpec;
 
-fn pair() -> Pair {
+fn pair(options: &Options) -> Pair {
     let device = virtio_v4l2d::device::open(&DeviceSpec::default()).unwrap();
-    Pair::with(device, &Options::default())
+    vmms::pair(device, options)
 }
 
 /// A frame of NV12 in which things move, and which says which one it is.
@@ -106,7 +106,11 @@ fn assert_unmapped(client: &Client) {
 #[test]
 fn frames_in_frames_out() {
     let _alone = common::alone();
-    let mut pair = pair();
+    vmms::all().iter().for_each(frames_in_frames_out_of);
+}
+
+fn frames_in_frames_out_of(options: &Options) {
+    let mut pair = pair(options);
     for (width, height) in [(176, 144), (640, 360), (1296, 972)] {
         let settings = Settings::h264(width, height);
         let client = pair.client.as_mut().unwrap();
@@ -130,7 +134,11 @@ fn frames_in_frames_out() {
 #[test]
 fn ten_drains() {
     let _alone = common::alone();
-    let mut pair = pair();
+    vmms::all().iter().for_each(ten_drains_of);
+}
+
+fn ten_drains_of(options: &Options) {
+    let mut pair = pair(options);
     let client = pair.client.as_mut().unwrap();
     let settings = Settings::h264(320, 240);
     let mut stream = Stream::start(client, &settings).unwrap();
@@ -149,7 +157,11 @@ fn ten_drains() {
 #[test]
 fn sessions_side_by_side() {
     let _alone = common::alone();
-    let mut pair = pair();
+    vmms::all().iter().for_each(sessions_side_by_side_of);
+}
+
+fn sessions_side_by_side_of(options: &Options) {
+    let mut pair = pair(options);
     let client = pair.client.as_mut().unwrap();
     let sizes = [(176, 144), (320, 240), (352, 288), (640, 360)];
     let mut sessions: Vec<(Settings, Stream, Vec<Coded>, bool)> = sizes
@@ -163,7 +175,8 @@ fn sessions_side_by_side() {
     for n in 0..20 {
         for (settings, stream, _, _) in &mut sessions {
             if let Some(index) = stream.output.free.last() {
-                assert!((*index as usize) < stream.output.buffers.len());
+                let buffers = stream.output.buffers.len() + stream.output.lent.len();
+                assert!((*index as usize) < buffers);
                 let frame = frame(settings, n);
                 stream.queue_frame(client, &frame, timestamp(n)).unwrap();
             }
@@ -216,9 +229,13 @@ fn collect(
 #[test]
 fn ends_in_the_middle() {
     let _alone = common::alone();
+    vmms::all().iter().for_each(ends_in_the_middle_of);
+}
+
+fn ends_in_the_middle_of(options: &Options) {
     // GStreamer keeps threads and files of its own from the first use on.
     let once = |end: bool| {
-        let mut pair = pair();
+        let mut pair = pair(options);
         let client = pair.client.as_mut().unwrap();
         let settings = Settings::h264(640, 360);
         for n in 0..3 {
@@ -249,13 +266,15 @@ fn ends_in_the_middle() {
 #[test]
 fn a_slow_guest() {
     let _alone = common::alone();
-    let device = virtio_v4l2d::device::open(&DeviceSpec::default()).unwrap();
-    let options = Options {
+    vmms::all().into_iter().for_each(a_slow_guest_of);
+}
+
+fn a_slow_guest_of(options: Options) {
+    let mut pair = pair(&Options {
         event_buffers: 1,
         event_idx: false,
-        ..Options::default()
-    };
-    let mut pair = Pair::with(Arc::clone(&device), &options);
+        ..options
+    });
     let client = pair.client.as_mut().unwrap();
     let settings = Settings {
         output_buffers: 8,

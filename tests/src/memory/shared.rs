@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use vhost::vhost_user::message::{VhostUserMMap, VhostUserMMapFlags, VhostUserSharedMsg};
 use vhost::vhost_user::{HandlerResult, VhostUserFrontendReqHandler};
@@ -23,8 +25,18 @@ const PAGE: u64 = 4096;
 /// [`violations`](Self::violations).
 pub struct SharedRegion {
     state: Mutex<State>,
+    /// Mappings stay when the device is reset, and are replaced where they are mapped again.
+    keeps: bool,
+    /// Held by who answers a request to map.
+    gate: Mutex<()>,
+    waiting: AtomicBool,
     /// Objects of the VM's devices.
     pub objects: Objects,
+}
+
+/// Ends what [`SharedRegion::hold_requests`] began when it is dropped.
+pub struct Held {
+    _release: Sender<()>,
 }
 
 #[derive(Default)]
@@ -45,9 +57,12 @@ struct Mapping {
 
 impl SharedRegion {
     /// A region without size: nothing can be mapped until it has one.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(keeps: bool) -> Self {
         Self {
             state: Mutex::new(State::default()),
+            keeps,
+            gate: Mutex::default(),
+            waiting: AtomicBool::default(),
             objects: Objects::default(),
         }
     }
@@ -75,9 +90,29 @@ impl SharedRegion {
     pub(crate) fn start(&self, was_reset: bool) {
         let mut state = self.state();
         state.stopped = false;
-        if was_reset {
+        if was_reset && !self.keeps {
             state.mappings.clear();
         }
+    }
+
+    /// Answers no request to map as long as the guard lives.
+    pub fn hold_requests(self: &Arc<Self>) -> Held {
+        let shared = self.clone();
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        std::thread::spawn(move || {
+            let _gate = shared.gate.lock().unwrap();
+            let _ = ready.send(());
+            // Until the other end is dropped.
+            let _ = released.recv();
+        });
+        let _ = is_ready.recv();
+        Held { _release: release }
+    }
+
+    /// Whether a request to map waits.
+    pub fn is_holding(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst)
     }
 
     /// How many mappings there are now.
@@ -177,6 +212,9 @@ impl VhostUserFrontendReqHandler for SharedRegion {
     fn shmem_map(&self, req: &VhostUserMMap, fd: &dyn AsRawFd) -> HandlerResult<u64> {
         let (id, start, len, fd_offset, flags) =
             (req.shmid, req.shm_offset, req.len, req.fd_offset, req.flags);
+        self.waiting.store(true, Ordering::SeqCst);
+        drop(self.gate.lock().unwrap());
+        self.waiting.store(false, Ordering::SeqCst);
         let what = format!("SHMEM_MAP {len:#x} at {start:#x} from {fd_offset:#x} of the file");
         let mut state = self.state();
         if state.stopped {
@@ -191,6 +229,9 @@ impl VhostUserFrontendReqHandler for SharedRegion {
         if start + len > state.size {
             let size = state.size;
             return state.refuse(format!("{what}: the region ends at {size:#x}"));
+        }
+        if self.keeps && state.mappings.get(&start).is_some_and(|old| old.len == len) {
+            state.mappings.remove(&start);
         }
         if state.overlaps(start, len) {
             return state.refuse(format!("{what}: something is mapped there"));

@@ -24,6 +24,7 @@ pub mod hand;
 pub mod leaks;
 pub mod lent;
 pub mod proxy;
+pub mod vmms;
 
 /// What a command gets that names a session which is not open.
 pub const UNKNOWN_SESSION: nix::errno::Errno = nix::errno::Errno::EINVAL;

@@ -281,7 +281,7 @@ fn pause_and_reset_are_told_apart() {
     for stop in STOPS {
         let mut guest = Guest::new();
         guest.table(TABLE, &[(DATA, 8, WRITE, 0)]);
-        let mut command = |guest: &mut Guest| {
+        let command = |guest: &mut Guest| {
             guest.make_available(0);
             let (head, _, writable) = guest.pop().unwrap();
             guest.ring.give_back(head, &writable, &[]);
