@@ -11,6 +11,7 @@ pub mod counters;
 pub mod device;
 pub mod events;
 mod fair;
+pub mod log;
 pub mod memory;
 pub mod session;
 pub mod startup;

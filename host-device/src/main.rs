@@ -11,6 +11,7 @@ use virtio_v4l2d::cli::Cli;
 use virtio_v4l2d::config::{DeviceSpec, Limits};
 use virtio_v4l2d::counters;
 use virtio_v4l2d::device;
+use virtio_v4l2d::log;
 use virtio_v4l2d::startup;
 use virtio_v4l2d::transport::Stop;
 
@@ -18,7 +19,7 @@ fn main() -> ExitCode {
     match run(&Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("virtio-v4l2d: {error:#}");
+            log::last_words(&format!("virtio-v4l2d: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -29,7 +30,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         println!("{}", startup::CAPABILITIES);
         return Ok(());
     }
-    startup::log(cli.log.as_deref())?;
+    let _log = log::start(cli.log.as_deref())?;
     let limits = Limits::new(cli)?;
     let (places, specs): (Vec<_>, Vec<_>) = DeviceSpec::all(cli)?.into_iter().unzip();
     // Before anything else opens files, so that the numbers are those that we were started with.

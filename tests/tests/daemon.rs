@@ -576,3 +576,100 @@ fn few_files() {
     }
     assert!(running.child.try_wait().unwrap().is_none());
 }
+
+/// Opens and closes a session so many times.
+#[track_caller]
+fn sessions(client: &mut Client, count: usize) {
+    for _ in 0..count {
+        let session = client.open().unwrap();
+        client.close(session);
+    }
+}
+
+/// What any program of a guest can cause does not fill the log.
+#[test]
+fn a_quiet_log() {
+    let (_dir, path) = socket();
+    let mut running = Running::start(command(&["--socket-path", path.to_str().unwrap()]));
+    let mut client = running.connect(&path);
+    sessions(&mut client, 500);
+    drop(client);
+    kill(running.pid(), Signal::SIGTERM).unwrap();
+    let (_, log) = running.ended();
+    // Each line that a session has in common with others at most a hundred times, and a few for the daemon.
+    let lines = log.lines().count();
+    assert!(lines < 150, "{lines} lines:\n{log}");
+    assert!(log.contains("stats: "), "{log}");
+}
+
+/// Standard error is a pipe that nobody reads, or that somebody reads later: commands are answered, SIGTERM ends the
+/// daemon, and what was lost is counted.
+#[test]
+fn a_log_that_nobody_reads() {
+    for read in [false, true] {
+        let (_dir, path) = socket();
+        let args = ["--socket-path", path.to_str().unwrap(), "--log", "debug"];
+        let mut child = command(&args).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = child.stderr.take().unwrap();
+        let mut running = Running { child, log: None };
+        let mut client = running.connect(&path);
+        sessions(&mut client, 3000);
+        let log = read.then(|| {
+            std::thread::spawn(move || {
+                let mut text = String::new();
+                let mut stderr = stderr;
+                stderr.read_to_string(&mut text).unwrap();
+                text
+            })
+        });
+        if read {
+            // With a reader there is room for lines again.
+            std::thread::sleep(Duration::from_millis(200));
+            sessions(&mut client, 10);
+        }
+        kill(running.pid(), Signal::SIGTERM).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while running.child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "the daemon does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        if let Some(log) = log {
+            let log = log.join().unwrap();
+            let last = log.lines().rev().take(5).collect::<Vec<_>>();
+            assert!(log.contains("lines of the log are lost"), "{last:?}");
+            assert!(log.contains("stopping"), "{last:?}");
+        }
+    }
+}
+
+/// The process has no file for a VMM of the second device: it is served when there is one again.
+#[test]
+fn no_file_for_the_next_vmm() {
+    let (dir, first) = socket();
+    let second = dir.path().join("second.sock");
+    let device = |path: &Path| format!("encoder,socket={}", path.display());
+    let mut command = Command::new("sh");
+    let script = "ulimit -n 120 && exec \"$0\" --shm-size 0 --device \"$1\" --device \"$2\"";
+    command
+        .args(["-c", script])
+        .arg(program())
+        .args([device(&first), device(&second)])
+        .env_remove("RUST_LOG");
+    let mut running = Running::start(command);
+    let mut client = running.connect(&first);
+    // Without an arena each buffer is a file: to the last one.
+    for count in [32, 32, 32, 8, 4, 2, 1, 1, 1, 1, 1] {
+        let session = client.open().unwrap();
+        let request = (BUF_TYPE_VIDEO_CAPTURE_MPLANE, count, 1);
+        let _ = client.reqbufs(session, request);
+    }
+    let waiting = UnixStream::connect(&second).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    drop(client);
+    uses(&mut Client::new(waiting, &Options::default()).unwrap());
+    uses(&mut running.connect(&second));
+    kill(running.pid(), Signal::SIGTERM).unwrap();
+    let (status, log) = running.ended();
+    assert!(status.success(), "{status}: {log}");
+    assert!(log.contains("cannot accept a VMM"), "{log}");
+}

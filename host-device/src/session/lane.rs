@@ -150,7 +150,7 @@ impl Lane {
                     if catch_unwind(AssertUnwindSafe(|| drop(session))).is_err() {
                         tracing::error!("{:?}: panic on close, please report it", self.events);
                     }
-                    self.events.counters().log();
+                    self.events.counters().log_for_debugging();
                     // Before CLOSE comes back: who waits for it may open another session at once.
                     self.state().open = None;
                     then();
