@@ -13,6 +13,7 @@
 #include <linux/mount.h>
 #include <linux/pagemap.h>
 #include <linux/pci.h>
+#include <linux/percpu.h>
 #include <linux/pseudo_fs.h>
 #include <linux/ratelimit.h>
 #include <linux/vmalloc.h>
@@ -70,25 +71,56 @@ void virtio_v4l2_unmap_dma_buf(struct dma_buf_attachment *attachment, struct sg_
 	dma_buf_ops(attachment)->unmap(attachment, table, direction);
 }
 
-unsigned long virtio_v4l2_spin_lock_irqsave(spinlock_t *lock)
+/* How many locks of virtio_v4l2_irq_lock() this CPU holds, and how interrupts were before the first of them. */
+static DEFINE_PER_CPU(unsigned int, irq_locks);
+static DEFINE_PER_CPU(unsigned long, irq_flags);
+
+static void irq_disable(void)
 {
 	unsigned long flags;
 
-	spin_lock_irqsave(lock, flags);
-	return flags;
+	/* With real-time preemption spinlocks sleep, and handlers are threads. */
+	if (IS_ENABLED(CONFIG_PREEMPT_RT))
+		return;
+	preempt_disable();
+	local_irq_save(flags);
+	if (__this_cpu_inc_return(irq_locks) == 1)
+		__this_cpu_write(irq_flags, flags);
 }
 
-unsigned long virtio_v4l2_spin_trylock_irqsave(spinlock_t *lock, bool *taken)
+static void irq_enable(void)
 {
-	unsigned long flags = 0;
+	unsigned long flags;
 
-	*taken = spin_trylock_irqsave(lock, flags);
-	return flags;
+	if (IS_ENABLED(CONFIG_PREEMPT_RT))
+		return;
+	flags = __this_cpu_read(irq_flags);
+	if (!__this_cpu_dec_return(irq_locks))
+		local_irq_restore(flags);
+	/* Last: whoever was woken under the lock may run only now. */
+	preempt_enable();
 }
 
-void virtio_v4l2_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags)
+/* As spin_lock_irqsave(); but these locks may be released in any order, by code that knows nothing of flags. */
+void virtio_v4l2_irq_lock(spinlock_t *lock)
 {
-	spin_unlock_irqrestore(lock, flags);
+	irq_disable();
+	spin_lock(lock);
+}
+
+bool virtio_v4l2_irq_trylock(spinlock_t *lock)
+{
+	irq_disable();
+	if (spin_trylock(lock))
+		return true;
+	irq_enable();
+	return false;
+}
+
+void virtio_v4l2_irq_unlock(spinlock_t *lock)
+{
+	spin_unlock(lock);
+	irq_enable();
 }
 
 void virtio_v4l2_init_completion(struct completion *done)

@@ -45,9 +45,9 @@ struct sg_table *virtio_v4l2_map_dma_buf(struct dma_buf_attachment *attachment, 
 void virtio_v4l2_unmap_dma_buf(struct dma_buf_attachment *attachment, struct sg_table *table,
 			       enum dma_data_direction direction);
 
-unsigned long virtio_v4l2_spin_lock_irqsave(spinlock_t *lock);
-unsigned long virtio_v4l2_spin_trylock_irqsave(spinlock_t *lock, bool *taken);
-void virtio_v4l2_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
+void virtio_v4l2_irq_lock(spinlock_t *lock);
+bool virtio_v4l2_irq_trylock(spinlock_t *lock);
+void virtio_v4l2_irq_unlock(spinlock_t *lock);
 
 void virtio_v4l2_init_completion(struct completion *done);
 

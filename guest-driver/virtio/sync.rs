@@ -10,7 +10,7 @@ use kernel::time::{msecs_to_jiffies, Msecs};
 use kernel::types::Opaque;
 
 /// A spinlock that disables interrupts on this CPU while it is held, so that an interrupt handler may take it
-/// too.
+/// too. Guards may be dropped in any order: interrupts are enabled again with the last of them.
 pub(crate) type IrqLock<T> = Lock<T, IrqSpinLock>;
 
 /// Creates an [`IrqLock`] initialiser with the given name and a lock class of its own.
@@ -25,15 +25,14 @@ macro_rules! new_irq_lock {
 }
 pub(crate) use new_irq_lock;
 
-/// The [`Backend`] of [`IrqLock`]: `spin_lock_irqsave()`.
+/// The [`Backend`] of [`IrqLock`]: as `spin_lock_irqsave()`, but the state of interrupts is not the guard's.
 pub(crate) struct IrqSpinLock;
 
-// SAFETY: `spinlock_t` ensures mutual exclusion; `relock` is the default, which locks in the same way. The guard
-// state is what `spin_unlock_irqrestore()` needs; a guard is not `Send`, so it is dropped on the CPU's task that
-// took it.
+// SAFETY: `spinlock_t` ensures mutual exclusion; `relock` is the default, which locks in the same way. A guard is not
+// `Send`, so it is dropped by the task that took it, on the same CPU as interrupts are off.
 unsafe impl Backend for IrqSpinLock {
     type State = bindings::spinlock_t;
-    type GuardState = usize;
+    type GuardState = ();
 
     unsafe fn init(
         ptr: *mut Self::State,
@@ -44,21 +43,19 @@ unsafe impl Backend for IrqSpinLock {
         unsafe { bindings::__spin_lock_init(ptr, name, key) }
     }
 
-    unsafe fn lock(ptr: *mut Self::State) -> usize {
+    unsafe fn lock(ptr: *mut Self::State) {
         // SAFETY: The caller guarantees that `ptr` is an initialised lock.
-        unsafe { bindings::virtio_v4l2_spin_lock_irqsave(ptr) }
+        unsafe { bindings::virtio_v4l2_irq_lock(ptr) }
     }
 
-    unsafe fn try_lock(ptr: *mut Self::State) -> Option<usize> {
-        let mut taken = false;
+    unsafe fn try_lock(ptr: *mut Self::State) -> Option<()> {
         // SAFETY: The caller guarantees that `ptr` is an initialised lock.
-        let flags = unsafe { bindings::virtio_v4l2_spin_trylock_irqsave(ptr, &mut taken) };
-        taken.then_some(flags)
+        unsafe { bindings::virtio_v4l2_irq_trylock(ptr) }.then_some(())
     }
 
-    unsafe fn unlock(ptr: *mut Self::State, flags: &usize) {
-        // SAFETY: The caller guarantees that it owns the lock; `flags` come from taking it.
-        unsafe { bindings::virtio_v4l2_spin_unlock_irqrestore(ptr, *flags) }
+    unsafe fn unlock(ptr: *mut Self::State, _state: &()) {
+        // SAFETY: The caller guarantees that it owns the lock.
+        unsafe { bindings::virtio_v4l2_irq_unlock(ptr) }
     }
 
     unsafe fn assert_is_held(ptr: *mut Self::State) {
