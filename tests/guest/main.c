@@ -28,6 +28,7 @@ static const struct {
 	{ "abandon", test_abandon },
 	{ "opens", test_opens },
 	{ "hold", test_hold },
+	{ "bounds", test_bounds },
 	{ "wait-ends", test_wait_ends },
 	{ "event-waiters", test_event_waiters },
 	{ "abandoned", test_abandoned },

@@ -179,3 +179,53 @@ void test_hold(void)
 	node_close(&node);
 	printf("closed\n");
 }
+
+static void check_bounds(const struct v4l2_buffer *buffer, unsigned int *dequeued, unsigned int *bad)
+{
+	for (unsigned int i = 0; i < buffer->length && i < VIDEO_MAX_PLANES; i++) {
+		const struct v4l2_plane *plane = &buffer->m.planes[i];
+
+		*bad += plane->bytesused > plane->length || plane->data_offset > plane->bytesused;
+	}
+	++*dequeued;
+}
+
+/* One session with a device that may refuse anything. */
+static void stream_bounds(unsigned int *dequeued, unsigned int *bad)
+{
+	enum v4l2_buf_type types[] = { OUTPUT, CAPTURE };
+	int fd = open(device_path, O_RDWR | O_NONBLOCK);
+	struct v4l2_plane planes[VIDEO_MAX_PLANES];
+	struct v4l2_buffer buffer;
+
+	for (unsigned int t = 0; t < 2; t++) {
+		struct v4l2_requestbuffers request = { .count = 4, .type = types[t], .memory = V4L2_MEMORY_MMAP };
+
+		node_ioctl(fd, VIDIOC_REQBUFS, &request);
+		node_ioctl(fd, VIDIOC_STREAMON, &types[t]);
+	}
+	for (unsigned int i = 0; i < 200; i++) {
+		memset(planes, 0, sizeof(planes));
+		buffer = (struct v4l2_buffer){
+			.type = types[i % 2], .memory = V4L2_MEMORY_MMAP, .index = i / 2 % 4, .m.planes = planes, .length = 1,
+		};
+		node_ioctl(fd, VIDIOC_QBUF, &buffer);
+		memset(planes, 0, sizeof(planes));
+		buffer.m.planes = planes;
+		buffer.length = VIDEO_MAX_PLANES;
+		if (!node_ioctl(fd, VIDIOC_DQBUF, &buffer))
+			check_bounds(&buffer, dequeued, bad);
+		usleep(2000);
+	}
+	close(fd);
+}
+
+/* Whatever the device says: what a buffer carries lies within it. */
+void test_bounds(void)
+{
+	unsigned int dequeued = 0, bad = 0;
+
+	for (unsigned int i = 0; i < 100 && dequeued < 50; i++)
+		stream_bounds(&dequeued, &bad);
+	check(dequeued >= 50 && !bad, "what buffers carry lies within them", "%u of %u do not", bad, dequeued);
+}

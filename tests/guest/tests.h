@@ -38,6 +38,7 @@ void test_bad_requests(void);
 void test_abandon(void);
 void test_opens(void);
 void test_hold(void);
+void test_bounds(void);
 
 /* waits.c */
 void test_wait_ends(void);

@@ -360,8 +360,8 @@ impl Slot {
         self.buffer.flags = self.buffer.flags & kept | flags & !flag::OURS & !kept;
     }
 
-    /// Takes over what the device says of a buffer that it returns. A program reads as much as `bytesused` says: more
-    /// than the length is an error.
+    /// Takes over what the device says of a buffer that it returns. A program reads from `data_offset` to `bytesused`: more
+    /// than the length is an error, and so is what ends before it begins.
     pub(super) fn take_back(&mut self, buffer: &Buffer, planes: &[Plane; VIDEO_MAX_PLANES]) {
         self.failed = buffer.flags & flag::ERROR != 0;
         for at in 0..self.count {
@@ -369,7 +369,7 @@ impl Slot {
             let Some(plane) = self.planes.get_mut(at) else {
                 break;
             };
-            if said.bytesused > plane.length {
+            if said.bytesused > plane.length || said.data_offset > said.bytesused {
                 self.failed = true;
                 (plane.bytesused, plane.data_offset) = (0, 0);
             } else {

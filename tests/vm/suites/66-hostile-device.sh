@@ -28,6 +28,7 @@ for round in 1 2; do
     check "insmod, round $round" insmod /harness/virtio_v4l2.ko allow_id30=1 timeout_ms=1000
     sleep 0.5
 done
+client bounds
 check "no process is stuck" within 15 sh -c '! ps -eo stat= | grep -q "^D"'
 ALLOW=(-e 'virtio_v4l2.*\(bad device\|timed out\|answer\|lost\|broken\|suppressed\|the device ended it\)')
 dmesg_clean "no kernel warning but those about the device"
