@@ -239,6 +239,7 @@ impl MediaDevice {
     /// A period of the watchdog is over. Called in interrupts.
     pub(super) fn look_after(&self) {
         // Nobody should have to wait for this; but who does is not to wait for ever.
+        self.deliver_events();
         self.reap();
         self.commands.kick();
         if self.timeout() == 0 {

@@ -373,7 +373,9 @@ impl<C: Send> Virtqueue<C> {
     /// it is wanted.
     pub(crate) fn drain(&self, mut each: impl FnMut(Completed<C>)) {
         let mut inner = self.inner.lock();
-        let mut refilled = false;
+        // What there was no memory for: if the device has nothing it returns nothing, and this is the only chance.
+        let mut refilled = !inner.waiting.is_empty();
+        let _ = inner.refill();
         loop {
             let Some(ring) = inner.ring else { return };
             ring.disable_notification();
