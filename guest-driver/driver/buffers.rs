@@ -420,7 +420,8 @@ impl Queue {
 
 /// All buffers of a session, by type.
 pub(super) struct Streams {
-    queues: [Queue; TYPES],
+    /// One for each of [`TYPES`]. On the heap: a session is made on the stack.
+    queues: KVec<Queue>,
 }
 
 /// What poll wants to know of all queues of one direction.
@@ -437,10 +438,15 @@ pub(super) struct Readiness {
 }
 
 impl Streams {
-    pub(super) fn new() -> Self {
-        Self {
-            queues: core::array::from_fn(|_| Queue::default()),
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn new() -> Result<Self> {
+        let mut queues = KVec::with_capacity(TYPES, GFP_KERNEL)?;
+        for _ in 0..TYPES {
+            queues.push(Queue::default(), GFP_KERNEL)?;
         }
+        Ok(Self { queues })
     }
 
     /// The queue of that type.
@@ -520,7 +526,7 @@ impl Streams {
 
     /// The codec goes on after the last buffer.
     pub(super) fn resume(&mut self) {
-        for queue in &mut self.queues {
+        for queue in self.queues.iter_mut() {
             queue.last_dequeued = false;
         }
     }

@@ -213,6 +213,7 @@ impl Lending {
     /// - `EINVAL`: less memory than the format needs, more than the dmabuf has, no dmabuf.
     /// - `E2BIG`: in too many pieces for the command queue.
     /// - `ENOMEM`; those of a dmabuf's exporter.
+    #[inline(never)] // Its frame is large, and must not be there while memory is pinned.
     pub(super) fn lend(
         &self,
         session: &Session,

@@ -35,7 +35,10 @@ pub(super) fn qbuf(handle: &Handle<SessionNode>, request: &mut Request<'_>) -> R
     result
 }
 
-/// QBUF of a buffer whose memory is ready. `occasion` has the number of the last QBUF when this returns.
+/// QBUF of a buffer whose memory is ready. Not inlined: its frame is large, and must not be there while memory is pinned.
+///
+/// `occasion` has the number of the last QBUF when this returns.
+#[inline(never)]
 fn lent(
     handle: &Handle<SessionNode>,
     buffer: &mut Buffer,

@@ -4,7 +4,7 @@
 
 use super::buffers::{Rules, Slot, Slots, MAX_BUFFERS};
 use super::ioctl::{elements_mut, forward, payload};
-use super::lend::{Lending, Occasion};
+use super::lend::{Lending, Loan, Occasion};
 use super::qbuf::{exchange_wire, pass};
 use super::session::{Session, SessionNode};
 use crate::media::ioctl::number;
@@ -201,10 +201,16 @@ fn learn(session: &Session, buf_type: u32, first: u32, count: u32) -> Result<Slo
                 nonblocking: false,
             },
         )?;
-        slots.push(Some(Slot::new(&buffer, &planes)?), GFP_KERNEL)?;
+        add(&mut slots, &buffer, &planes)?;
     }
     session.lending().extend(buf_type, first, &mut slots)?;
     Ok(slots)
+}
+
+/// Not inlined: a buffer is large, and must not be on the stack while the device is asked.
+#[inline(never)]
+fn add(slots: &mut Slots, buffer: &Buffer, planes: &[Plane; VIDEO_MAX_PLANES]) -> Result {
+    Ok(slots.push(Some(Slot::new(buffer, planes)?), GFP_KERNEL)?)
 }
 
 /// QUERYBUF.
@@ -225,9 +231,21 @@ pub(super) fn querybuf(session: &Session, request: &mut Request<'_>) -> Result {
 /// As videobuf2's; as any ioctl.
 pub(super) fn prepare_buf(session: &Session, request: &mut Request<'_>) -> Result {
     let (buffer, planes) = buffer(request)?;
-    let (buf_type, index) = (buffer.type_, buffer.index);
     let (_passing, loan, Occasion { number, .. }) = pass(session, buffer, planes, true)?;
+    prepare(session, buffer, planes, loan, number)
+}
 
+/// PREPARE_BUF of a buffer whose memory is ready. Not inlined: its frame is large, and must not be there while memory is
+/// pinned.
+#[inline(never)]
+fn prepare(
+    session: &Session,
+    buffer: &mut Buffer,
+    planes: &mut [Plane],
+    loan: Option<Loan>,
+    number: u64,
+) -> Result {
+    let (buf_type, index) = (buffer.type_, buffer.index);
     let mut state = session.state().lock();
     let queue = state.streams.get(buf_type)?;
     let wire = queue.settle(buffer, planes, loan.as_ref(), true);

@@ -124,6 +124,7 @@ impl Session {
         device.check_open()?;
         let close = close_request()?;
         let lending = Lending::new()?;
+        let streams = Streams::new()?;
         let (reply, undo) = device.command(&CmdOpen::new(), Undo::Close(close))?;
         let id = reply.session_id;
         let mut close = Close {
@@ -141,7 +142,7 @@ impl Session {
             gate <- Gate::new(),
             events <- Gate::new(),
             state <- new_irq_lock!(
-                State { streams: Streams::new(), lost: None, clock: Clock::new(), sleepers: 0 },
+                State { streams, lost: None, clock: Clock::new(), sleepers: 0 },
                 "virtio_v4l2_session"
             ),
             changed <- new_condvar!(),

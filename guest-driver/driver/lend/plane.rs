@@ -122,6 +122,7 @@ impl Unpinned {
     /// # Errors
     ///
     /// As [`PinnedPages::new`].
+    #[inline(never)] // Page faults need much of the stack.
     pub(in crate::driver) fn pin(self, session: &Session) -> Result<Pinned> {
         let mut planes = KVec::with_capacity(self.planes, GFP_KERNEL)?;
         let both = self.named.m.iter().zip(self.named.lengths);
