@@ -27,7 +27,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 /// A command of fixed size with an answer of fixed size.
 pub(super) trait Command: IntoBytes + Immutable {
     /// The answer to it.
-    type Reply: FromBytes;
+    type Reply: FromBytes + IntoBytes;
 }
 
 impl Command for CmdOpen {
@@ -132,17 +132,16 @@ impl Drop for Ticket {
 
 impl Undo {
     fn run(self, device: &MediaDevice, completed: &Completed<Pending>) {
-        let Ok(reply) = completed.reply() else { return };
         match self {
             Undo::No => {}
             Undo::Close(mut request) => {
-                if let Ok(open) = parse::<RespOpen>(reply) {
+                if let Ok(open) = parse::<RespOpen>(completed) {
                     set_session(&mut request, open.session_id);
                     device.post_undone(request);
                 }
             }
             Undo::Munmap(mut request) => {
-                if let Ok(mmap) = parse::<RespMmap>(reply) {
+                if let Ok(mmap) = parse::<RespMmap>(completed) {
                     set_mapping(&mut request, mmap.driver_addr);
                     device.post_undone(request);
                 }
@@ -159,25 +158,30 @@ const UNLIMITED: u32 = 1000;
 /// # Errors
 ///
 /// The device's error; `EIO` if the answer is too short or the error is none.
-pub(super) fn parse<R: FromBytes>(reply: &[u8]) -> Result<R> {
-    status(reply)?;
-    R::read_from_prefix(reply)
-        .map(|(reply, _)| reply)
-        .map_err(|_| EIO)
+pub(super) fn parse<R: FromBytes + IntoBytes>(completed: &Completed<Pending>) -> Result<R> {
+    status(completed)?;
+    completed.read::<R>()
 }
 
 /// Largest error number that a device may answer with: that of the last one that user space knows.
 pub(super) const MAX_ERRNO: u32 = 133;
 
-/// The status of an answer.
+/// Whether an answer says that the command was done.
 ///
 /// # Errors
 ///
 /// As in [`parse`].
-pub(super) fn status(reply: &[u8]) -> Result {
-    let Ok((header, _)) = RespHeader::read_from_prefix(reply) else {
-        return Err(EIO);
-    };
+fn status(completed: &Completed<Pending>) -> Result {
+    result_of(&completed.read()?)
+}
+
+/// As [`status`], of a copy of the answer.
+pub(super) fn status_in(answer: &[u8]) -> Result {
+    let header = RespHeader::read_from_prefix(answer).map_err(|_| EIO)?.0;
+    result_of(&header)
+}
+
+fn result_of(header: &RespHeader) -> Result {
     match header.status {
         0 => Ok(()),
         errno @ 1..=MAX_ERRNO => Err(Error::from_errno(-(errno as i32))),
@@ -291,7 +295,7 @@ impl MediaDevice {
         let reply = size_of::<C::Reply>();
         let (completed, undo) =
             self.call(bytes, reply, Lent::new(), undo, Patience::UntilKilled)?;
-        Ok((parse::<C::Reply>(completed.reply()?)?, undo))
+        Ok((parse::<C::Reply>(&completed)?, undo))
     }
 
     /// Sends `bytes` and waits for an answer of at most `reply` bytes, until `patience` is over or the device does not
@@ -440,7 +444,7 @@ impl MediaDevice {
                 ticket.finish(self, completed);
             }
             Pending::Queued(posting) => {
-                let refused = completed.reply().and_then(status).is_err();
+                let refused = status(&completed).is_err();
                 let request = completed.into_request();
                 if let Some(left) = self.buffer_answered(&posting, refused, request) {
                     self.discard(left);

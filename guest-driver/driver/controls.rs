@@ -7,7 +7,7 @@ use super::ioctl::{elements_mut, exchange, forward};
 use super::session::Session;
 use crate::media::ioctl::number;
 use crate::media::Request;
-use crate::virtio::request::physical_runs;
+use crate::virtio::request::{copy_from_device, physical_runs};
 use crate::wire::sg::SgEntry;
 use crate::wire::v4l2::{ExtControl, QueryExtCtrl};
 use kernel::prelude::*;
@@ -134,8 +134,22 @@ fn with_memory(session: &Session, request: &mut Request<'_>, elsewhere: &[Elsewh
     for (control, memory) in elsewhere.iter().zip(result?.iter()) {
         // The device says how much of it there is, which is not more.
         let size = control_mut(request.array, control.index)?.size as usize;
-        let memory = memory.get(..size).unwrap_or(memory);
-        user(control).writer().write_slice(memory)?;
+        give(control, memory, size.min(memory.len()))?;
+    }
+    Ok(())
+}
+
+/// Gives the process the first `size` bytes of a value, which the device may still change.
+fn give(control: &Elsewhere, memory: &KVVec<u8>, size: usize) -> Result {
+    let mut writer = user(control).writer();
+    let mut part = [0u8; 256];
+    let mut at = 0;
+    while at < size {
+        let len = part.len().min(size - at);
+        let part = part.get_mut(..len).ok_or(EINVAL)?;
+        copy_from_device(memory, at, part);
+        writer.write_slice(part)?;
+        at += len;
     }
     Ok(())
 }

@@ -398,15 +398,13 @@ impl MediaDevice {
     /// buffers.
     pub(super) fn deliver_events(&self) {
         let mut rings = false;
-        self.events.recycle(|bytes| {
-            let result = bytes.and_then(|bytes| {
-                event::deliver(bytes, |id, action| {
-                    match self.sessions.lock().get(&id) {
-                        Some(session) => action(session),
-                        // The session may have been closed while the event was on its way.
-                        None => Ok(false),
-                    }
-                })
+        self.events.recycle(|buffer| {
+            let result = event::deliver(buffer, &|id, action| {
+                match self.sessions.lock().get(&id) {
+                    Some(session) => action(session),
+                    // The session may have been closed while the event was on its way.
+                    None => Ok(false),
+                }
             });
             match result {
                 Ok(ring) => rings |= ring,

@@ -2,7 +2,7 @@
 
 //! Ioctls: which are forwarded as they are, and what the driver does about the others.
 
-use super::command::{ioctl_request, status, Lent, Patience, Pending, Undo};
+use super::command::{ioctl_request, status_in, Lent, Patience, Pending, Undo};
 use super::controls;
 use super::session::{Session, SessionNode};
 use super::{cap, lend, qbuf, queueing};
@@ -161,6 +161,8 @@ pub(super) fn exchange_tail(
     };
 
     let reply = size_of::<RespIoctl>() + room + tail;
+    // Now: when the device has done it, it is too late to fail.
+    let mut answer = KVVec::from_elem(0u8, size_of::<RespIoctl>() + room, GFP_KERNEL)?;
     let patience = patience(ioctl.code);
     let result = session
         .device()
@@ -179,10 +181,10 @@ pub(super) fn exchange_tail(
         Pending::Returned(lent) => lent,
         _ => Lent::new(),
     };
-    let reply = completed.reply()?;
-    let result = status(reply);
-    let answer = reply.get(size_of::<RespIoctl>()..).unwrap_or_default();
-    let answer = answer.get(..room).unwrap_or(answer);
+    let written = completed.copy(&mut answer)?;
+    let answer = answer.get(..written).unwrap_or_default();
+    let result = status_in(answer);
+    let answer = answer.get(size_of::<RespIoctl>()..).unwrap_or_default();
     let merged = merge(
         ioctl,
         result.is_ok(),

@@ -396,18 +396,18 @@ impl<C: Send> Virtqueue<C> {
         }
     }
 
-    /// Passes all that the device has written to `each`, in order, and gives the buffers back to the device.
+    /// Passes all that the device has returned to `each`, in order, and gives the buffers back to the device.
     ///
     /// `each` runs under the queue's lock: when this returns, everything that the device had returned before
     /// the call has been passed on, by this call or by one on another CPU.
-    pub(crate) fn recycle(&self, mut each: impl FnMut(Result<&[u8]>)) {
+    pub(crate) fn recycle(&self, mut each: impl FnMut(&Completed<C>)) {
         let rcu = rcu::read_lock();
         let mut inner = self.inner.lock();
         let Some(ring) = inner.ring else { return };
         loop {
             ring.disable_notification();
             while let Some(completed) = inner.take() {
-                each(completed.reply());
+                each(&completed);
                 if let Err((request, _)) = inner.add(completed.into_request()) {
                     inner.waiting.push_back(request);
                 }

@@ -6,6 +6,7 @@ use crate::bindings;
 use core::mem::MaybeUninit;
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
+use zerocopy::{FromBytes, IntoBytes};
 
 /// A buffer for a virtqueue: bytes that the device reads, bytes that it writes, and what its owner wants to
 /// know again when it comes back.
@@ -18,6 +19,7 @@ use kernel::prelude::*;
 /// - Each of the first `readable_entries` elements of `entries` points into `readable`, each of the
 ///   `writable_entries` that follow into `writable`; together they cover both.
 /// - Neither vector is resized or moved out of the request.
+/// - There is no reference to what is in `writable`: a device may write there whenever it likes.
 pub(crate) struct Request<C> {
     readable: KVVec<u8>,
     writable: KVVec<u8>,
@@ -118,11 +120,6 @@ impl<C> Request<C> {
         (self.readable.len(), self.writable.len())
     }
 
-    /// The room for the answer.
-    pub(super) fn writable(&self) -> &[u8] {
-        &self.writable
-    }
-
     /// The two scatterlists: pointer and number of elements of what the device reads, then of what it writes.
     pub(super) fn lists(&mut self) -> [(*mut bindings::scatterlist, usize); 2] {
         let (first, second) = self.entries.0.split_at_mut(self.readable_entries);
@@ -155,6 +152,29 @@ pub(crate) fn physical_runs(
     Ok(())
 }
 
+/// Copies memory that a device may be writing to, from byte `start` on: each byte is read once. What `memory` does not
+/// have is not copied.
+pub(crate) fn copy_from_device(memory: &KVVec<u8>, start: usize, to: &mut [u8]) {
+    const WORD: usize = size_of::<u64>();
+    let len = memory.len().saturating_sub(start).min(to.len());
+    // SAFETY: Within the memory, or its end.
+    let from = unsafe { memory.as_ptr().add(start.min(memory.len())) };
+    let words = match from.align_offset(WORD) {
+        0 => len / WORD,
+        _ => 0,
+    };
+    let (whole, rest) = to.split_at_mut(words * WORD);
+    for (at, word) in whole.chunks_exact_mut(WORD).enumerate() {
+        // SAFETY: Within the memory, and aligned.
+        let value = unsafe { from.cast::<u64>().add(at).read_volatile() };
+        word.copy_from_slice(&value.to_ne_bytes());
+    }
+    for (at, byte) in (words * WORD..len).zip(rest) {
+        // SAFETY: Within the memory.
+        *byte = unsafe { from.add(at).read_volatile() };
+    }
+}
+
 /// A request that the device is done with.
 pub(crate) struct Completed<C> {
     request: KBox<Request<C>>,
@@ -166,13 +186,47 @@ impl<C> Completed<C> {
         Self { request, written }
     }
 
-    /// What the device wrote.
+    /// Copies the start of what the device wrote to `to`. Returns how many bytes.
+    ///
+    /// The device can still change what it wrote, but not the copy: nothing is to be copied twice and believed to be the
+    /// same.
     ///
     /// # Errors
     ///
     /// `EIO` if the device claims to have written more than there was room for.
-    pub(crate) fn reply(&self) -> Result<&[u8]> {
-        self.request.writable().get(..self.written).ok_or(EIO)
+    pub(crate) fn copy(&self, to: &mut [u8]) -> Result<usize> {
+        let from = &self.request.writable;
+        if self.written > from.len() {
+            return Err(EIO);
+        }
+        let len = self.written.min(to.len());
+        copy_from_device(from, 0, to.get_mut(..len).unwrap_or_default());
+        Ok(len)
+    }
+
+    /// A copy of the structure at the start of what the device wrote.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if it is shorter, or as [`Self::copy`].
+    pub(crate) fn read<T: FromBytes + IntoBytes>(&self) -> Result<T> {
+        let mut value = T::new_zeroed();
+        self.fill(&mut value)?;
+        Ok(value)
+    }
+
+    /// As [`Self::read`], for what is large.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read`].
+    pub(crate) fn fill<T: FromBytes + IntoBytes>(&self, value: &mut T) -> Result {
+        let to = value.as_mut_bytes();
+        let len = to.len();
+        if self.copy(to)? < len {
+            return Err(EIO);
+        }
+        Ok(())
     }
 
     /// What the owner wanted to know again.
