@@ -442,9 +442,9 @@ impl Streams {
     ///
     /// `ENOMEM`.
     pub(super) fn new() -> Result<Self> {
-        let mut queues = KVec::with_capacity(TYPES, GFP_KERNEL)?;
+        let mut queues = KVec::with_capacity(TYPES, GFP_KERNEL_ACCOUNT)?;
         for _ in 0..TYPES {
-            queues.push(Queue::default(), GFP_KERNEL)?;
+            queues.push(Queue::default(), GFP_KERNEL_ACCOUNT)?;
         }
         Ok(Self { queues })
     }

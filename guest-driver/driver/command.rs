@@ -227,10 +227,10 @@ pub(super) fn qbuf_request(
     tail: usize,
 ) -> Result<CommandRequest> {
     let all = size_of::<CmdIoctl>() + size + entries;
-    let mut bytes = KVVec::with_capacity(all, GFP_KERNEL)?;
+    let mut bytes = KVVec::with_capacity(all, GFP_KERNEL_ACCOUNT)?;
     let command = CmdIoctl::new(session_id, ioctl::QBUF);
-    bytes.extend_from_slice(command.as_bytes(), GFP_KERNEL)?;
-    bytes.extend_with(size + entries, 0, GFP_KERNEL)?;
+    bytes.extend_from_slice(command.as_bytes(), GFP_KERNEL_ACCOUNT)?;
+    bytes.extend_with(size + entries, 0, GFP_KERNEL_ACCOUNT)?;
     let reply = size_of::<RespIoctl>() + size + tail;
     Request::new(bytes, reply, Pending::Posted)
 }
@@ -262,16 +262,20 @@ pub(super) fn set_posting(request: &mut CommandRequest, posting: Posting) {
 
 /// An ioctl whose answer nobody looks at.
 pub(super) fn ioctl_request(session_id: u32, code: u32, payload: &[u8]) -> Result<CommandRequest> {
-    let mut bytes = KVVec::with_capacity(size_of::<CmdIoctl>() + payload.len(), GFP_KERNEL)?;
-    bytes.extend_from_slice(CmdIoctl::new(session_id, code).as_bytes(), GFP_KERNEL)?;
-    bytes.extend_from_slice(payload, GFP_KERNEL)?;
+    let mut bytes =
+        KVVec::with_capacity(size_of::<CmdIoctl>() + payload.len(), GFP_KERNEL_ACCOUNT)?;
+    bytes.extend_from_slice(
+        CmdIoctl::new(session_id, code).as_bytes(),
+        GFP_KERNEL_ACCOUNT,
+    )?;
+    bytes.extend_from_slice(payload, GFP_KERNEL_ACCOUNT)?;
     let reply = size_of::<RespIoctl>() + payload.len();
     Request::new(bytes, reply, Pending::Posted)
 }
 
 fn posted<C: IntoBytes + Immutable>(command: &C, reply: usize) -> Result<CommandRequest> {
     let mut bytes = KVVec::new();
-    bytes.extend_from_slice(command.as_bytes(), GFP_KERNEL)?;
+    bytes.extend_from_slice(command.as_bytes(), GFP_KERNEL_ACCOUNT)?;
     Request::new(bytes, reply, Pending::Posted)
 }
 
@@ -291,7 +295,7 @@ impl MediaDevice {
     /// As [`Self::call`], and the device's.
     pub(super) fn command<C: Command>(&self, command: &C, undo: Undo) -> Result<(C::Reply, Undo)> {
         let mut bytes = KVVec::new();
-        bytes.extend_from_slice(command.as_bytes(), GFP_KERNEL)?;
+        bytes.extend_from_slice(command.as_bytes(), GFP_KERNEL_ACCOUNT)?;
         let reply = size_of::<C::Reply>();
         let (completed, undo) =
             self.call(bytes, reply, Lent::new(), undo, Patience::UntilKilled)?;
@@ -321,7 +325,7 @@ impl MediaDevice {
                 done <- Completion::new(),
                 state <- new_irq_lock!(State { outcome: None, abandoned: false, undo }, "virtio_v4l2_call"),
             }),
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )?;
         let mut request = Request::new(bytes, reply, Pending::Called(Ticket(call.clone()), lent))?;
         request.set_awaited();

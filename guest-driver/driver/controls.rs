@@ -58,7 +58,7 @@ impl Kinds {
     fn note(&self, id: u32, elsewhere: bool) {
         let mut known = self.known.lock();
         if known.len() < MAX_KINDS {
-            let _ = known.push((id, elsewhere), GFP_KERNEL);
+            let _ = known.push((id, elsewhere), GFP_KERNEL_ACCOUNT);
         }
     }
 }
@@ -86,12 +86,12 @@ pub(super) fn run(session: &Session, request: &mut Request<'_>) -> Result {
                     user: control.value64() as usize,
                     size: control.size as usize,
                 },
-                GFP_KERNEL,
+                GFP_KERNEL_ACCOUNT,
             )?;
         } else {
             // Only then does `size` mean anything; to the device it would announce memory.
             control_mut(request.array, index)?.size = 0;
-            sizes.push((index, control.size), GFP_KERNEL)?;
+            sizes.push((index, control.size), GFP_KERNEL_ACCOUNT)?;
         }
     }
     let result = if elsewhere.is_empty() {
@@ -114,17 +114,17 @@ fn with_memory(session: &Session, request: &mut Request<'_>, elsewhere: &[Elsewh
         if total > MAX_PAYLOADS {
             return Err(EINVAL);
         }
-        let mut memory = KVVec::from_elem(0u8, control.size, GFP_KERNEL)?;
+        let mut memory = KVVec::from_elem(0u8, control.size, GFP_KERNEL_ACCOUNT)?;
         if request.number != number::G_EXT_CTRLS {
             user(control).reader().read_slice(&mut memory)?;
         }
         physical_runs(&memory, |start, len| {
             let entry = SgEntry::new(start, len);
-            Ok(entries.extend_from_slice(entry.as_bytes(), GFP_KERNEL)?)
+            Ok(entries.extend_from_slice(entry.as_bytes(), GFP_KERNEL_ACCOUNT)?)
         })?;
         // The pointer is the process's, and none of the device's business.
         control_mut(request.array, control.index)?.value = [0; 2];
-        lent.push(memory, GFP_KERNEL)?;
+        lent.push(memory, GFP_KERNEL_ACCOUNT)?;
     }
     let result = exchange(session, request, &entries, lent);
     for control in elsewhere {

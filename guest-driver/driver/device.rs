@@ -363,7 +363,7 @@ impl MediaDevice {
     ///
     /// `EIO` if there is one with that ID already; `ENOMEM`.
     pub(super) fn add_session(&self, session: &SessionHandle) -> Result {
-        let reservation = RBTreeNodeReservation::new(GFP_KERNEL)?;
+        let reservation = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?;
         let node = reservation.into_node(session.id(), session.clone());
         let mut sessions = self.sessions.lock();
         if sessions.get(&session.id()).is_some() {

@@ -143,18 +143,21 @@ pub(super) fn exchange_tail(
     let pointer = ioctl.pointer(request.payload);
     let size = request.payload.len() + request.array.len();
 
-    let mut bytes = KVVec::with_capacity(size_of::<CmdIoctl>() + size + entries.len(), GFP_KERNEL)?;
+    let mut bytes = KVVec::with_capacity(
+        size_of::<CmdIoctl>() + size + entries.len(),
+        GFP_KERNEL_ACCOUNT,
+    )?;
     let command = CmdIoctl::new(session.id(), ioctl.code);
-    bytes.extend_from_slice(command.as_bytes(), GFP_KERNEL)?;
+    bytes.extend_from_slice(command.as_bytes(), GFP_KERNEL_ACCOUNT)?;
     if ioctl.direction.to_device() {
-        bytes.extend_from_slice(request.payload, GFP_KERNEL)?;
+        bytes.extend_from_slice(request.payload, GFP_KERNEL_ACCOUNT)?;
         let start = size_of::<CmdIoctl>() + pointer.unwrap_or(0);
         if let (Some(_), Some(hidden)) = (pointer, bytes.get_mut(start..start + 8)) {
             hidden.fill(0);
         }
-        bytes.extend_from_slice(request.array, GFP_KERNEL)?;
+        bytes.extend_from_slice(request.array, GFP_KERNEL_ACCOUNT)?;
     }
-    bytes.extend_from_slice(entries, GFP_KERNEL)?;
+    bytes.extend_from_slice(entries, GFP_KERNEL_ACCOUNT)?;
     let (room, tail) = match ioctl.direction.to_driver() {
         true => (size, tail),
         false => (0, 0),
@@ -162,7 +165,7 @@ pub(super) fn exchange_tail(
 
     let reply = size_of::<RespIoctl>() + room + tail;
     // Now: when the device has done it, it is too late to fail.
-    let mut answer = KVVec::from_elem(0u8, size_of::<RespIoctl>() + room, GFP_KERNEL)?;
+    let mut answer = KVVec::from_elem(0u8, size_of::<RespIoctl>() + room, GFP_KERNEL_ACCOUNT)?;
     let patience = patience(ioctl.code);
     let result = session
         .device()

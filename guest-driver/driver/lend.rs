@@ -177,9 +177,9 @@ impl Lending {
     ///
     /// `ENOMEM`.
     pub(super) fn new() -> Result<impl PinInit<Self>> {
-        let mut queues = KVec::with_capacity(TYPES, GFP_KERNEL)?;
+        let mut queues = KVec::with_capacity(TYPES, GFP_KERNEL_ACCOUNT)?;
         for _ in 0..TYPES {
-            queues.push(Queue::default(), GFP_KERNEL)?;
+            queues.push(Queue::default(), GFP_KERNEL_ACCOUNT)?;
         }
         Ok(pin_init!(Self {
             queues <- new_mutex!(queues),
@@ -285,7 +285,7 @@ impl Lending {
             // Not for each frame: what was lent before has them.
             if old.is_none() {
                 for pages in slot.own.iter() {
-                    own.push(pages.clone(), GFP_KERNEL)?;
+                    own.push(pages.clone(), GFP_KERNEL_ACCOUNT)?;
                 }
             }
             Ok((old, own))
@@ -314,7 +314,7 @@ impl Lending {
     ) -> Result<Loan> {
         let mut replaced = self.with_slot(buffer, |slot| {
             if slot.lent.is_some() {
-                slot.replaced.reserve(1, GFP_KERNEL)?;
+                slot.replaced.reserve(1, GFP_KERNEL_ACCOUNT)?;
             }
             let mut replaced = core::mem::take(&mut slot.replaced);
             if let Some(old) = slot.lent.take() {

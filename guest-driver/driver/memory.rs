@@ -57,7 +57,7 @@ impl Mappings {
 
     /// There is a mapping; returns what it is known by here, or gives the request back.
     fn add(&mut self, munmap: CommandRequest) -> Result<u64, CommandRequest> {
-        if self.ended || self.list.reserve(1, GFP_KERNEL).is_err() {
+        if self.ended || self.list.reserve(1, GFP_KERNEL_ACCOUNT).is_err() {
             return Err(munmap);
         }
         let id = self.next;
@@ -148,6 +148,6 @@ pub(super) fn map(session: &Session, vma: &mut Vma<'_>) -> Result {
     if vma.len() as u64 > len {
         return Err(EINVAL);
     }
-    let mapping = Arc::new(mapping, GFP_KERNEL)?;
+    let mapping = Arc::new(mapping, GFP_KERNEL_ACCOUNT)?;
     vma.map(session.device().memory(), addr, mapping)
 }

@@ -85,7 +85,7 @@ pub(super) fn create_bufs(session: &Session, request: &mut Request<'_>) -> Resul
     let places = state.streams.get(buf_type)?.len();
     drop(state);
     let room = places.max(first as usize + count as usize);
-    let mut slots = Slots::with_capacity(room, GFP_KERNEL)?;
+    let mut slots = Slots::with_capacity(room, GFP_KERNEL_ACCOUNT)?;
     let mut state = session.state().lock();
     let queue = state.streams.get(buf_type)?;
     queue.rules = rules;
@@ -113,7 +113,7 @@ pub(super) fn remove_bufs(session: &Session, request: &mut Request<'_>) -> Resul
         queue.check_remove(index, count)?;
     }
     drop(state);
-    let mut removed = Slots::with_capacity(count as usize, GFP_KERNEL)?;
+    let mut removed = Slots::with_capacity(count as usize, GFP_KERNEL_ACCOUNT)?;
     forward(session, request)?;
     let mut state = session.state().lock();
     let queue = state.streams.get(type_)?;
@@ -176,7 +176,7 @@ fn learn(session: &Session, buf_type: u32, first: u32, count: u32) -> Result<Slo
     if end > MAX_BUFFERS {
         return Err(EIO);
     }
-    let mut slots = Slots::with_capacity(count as usize, GFP_KERNEL)?;
+    let mut slots = Slots::with_capacity(count as usize, GFP_KERNEL_ACCOUNT)?;
     for index in first..end {
         let mut planes = [Plane::default(); VIDEO_MAX_PLANES];
         let mut buffer = Buffer {
@@ -210,7 +210,7 @@ fn learn(session: &Session, buf_type: u32, first: u32, count: u32) -> Result<Slo
 /// Not inlined: a buffer is large, and must not be on the stack while the device is asked.
 #[inline(never)]
 fn add(slots: &mut Slots, buffer: &Buffer, planes: &[Plane; VIDEO_MAX_PLANES]) -> Result {
-    Ok(slots.push(Some(Slot::new(buffer, planes)?), GFP_KERNEL)?)
+    Ok(slots.push(Some(Slot::new(buffer, planes)?), GFP_KERNEL_ACCOUNT)?)
 }
 
 /// QUERYBUF.

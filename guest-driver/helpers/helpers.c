@@ -200,7 +200,7 @@ int virtio_v4l2_map_resource(struct device *dev, struct sg_table *table, phys_ad
 	dma_addr_t dma;
 	int ret;
 
-	ret = sg_alloc_table(table, 1, GFP_KERNEL);
+	ret = sg_alloc_table(table, 1, GFP_KERNEL_ACCOUNT);
 	if (ret)
 		return ret;
 	dma = dma_map_resource(dev, addr, len, dir, 0);

@@ -44,7 +44,7 @@ impl Changes {
                 notifier: Opaque::zeroed(),
                 seen: Atomic::new(0),
             }),
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )?;
         // SAFETY: The node stays where it is until `drop` has removed the notifier.
         to_result(unsafe {

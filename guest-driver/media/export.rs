@@ -48,7 +48,7 @@ pub(crate) fn export<T: Export>(memory: Arc<T>, size: usize, flags: u32) -> Resu
         return Err(EINVAL);
     }
     let uuid = memory.uuid().is_some();
-    let exported = KBox::into_raw(KBox::new(Exported { memory }, GFP_KERNEL)?);
+    let exported = KBox::into_raw(KBox::new(Exported { memory }, GFP_KERNEL_ACCOUNT)?);
     let mut info: bindings::dma_buf_export_info = pin_init::zeroed();
     info.exp_name = c_str!("virtio_v4l2").as_char_ptr();
     info.size = size;
@@ -176,7 +176,7 @@ impl<T: Export> Operations<T> {
             let dmabuf = (*attachment).dmabuf;
             ((*attachment).dev, Self::exported(dmabuf), (*dmabuf).size)
         };
-        let mut table = KBox::new(bindings::sg_table::default(), GFP_KERNEL)?;
+        let mut table = KBox::new(bindings::sg_table::default(), GFP_KERNEL_ACCOUNT)?;
         match this.memory.place() {
             Place::Pages(pages) => {
                 let mut list = pages.list()?;
@@ -190,7 +190,7 @@ impl<T: Export> Operations<T> {
                         0,
                         size,
                         u32::MAX,
-                        bindings::GFP_KERNEL,
+                        bindings::GFP_KERNEL_ACCOUNT,
                     ))?;
                     to_result(bindings::dma_map_sgtable(dev, &mut *table, direction, 0))
                         .inspect_err(|_| bindings::sg_free_table(&mut *table))?;

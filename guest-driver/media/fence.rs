@@ -56,7 +56,7 @@ impl Fence {
                 callback: Opaque::uninit(),
                 signal,
             }),
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )?;
         // SAFETY: The node stays where it is until `Watch::drop` has taken the callback back, or it has run.
         // INVARIANT: The callback is in a `Node<S>`.

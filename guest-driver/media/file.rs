@@ -341,7 +341,7 @@ impl<T: Driver> Callbacks<T> {
                 }),
                 node,
             }? Error),
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )
     }
 

@@ -28,7 +28,7 @@ impl Runs {
         match self.0.last_mut() {
             Some(last) if last.end == start => last.end = end,
             _ if start == end => {}
-            _ => self.0.push(start..end, GFP_KERNEL)?,
+            _ => self.0.push(start..end, GFP_KERNEL_ACCOUNT)?,
         }
         Ok(())
     }
@@ -97,7 +97,7 @@ impl PinnedPages {
         // First: what changes from here on is seen.
         let changes = Changes::watch(addr - offset, count * PAGE_SIZE)?;
         let mut this = Self {
-            pages: KVVec::with_capacity(count, GFP_KERNEL)?,
+            pages: KVVec::with_capacity(count, GFP_KERNEL_ACCOUNT)?,
             offset,
             len,
             writable,
@@ -172,10 +172,10 @@ impl OwnPages {
     /// `ENOMEM`.
     pub(crate) fn new(len: usize) -> Result<Self> {
         let count = len.div_ceil(PAGE_SIZE);
-        let mut pages = KVVec::with_capacity(count, GFP_KERNEL)?;
+        let mut pages = KVVec::with_capacity(count, GFP_KERNEL_ACCOUNT)?;
         while pages.len() < count {
             let page = Page::alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO)?;
-            pages.push(page, GFP_KERNEL)?;
+            pages.push(page, GFP_KERNEL_ACCOUNT)?;
         }
         Ok(Self(pages))
     }
@@ -203,9 +203,9 @@ impl OwnPages {
     ///
     /// `ENOMEM`.
     pub(super) fn list(&self) -> Result<KVVec<*mut bindings::page>> {
-        let mut list = KVVec::with_capacity(self.count(), GFP_KERNEL)?;
+        let mut list = KVVec::with_capacity(self.count(), GFP_KERNEL_ACCOUNT)?;
         for page in self.iter() {
-            list.push(page, GFP_KERNEL)?;
+            list.push(page, GFP_KERNEL_ACCOUNT)?;
         }
         Ok(list)
     }

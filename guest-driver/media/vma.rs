@@ -103,7 +103,7 @@ impl Vma<'_> {
             count,
             _keep: keep,
         };
-        let part = Arc::new(part, GFP_KERNEL)?;
+        let part = Arc::new(part, GFP_KERNEL_ACCOUNT)?;
         self.protect();
         // SAFETY: By the type invariant.
         unsafe { bindings::virtio_v4l2_vma_device(self.vma) };

@@ -49,7 +49,7 @@ impl<C> Request<C> {
     /// `ENOMEM`.
     pub(crate) fn new(readable: KVVec<u8>, writable: usize, context: C) -> Result<KBox<Self>> {
         let mut readable = readable;
-        let mut writable = KVVec::from_elem(0u8, writable, GFP_KERNEL)?;
+        let mut writable = KVVec::from_elem(0u8, writable, GFP_KERNEL_ACCOUNT)?;
         let pages = |data: &KVVec<u8>| {
             // SAFETY: Only the address is looked at.
             unsafe { bindings::virtio_v4l2_pages(data.as_ptr().cast(), data.len()) as usize }
@@ -57,7 +57,7 @@ impl<C> Request<C> {
         let (readable_entries, writable_entries) = (pages(&readable), pages(&writable));
         let count = readable_entries + writable_entries;
 
-        let mut entries = KVec::<bindings::scatterlist>::with_capacity(count, GFP_KERNEL)?;
+        let mut entries = KVec::<bindings::scatterlist>::with_capacity(count, GFP_KERNEL_ACCOUNT)?;
         entries.spare_capacity_mut().fill(MaybeUninit::zeroed());
         // SAFETY: There is capacity for `count` elements, and a scatterlist may be all zeroes.
         unsafe { entries.inc_len(count) };
@@ -92,7 +92,7 @@ impl<C> Request<C> {
                 awaited: false,
                 next: None,
             },
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )?)
     }
 

@@ -86,7 +86,7 @@ pub(in crate::driver) fn expbuf(session: &Session, request: &mut Request<'_>) ->
     if size < length as usize {
         return Err(EIO);
     }
-    let memory = Arc::new(memory, GFP_KERNEL)?;
+    let memory = Arc::new(memory, GFP_KERNEL_ACCOUNT)?;
     let access = wanted.flags & ACCESS_MODE;
     let dmabuf = export(memory, size, access)?;
     let fd = dmabuf.into_fd(wanted.flags & CLOSE_ON_EXEC)?;

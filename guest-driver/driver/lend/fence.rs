@@ -99,10 +99,12 @@ impl Watches {
                         pending: Atomic::new(1),
                         failed: Atomic::new(0),
                     };
-                    this.state.insert(Arc::new(state, GFP_KERNEL)?).clone()
+                    this.state
+                        .insert(Arc::new(state, GFP_KERNEL_ACCOUNT)?)
+                        .clone()
                 }
             };
-            this.watches.reserve(1, GFP_KERNEL)?;
+            this.watches.reserve(1, GFP_KERNEL_ACCOUNT)?;
             state.pending.fetch_add(1, Full);
             let waiter = Waiter {
                 state: state.clone(),
@@ -110,7 +112,7 @@ impl Watches {
                 session: session.id(),
             };
             match fence.watch(waiter)? {
-                Ok(watch) => this.watches.push(watch, GFP_KERNEL)?,
+                Ok(watch) => this.watches.push(watch, GFP_KERNEL_ACCOUNT)?,
                 Err(result) => {
                     state.end(result);
                 }

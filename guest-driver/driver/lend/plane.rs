@@ -124,11 +124,11 @@ impl Unpinned {
     /// As [`PinnedPages::new`].
     #[inline(never)] // Page faults need much of the stack.
     pub(in crate::driver) fn pin(self, session: &Session) -> Result<Pinned> {
-        let mut planes = KVec::with_capacity(self.planes, GFP_KERNEL)?;
+        let mut planes = KVec::with_capacity(self.planes, GFP_KERNEL_ACCOUNT)?;
         let both = self.named.m.iter().zip(self.named.lengths);
         for (addr, length) in both.take(self.planes) {
             let pages = PinnedPages::new(*addr as usize, length as usize, self.writable)?;
-            planes.push(pages, GFP_KERNEL)?;
+            planes.push(pages, GFP_KERNEL_ACCOUNT)?;
             session.device().stats().pins.fetch_add(1, Relaxed);
         }
         Ok(Pinned {
@@ -158,9 +158,9 @@ pub(super) struct Maker<'a> {
 impl Maker<'_> {
     /// Pages of a process.
     pub(super) fn user(&self, pinned: Pinned) -> Result<Lent> {
-        let mut planes = KVec::with_capacity(self.layout.planes, GFP_KERNEL)?;
+        let mut planes = KVec::with_capacity(self.layout.planes, GFP_KERNEL_ACCOUNT)?;
         for pages in pinned.planes {
-            planes.push(Memory::User(pages), GFP_KERNEL)?;
+            planes.push(Memory::User(pages), GFP_KERNEL_ACCOUNT)?;
         }
         self.pages(pinned.named, planes)
     }
@@ -190,9 +190,9 @@ impl Maker<'_> {
             return Ok(old);
         }
         let own_planes = own.len();
-        let mut planes = KVec::with_capacity(own_planes, GFP_KERNEL)?;
+        let mut planes = KVec::with_capacity(own_planes, GFP_KERNEL_ACCOUNT)?;
         for pages in own {
-            planes.push(Memory::Own(pages), GFP_KERNEL)?;
+            planes.push(Memory::Own(pages), GFP_KERNEL_ACCOUNT)?;
         }
         let mut named = Named {
             lengths: self.layout.lengths,
@@ -206,7 +206,7 @@ impl Maker<'_> {
 
     /// Dmabufs; takes `old` if they are the same.
     pub(super) fn dmabuf(&self, old: &mut Option<Lent>, mut named: Named) -> Result<Lent> {
-        let mut dmabufs = KVec::with_capacity(self.layout.planes, GFP_KERNEL)?;
+        let mut dmabufs = KVec::with_capacity(self.layout.planes, GFP_KERNEL_ACCOUNT)?;
         for (plane, (fd, length)) in self.planes(&{ named }).enumerate() {
             let dmabuf = DmaBuf::from_fd(fd as i32).map_err(|_| EINVAL)?;
             let size = u32::try_from(dmabuf.size()).unwrap_or(u32::MAX);
@@ -216,7 +216,7 @@ impl Maker<'_> {
             if length == 0 {
                 named.lengths[plane] = size;
             }
-            dmabufs.push(dmabuf, GFP_KERNEL)?;
+            dmabufs.push(dmabuf, GFP_KERNEL_ACCOUNT)?;
         }
         self.check(&named.lengths)?;
         if let Some(mut old) = old.take_if(|old| old.is_of(&dmabufs, &named.lengths)) {
@@ -233,10 +233,10 @@ impl Maker<'_> {
 
     /// The same dmabufs, by their pages.
     pub(super) fn pages_of(&self, lent: Lent) -> Result<Lent> {
-        let mut dmabufs = KVec::with_capacity(lent.planes.len(), GFP_KERNEL)?;
+        let mut dmabufs = KVec::with_capacity(lent.planes.len(), GFP_KERNEL_ACCOUNT)?;
         for plane in lent.planes {
             if let Memory::DmaBuf(dmabuf, _) = plane {
-                dmabufs.push(dmabuf, GFP_KERNEL)?;
+                dmabufs.push(dmabuf, GFP_KERNEL_ACCOUNT)?;
             }
         }
         self.attached(lent.named, dmabufs)
@@ -249,12 +249,12 @@ impl Maker<'_> {
             let Some(uuid) = dmabuf.uuid() else {
                 return Ok(None);
             };
-            entries.extend_from_slice(Uuid(uuid).as_bytes(), GFP_KERNEL)?;
+            entries.extend_from_slice(Uuid(uuid).as_bytes(), GFP_KERNEL_ACCOUNT)?;
         }
-        let entries = Arc::new(entries, GFP_KERNEL)?;
-        let mut planes = KVec::with_capacity(dmabufs.len(), GFP_KERNEL)?;
+        let entries = Arc::new(entries, GFP_KERNEL_ACCOUNT)?;
+        let mut planes = KVec::with_capacity(dmabufs.len(), GFP_KERNEL_ACCOUNT)?;
         for dmabuf in core::mem::replace(dmabufs, KVec::new()) {
-            planes.push(Memory::DmaBuf(dmabuf, None), GFP_KERNEL)?;
+            planes.push(Memory::DmaBuf(dmabuf, None), GFP_KERNEL_ACCOUNT)?;
         }
         Ok(Some(Lent {
             named: *named,
@@ -267,12 +267,12 @@ impl Maker<'_> {
     }
 
     fn attached(&self, named: Named, dmabufs: KVec<DmaBuf>) -> Result<Lent> {
-        let mut planes = KVec::with_capacity(dmabufs.len(), GFP_KERNEL)?;
+        let mut planes = KVec::with_capacity(dmabufs.len(), GFP_KERNEL_ACCOUNT)?;
         for dmabuf in dmabufs {
             let dev = self.session.device().dma_device().clone();
             let attachment = dmabuf.attach(dev, !self.output)?;
             self.session.device().stats().attaches.fetch_add(1, Relaxed);
-            planes.push(Memory::DmaBuf(dmabuf, Some(attachment)), GFP_KERNEL)?;
+            planes.push(Memory::DmaBuf(dmabuf, Some(attachment)), GFP_KERNEL_ACCOUNT)?;
         }
         self.pages(named, planes)
     }
@@ -311,7 +311,7 @@ impl Maker<'_> {
                 while start < run.end {
                     let len = (run.end - start).min(MAX_ENTRY);
                     let entry = SgEntry::new(start, len as u32);
-                    entries.extend_from_slice(entry.as_bytes(), GFP_KERNEL)?;
+                    entries.extend_from_slice(entry.as_bytes(), GFP_KERNEL_ACCOUNT)?;
                     start += len;
                 }
             }
@@ -322,7 +322,7 @@ impl Maker<'_> {
             trial: false,
             span: Span::default(),
             form: Form::Pages,
-            entries: Arc::new(entries, GFP_KERNEL)?,
+            entries: Arc::new(entries, GFP_KERNEL_ACCOUNT)?,
             planes,
         })
     }

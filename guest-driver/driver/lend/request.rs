@@ -56,7 +56,7 @@ fn attempt(
 ) -> Result<u32> {
     let mut result = Err(EINVAL);
     let mut sent = KVec::new();
-    sent.extend_from_slice(request.payload, GFP_KERNEL)?;
+    sent.extend_from_slice(request.payload, GFP_KERNEL_ACCOUNT)?;
     for memory in candidates {
         request.payload.copy_from_slice(&sent);
         set(request.payload, *memory)?;
@@ -165,7 +165,7 @@ impl Lending {
         if own && total > OwnPages::limit() {
             return Err(ENOMEM);
         }
-        let mut slots = KVVec::with_capacity(new.len(), GFP_KERNEL)?;
+        let mut slots = KVVec::with_capacity(new.len(), GFP_KERNEL_ACCOUNT)?;
         for (index, buffer) in (first..).zip(new.iter_mut().flatten()) {
             let layout = buffer.layout();
             let mut slot = Slot::new(layout);
@@ -173,17 +173,20 @@ impl Lending {
                 let mut pointer = 0;
                 if own {
                     let pages = OwnPages::new(*length as usize)?;
-                    slot.own.push(Arc::new(pages, GFP_KERNEL)?, GFP_KERNEL)?;
+                    slot.own
+                        .push(Arc::new(pages, GFP_KERNEL_ACCOUNT)?, GFP_KERNEL_ACCOUNT)?;
                     pointer = offset(buf_type, index, plane)?;
                 }
                 buffer.set_pointer(plane, pointer);
             }
-            slots.push(slot, GFP_KERNEL)?;
+            slots.push(slot, GFP_KERNEL_ACCOUNT)?;
         }
         self.with(buf_type, |queue| {
             let end = first as usize + slots.len();
             while queue.slots.len() < end {
-                queue.slots.push(Slot::new(Layout::default()), GFP_KERNEL)?;
+                queue
+                    .slots
+                    .push(Slot::new(Layout::default()), GFP_KERNEL_ACCOUNT)?;
             }
             let places = queue.slots.iter_mut().skip(first as usize);
             for (place, slot) in places.zip(slots) {

@@ -37,6 +37,21 @@ wait "$first"
 check "two programs at once" test "$?$second" = 00
 check "they got the same stream" cmp /tmp/a.h264 /tmp/b.h264
 
+# What programs make the driver allocate counts against them.
+mkdir -p /tmp/cgroup
+mount -t cgroup2 none /tmp/cgroup
+echo +memory >/tmp/cgroup/cgroup.subtree_control
+mkdir /tmp/cgroup/client
+kernel_bytes() { sed -n 's/^kernel //p' /tmp/cgroup/client/memory.stat; }
+accounted() (
+    echo "$BASHPID" >/tmp/cgroup/client/cgroup.procs
+    before=$(kernel_bytes)
+    for ((fd = 100; fd < 200; fd++)); do eval "exec $fd<>/dev/video0"; done
+    each=$((($(kernel_bytes) - before) / 100))
+    echo "$each bytes of the kernel's for each session"
+    [ "$each" -gt 2048 ]
+)
+check "sessions count against the memory of their program" accounted
 check "rmmod after all this" within 5 rmmod virtio_v4l2
 dmesg_clean "no kernel warning from insmod to rmmod"
 exit "$failed"
