@@ -77,7 +77,7 @@ fn settings() -> Settings {
     Settings {
         output_memory,
         capture_memory,
-        ..Settings::h264(320, 240)
+        ..Settings::h264(176, 144)
     }
 }
 
@@ -94,10 +94,10 @@ fn nothing_is_mapped_for_a_frame() {
         let client = pair.client.as_mut().unwrap();
         let settings = settings();
         let mut stream = Stream::start(client, &settings).unwrap();
-        feed(client, &mut stream, &settings, 20);
+        feed(client, &mut stream, &settings, 8);
         stream.resume(client).unwrap();
         let before = device.mapped();
-        feed(client, &mut stream, &settings, 60);
+        feed(client, &mut stream, &settings, 24);
         assert_eq!(device.mapped(), before, "{backing:?}");
         // Those that nobody has sealed we do.
         let takes_seals = matches!(backing, Backing::Sealed | Backing::Unsealed);
@@ -128,8 +128,8 @@ fn frames_of_a_pool() {
         .map(|_| Pages::scattered(&client.link.memory, size(&settings), 0))
         .collect();
     let mut before = 0;
-    for number in 0..80 {
-        if number == 40 {
+    for number in 0..40 {
+        if number == 20 {
             before = device.mapped();
         }
         next(client, &mut stream);
