@@ -52,7 +52,8 @@ pub struct Cli {
     #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = size)]
     pub shm_size: u64,
 
-    /// Most memory that the VM of a device may make the host spend: on buffers, views of its memory, and encoders.
+    /// Most memory that the VM may make the host spend, through all devices together: on buffers, views of its memory, and
+    /// encoders.
     #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = size)]
     pub max_memory: u64,
 

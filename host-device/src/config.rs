@@ -4,18 +4,19 @@
 
 use std::os::fd::RawFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 
 use crate::cli::Cli;
-use crate::memory::PAGE_SIZE;
+use crate::memory::{Account, PAGE_SIZE};
 
 /// Limits of the transport, the same for every VMM that is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Size of shared memory region 0, in bytes: a power of two, since VMMs make it a PCI BAR; or 0 for no region.
     pub shm_size: u64,
-    /// Most memory that one VM may make the host spend, in bytes.
+    /// Most memory that the VM may make the host spend, through all of its devices, in bytes.
     pub max_memory: usize,
     /// Most sessions that hold resources at one time.
     pub max_sessions: usize,
@@ -49,6 +50,11 @@ impl Limits {
             max_memory: usize::try_from(cli.max_memory).context("--max-memory is too large")?,
             max_sessions: usize::from(cli.max_sessions),
         })
+    }
+
+    /// What a VM with so many devices spends is counted here.
+    pub fn account(&self, devices: usize) -> Arc<Account> {
+        Account::new(self.max_memory, devices)
     }
 }
 

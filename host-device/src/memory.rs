@@ -24,7 +24,7 @@ pub use arena::Arena;
 pub use buffer::{HostBuffer, PAGE_SIZE};
 pub use fence::{Fence, Readiness};
 pub use import::Import;
-pub use ledger::{Charge, Ledger};
+pub use ledger::{Account, Charge, Ledger};
 pub use lending::Lending;
 pub use object::Lookup;
 pub use plane::PlaneMemory;

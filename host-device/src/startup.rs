@@ -62,6 +62,9 @@ pub fn serve_all<'a>(
     limits: Limits,
     runtime: &Handle,
 ) -> anyhow::Result<()> {
+    let devices: Vec<_> = devices.collect();
+    let account = limits.account(devices.len());
+    let account = &account;
     thread::scope(|scope| {
         let mut result = Ok(());
         let mut threads = Vec::new();
@@ -70,7 +73,7 @@ pub fn serve_all<'a>(
                 .name("device".to_owned())
                 .spawn_scoped(scope, move || {
                     let _span = tracing::info_span!("device", socket = %endpoint).entered();
-                    serve(endpoint, device, limits, runtime, stop).inspect_err(|error| {
+                    serve(endpoint, device, (limits, account), runtime, stop).inspect_err(|error| {
                         tracing::error!("a device is not served on: {error:#}")
                     })
                 });

@@ -37,6 +37,7 @@ use self::link::Link;
 pub use self::stop::Stop;
 use crate::config::Limits;
 use crate::device::Device;
+use crate::memory::Account;
 
 /// How long sessions may take to close when their VMM is gone.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -56,13 +57,13 @@ const RETRY: u16 = 1000;
 pub fn serve(
     endpoint: Endpoint,
     device: &Arc<dyn Device>,
-    limits: Limits,
+    (limits, account): (Limits, &Arc<Account>),
     runtime: &Handle,
     stop: &Stop,
 ) -> anyhow::Result<()> {
     let listener = match endpoint {
         Endpoint::Connected(stream) => {
-            return serve_stream(stream, device, limits, runtime, stop);
+            return serve_stream(stream, device, (limits, account), runtime, stop);
         }
         Endpoint::Listening(listener) => listener,
     };
@@ -70,7 +71,7 @@ pub fn serve(
         let served = listener
             .accept()
             .context("cannot accept a VMM")
-            .and_then(|(stream, _)| serve_stream(stream, device, limits, runtime, stop));
+            .and_then(|(stream, _)| serve_stream(stream, device, (limits, account), runtime, stop));
         if let Err(error) = served {
             // What is missing may be there again later. A VMM that was not accepted is waiting.
             tracing::warn!("a VMM is not served, next try in a second: {error:#}");
@@ -109,7 +110,7 @@ fn wait(listener: Option<BorrowedFd<'_>>, stop: &Stop, timeout: PollTimeout) -> 
 pub fn serve_stream(
     stream: UnixStream,
     device: &Arc<dyn Device>,
-    limits: Limits,
+    (limits, account): (Limits, &Arc<Account>),
     runtime: &Handle,
     stop: &Stop,
 ) -> anyhow::Result<()> {
@@ -119,7 +120,7 @@ pub fn serve_stream(
         .context("cannot wait on the socket")?;
     let connection = stream.try_clone().context("cannot duplicate the socket")?;
     let peeked = stream.try_clone().context("cannot duplicate the socket")?;
-    let link = Link::new(Arc::clone(device), limits, runtime.clone())
+    let link = Link::new(Arc::clone(device), (limits, account), runtime.clone())
         .context("cannot set up for a VMM")?;
     let rings = link.spawn()?;
     stop.watch(Some(connection));

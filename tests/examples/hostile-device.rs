@@ -360,10 +360,11 @@ fn main() {
     let runtime = tokio::runtime::Runtime::new().expect("threads");
     let stop = Stop::new().expect("an eventfd");
     let endpoint = Endpoint::bind(path.as_ref()).expect("a socket");
+    let limits = Limits::default();
     serve(
         endpoint,
         &device,
-        Limits::default(),
+        (limits, &limits.account(1)),
         runtime.handle(),
         &stop,
     )

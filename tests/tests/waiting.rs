@@ -105,7 +105,14 @@ fn a_device_that_hangs_hangs_alone() {
             let device: Arc<dyn Device> = Arc::new(device.clone());
             let handle = runtime.handle();
             scope.spawn(move || {
-                serve_stream(theirs, &device, limits, handle, &Stop::new().unwrap()).unwrap();
+                serve_stream(
+                    theirs,
+                    &device,
+                    (limits, &limits.account(1)),
+                    handle,
+                    &Stop::new().unwrap(),
+                )
+                .unwrap();
             });
             Client::new(ours, &Options::default()).unwrap()
         };

@@ -2,31 +2,85 @@
 
 //! What a VM may make the host spend.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use nix::errno::Errno;
 
 use super::arena::Arena;
+use super::buffer::PAGE_SIZE;
 
-/// The memory that one VM makes the host spend, in bytes, and the most that it may become.
+/// The memory that one VM makes the host spend through all of its devices, in bytes, and the most
+/// that it may become. A daemon serves one VM, so it has one account.
+#[derive(Debug)]
+pub struct Account {
+    limit: usize,
+    /// Among how many devices the arenas are shared out.
+    devices: usize,
+    used: AtomicUsize,
+    /// One for each device that a VMM is connected to.
+    arenas: Mutex<Vec<Weak<Arena>>>,
+}
+
+impl Account {
+    /// Nothing spent yet, of at most `limit` bytes, by `devices` devices.
+    pub fn new(limit: usize, devices: usize) -> Arc<Self> {
+        Arc::new(Self {
+            limit,
+            devices: devices.max(1),
+            used: AtomicUsize::new(0),
+            arenas: Mutex::default(),
+        })
+    }
+
+    /// Most bytes for the arena of one device, in whole pages: a guest can fill the arenas whenever
+    /// it likes, and all of them together are to be no more than the limit.
+    pub fn arena_limit(&self) -> usize {
+        self.limit / self.devices / PAGE_SIZE * PAGE_SIZE
+    }
+
+    fn arenas(&self) -> MutexGuard<'_, Vec<Weak<Arena>>> {
+        self.arenas.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts `arena` from now on, until it is dropped.
+    fn add(&self, arena: &Arc<Arena>) {
+        let mut arenas = self.arenas();
+        arenas.retain(|arena| arena.strong_count() > 0);
+        arenas.push(Arc::downgrade(arena));
+    }
+
+    /// Bytes that guests have put into arenas where no buffer is.
+    fn excess(&self) -> usize {
+        let arenas = self.arenas();
+        arenas
+            .iter()
+            .filter_map(Weak::upgrade)
+            .fold(0, |sum, arena| sum.saturating_add(arena.excess()))
+    }
+}
+
+/// What one device of a VM spends, on the account of the VM.
 ///
 /// Whoever spends memory on behalf of a guest charges it here first.
 #[derive(Debug)]
 pub struct Ledger {
-    limit: usize,
-    used: AtomicUsize,
+    account: Arc<Account>,
     arena: Option<Arc<Arena>>,
 }
 
 impl Ledger {
-    /// Nothing spent yet, of at most `limit` bytes. MMAP buffers are parts of `arena`, for as long as there is room.
+    /// On an account of its own, of at most `limit` bytes.
     pub fn new(limit: usize, arena: Option<Arc<Arena>>) -> Arc<Self> {
-        Arc::new(Self {
-            limit,
-            used: AtomicUsize::new(0),
-            arena,
-        })
+        Self::on(Account::new(limit, 1), arena)
+    }
+
+    /// On `account`. MMAP buffers are parts of `arena`, for as long as there is room.
+    pub fn on(account: Arc<Account>, arena: Option<Arc<Arena>>) -> Arc<Self> {
+        if let Some(arena) = &arena {
+            account.add(arena);
+        }
+        Arc::new(Self { account, arena })
     }
 
     /// Where MMAP buffers are.
@@ -34,10 +88,10 @@ impl Ledger {
         self.arena.as_ref()
     }
 
-    /// Bytes that are charged, and those that the guest has put into the arena where no buffer is.
+    /// Bytes that the VM is charged with, and those that it has put into arenas where no buffer is.
     pub fn used(&self) -> usize {
-        let excess = self.arena.as_ref().map_or(0, |arena| arena.excess());
-        self.used.load(Ordering::Relaxed).saturating_add(excess)
+        let charged = self.account.used.load(Ordering::Relaxed);
+        charged.saturating_add(self.account.excess())
     }
 
     /// Charges `bytes`.
@@ -46,11 +100,9 @@ impl Ledger {
     ///
     /// `ENOMEM` if that would exceed the limit.
     pub fn charge(self: &Arc<Self>, bytes: usize) -> Result<Charge, Errno> {
-        let limit = match &self.arena {
-            Some(arena) => self.limit.saturating_sub(arena.excess()),
-            None => self.limit,
-        };
-        self.used
+        let limit = self.account.limit.saturating_sub(self.account.excess());
+        self.account
+            .used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
                 used.checked_add(bytes).filter(|sum| *sum <= limit)
             })
@@ -61,7 +113,7 @@ impl Ledger {
     /// Charges `bytes` that are spent already, whatever the limit is.
     pub fn force(self: &Arc<Self>, bytes: usize) -> Charge {
         // Wraps around at 2^64 bytes.
-        self.used.fetch_add(bytes, Ordering::Relaxed);
+        self.account.used.fetch_add(bytes, Ordering::Relaxed);
         self.part(bytes)
     }
 
@@ -100,7 +152,7 @@ impl Charge {
 impl Drop for Charge {
     fn drop(&mut self) {
         if let Some(ledger) = &self.ledger {
-            ledger.used.fetch_sub(self.bytes, Ordering::Relaxed);
+            ledger.account.used.fetch_sub(self.bytes, Ordering::Relaxed);
         }
     }
 }
@@ -108,6 +160,31 @@ impl Drop for Charge {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn devices_of_a_vm_share_an_account() {
+        let account = Account::new(8 * PAGE_SIZE, 2);
+        assert_eq!(account.arena_limit(), 4 * PAGE_SIZE);
+        let arena = Arena::new(account.arena_limit()).unwrap();
+        let first = Ledger::on(Arc::clone(&account), Some(arena));
+        let second = Ledger::on(Arc::clone(&account), None);
+        let charge = first.charge(6 * PAGE_SIZE).unwrap();
+        assert_eq!(second.used(), 6 * PAGE_SIZE);
+        assert_eq!(
+            second.charge(3 * PAGE_SIZE).unwrap_err(),
+            Errno::ENOMEM,
+            "the other device has spent it"
+        );
+        drop(charge);
+        drop(first);
+        drop(second.charge(8 * PAGE_SIZE).unwrap());
+        let third = Ledger::on(account, Arena::new(PAGE_SIZE).ok());
+        assert_eq!(
+            third.account.arenas().len(),
+            1,
+            "an arena that is gone is no longer counted"
+        );
+    }
 
     #[test]
     fn parts_add_up() {

@@ -24,7 +24,7 @@ use crate::config::Limits;
 use crate::counters::Counters;
 use crate::device::Device;
 use crate::events::Outbox;
-use crate::memory::{Arena, Ledger, PAGE_SIZE, Region, Vm};
+use crate::memory::{Account, Arena, Ledger, Region, Vm};
 use crate::session::Sessions;
 
 /// Most descriptors of a queue: what VIRTIO allows, and crosvm asks for.
@@ -69,7 +69,7 @@ pub(super) struct Link {
 impl Link {
     pub(super) fn new(
         device: Arc<dyn Device>,
-        limits: Limits,
+        (limits, account): (Limits, &Arc<Account>),
         runtime: Handle,
     ) -> anyhow::Result<Arc<Self>> {
         let memory = Memory::new(GuestMemoryMmap::new());
@@ -86,10 +86,10 @@ impl Link {
         };
         let outbox = Outbox::new(queue, Arc::clone(&counters));
         let channel = Channel::default();
-        let arena = arena(limits);
+        let arena = arena(limits.shm_size, account);
         let vm = Vm::new(
             memory.clone(),
-            Ledger::new(limits.max_memory, arena.clone()),
+            Ledger::on(Arc::clone(account), arena.clone()),
             channel.clone(),
             counters,
             Some(runtime),
@@ -321,16 +321,15 @@ impl Link {
     }
 }
 
-/// The arena: three quarters of the region, or as much as buffers may take, if that is less: the guest can fill all of it.
-/// A small region has none.
-fn arena(limits: Limits) -> Option<Arc<Arena>> {
+/// The arena: three quarters of the region, or the device's share of the account, if that is less:
+/// the guest can fill all of it. A small region has none.
+fn arena(shm_size: u64, account: &Account) -> Option<Arc<Arena>> {
     const MIN: u64 = 64 << 20;
-    if limits.shm_size < MIN {
+    if shm_size < MIN {
         return None;
     }
-    let size = usize::try_from(limits.shm_size / 4 * 3).ok()?;
-    let most = limits.max_memory / PAGE_SIZE * PAGE_SIZE;
-    Arena::new(size.min(most))
+    let size = usize::try_from(shm_size / 4 * 3).ok()?;
+    Arena::new(size.min(account.arena_limit()))
         .inspect_err(|errno| tracing::warn!("each buffer gets a file of its own: {errno}"))
         .ok()
 }

@@ -48,7 +48,13 @@ impl Daemon {
                 .build()
                 .unwrap();
             let stop = Stop::new().unwrap();
-            let result = serve_stream(theirs, &device, limits, runtime.handle(), &stop);
+            let result = serve_stream(
+                theirs,
+                &device,
+                (limits, &limits.account(1)),
+                runtime.handle(),
+                &stop,
+            );
             drop(runtime);
             // Held until now: a panic in the daemon hangs up too.
             drop(sender);
