@@ -38,6 +38,7 @@ static const struct {
 	{ "refused", test_refused },
 	{ "describe", test_describe },
 	{ "replaced", test_replaced },
+	{ "answers", test_answers },
 };
 
 int argument_count;

@@ -57,4 +57,7 @@ void test_replaced(void);
 /* describe.c */
 void test_describe(void);
 
+/* answers.c */
+void test_answers(void);
+
 #endif
