@@ -67,7 +67,8 @@ fn writable(code: u32) -> Vec<Range<usize>> {
             spans.sort_by_key(|span| span.start);
             spans
         }
-        ioctl::G_PARM | ioctl::S_PARM => spans!(v4l2_streamparm {
+        ioctl::G_PARM => bytes(4..204),
+        ioctl::S_PARM => spans!(v4l2_streamparm {
             parm.capture.capability, parm.capture.capturemode, parm.capture.timeperframe,
             parm.capture.extendedmode, parm.capture.readbuffers, parm.capture.reserved,
         }),
@@ -455,15 +456,16 @@ proptest! {
                 for (ours, sent) in array.chunks(20).zip(array_sent.chunks(20)) {
                     prop_assert_eq!(&ours[..4], &sent[..4], "id");
                     prop_assert_eq!(&ours[8..12], &sent[8..12], "reserved");
-                    if word(sent, 4) == 0 {
+                    let gets = ioctl.code == ioctl::G_EXT_CTRLS;
+                    if !succeeded {
+                        prop_assert_eq!(&ours[12..], &sent[12..], "value or pointer");
+                        prop_assert!(word(ours, 4) == word(sent, 4) || gets, "size");
+                    } else if word(sent, 4) == 0 {
                         prop_assert_eq!(word(ours, 4), 0, "size");
                     } else {
                         prop_assert_eq!(&ours[12..], &sent[12..], "pointer");
-                        let gets = ioctl.code == ioctl::G_EXT_CTRLS;
                         prop_assert!(word(ours, 4) == word(sent, 4) || gets, "size");
-                        if succeeded {
-                            prop_assert!(word(ours, 4) <= word(sent, 4), "size");
-                        }
+                        prop_assert!(word(ours, 4) <= word(sent, 4), "size");
                     }
                 }
             }
@@ -625,22 +627,30 @@ fn of_controls_only_values() {
     };
     for code in [ioctl::G_EXT_CTRLS, ioctl::S_EXT_CTRLS, ioctl::TRY_EXT_CTRLS] {
         let gets = code == ioctl::G_EXT_CTRLS;
-        for succeeded in [true, false] {
-            let (_, array) = controls(code, succeeded, &[lie(50), lie(50)]);
-            assert_eq!(
-                (array[0].id, array[0].size, array[0].value),
-                (1, 0, [97, 96])
-            );
-            let size = if gets && !succeeded { 50 } else { 10 };
-            assert_eq!(
-                (array[1].id, array[1].size, array[1].value),
-                (2, size, [2, 0])
-            );
-            // Fewer than there was room for.
-            let (_, array) = controls(code, succeeded, &[lie(0)]);
-            assert_eq!(array[0].value, [97, 96]);
-            assert_eq!((array[1].size, array[1].value), (10, [2, 0]));
-        }
+        let (_, array) = controls(code, true, &[lie(50), lie(50)]);
+        assert_eq!(
+            (array[0].id, array[0].size, array[0].value),
+            (1, 0, [97, 96])
+        );
+        assert_eq!(
+            (array[1].id, array[1].size, array[1].value),
+            (2, 10, [2, 0])
+        );
+        // On failure, how much room is needed.
+        let (_, array) = controls(code, false, &[lie(40), lie(50)]);
+        let sizes = if gets { [40, 50] } else { [0, 10] };
+        assert_eq!(
+            (array[0].id, array[0].size, array[0].value),
+            (1, sizes[0], [1, 0])
+        );
+        assert_eq!(
+            (array[1].id, array[1].size, array[1].value),
+            (2, sizes[1], [2, 0])
+        );
+        // Fewer than there was room for.
+        let (_, array) = controls(code, true, &[lie(0)]);
+        assert_eq!(array[0].value, [97, 96]);
+        assert_eq!((array[1].size, array[1].value), (10, [2, 0]));
         let (_, array) = controls(code, true, &[lie(0), lie(4)]);
         assert_eq!(array[1].size, if gets { 4 } else { 10 });
     }

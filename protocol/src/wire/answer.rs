@@ -326,8 +326,9 @@ fn merge_planes(
     Ok(())
 }
 
-/// Values that stand in the controls themselves are the device's; of those that stand elsewhere, `G_EXT_CTRLS` may
-/// say that they are shorter, or, when it fails, how long they are.
+/// Values that stand in the controls themselves are the device's. Of those that stand elsewhere `G_EXT_CTRLS` may say
+/// that they are shorter. When it fails it may say how long they are, and nothing else: where a program has said
+/// nothing of a size, what looks like a value may be its pointer.
 fn merge_controls(
     gets: bool,
     succeeded: bool,
@@ -341,12 +342,16 @@ fn merge_controls(
     for (ours, theirs) in array.chunks_exact_mut(SIZE).zip(theirs.chunks_exact(SIZE)) {
         let at = offset_of!(ExtControl, size);
         let (sent, says) = (word(ours, at), word(theirs, at));
-        if sent == 0 {
+        if !succeeded {
+            if gets {
+                set_word(ours, at, says);
+            }
+        } else if sent == 0 {
             let value = offset_of!(ExtControl, value)..SIZE;
             if let (Some(ours), Some(theirs)) = (ours.get_mut(value.clone()), theirs.get(value)) {
                 copy(ours, theirs);
             }
-        } else if gets && (says < sent || !succeeded) {
+        } else if gets && says < sent {
             set_word(ours, at, says);
         }
     }

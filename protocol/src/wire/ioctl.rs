@@ -189,7 +189,7 @@ table! {
     DQBUF = 17 ReadWrite 88 Planes false [],
     STREAMON = 18 Write 4 Nothing true [],
     STREAMOFF = 19 Write 4 Nothing true [],
-    G_PARM = 21 ReadWrite 204 Nothing true [Value 4..28, Zero 28..44],
+    G_PARM = 21 ReadWrite 204 Nothing true [Value 4..28, Zero 28..204],
     S_PARM = 22 ReadWrite 204 Nothing true [Value 4..28, Zero 28..44],
     G_STD = 23 Read 8 Nothing true [Value 0..8],
     S_STD = 24 Write 8 Nothing true [],
