@@ -231,6 +231,32 @@ fn a_slow_consumer_recovers_without_loss() {
     }
 }
 
+/// FFmpeg that has nothing to encode: STOP, STREAMON of both queues, and it waits for the end. There is no EOS event, which
+/// v4l2-compliance would take for the next stream's.
+#[test]
+fn a_stream_that_was_stopped_before_it_began_ends() {
+    for frames_after in [0, 1] {
+        let mut client = Client::new(&encoder(Settings::default()));
+        client.formats(b"NV12", 176, 144);
+        client.buffers(4, 4);
+        client.subscribe(V4L2_EVENT_EOS, 0, 0).unwrap();
+        client.cmd(V4L2_ENC_CMD_STOP).unwrap();
+        if frames_after > 0 {
+            client.feed(0, &nv12(picture(176, 144, 0)));
+        }
+        client.streamon();
+        let mut coded = Vec::new();
+        if frames_after > 0 {
+            // That STOP was not for this stream.
+            client.until_idle();
+            client.cmd(V4L2_ENC_CMD_STOP).unwrap();
+        }
+        let eos = client.drain(&mut coded);
+        assert_eq!((coded.len(), eos), (frames_after, frames_after));
+        client.streamoff();
+    }
+}
+
 /// x264 has no way to make it fit with the quantiser that is asked for: it gets another one.
 #[test]
 fn a_frame_too_large_is_encoded_once_more() {

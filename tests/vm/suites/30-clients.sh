@@ -38,6 +38,36 @@ else
     not_ok "ffmpeg: timestamps as sent" "$times"
 fi
 
+# Nothing reaches the encoder: FFmpeg says STOP, starts both queues, and waits for the end.
+ffmpeg_ends() {
+    ffmpeg_encode "$@" >/out/ffmpeg-nothing.log 2>&1
+    # It may say that there is nothing to write; by SIGTERM or SIGKILL it has not ended itself.
+    case $? in 124 | 137) return 1 ;; esac
+}
+check "ffmpeg with nothing to encode ends" ffmpeg_ends -ss 100 /tmp/nothing.h264
+check "ffmpeg into a container that wants headers first ends" ffmpeg_ends /tmp/nothing.mkv
+# The way round it of docs/operating.md.
+ffmpeg_copies() { ffmpeg_encode -f h264 - | ffmpeg -nostdin -v error -y -f h264 -r 25 -i - -c copy "$1"; }
+expect ffmpeg-copied.mkv "source-$size.nv12" "$size" "$(frames_in "$size")"
+check "ffmpeg to Matroska by way of a second one" ffmpeg_copies /out/ffmpeg-copied.mkv
+
+# Key frames are where they are asked for, not at cuts; noise at more bits than a buffer holds can be decoded.
+ffmpeg_keys() {
+    local scene='[1]trim=end_frame=20[b];[0]trim=end_frame=20[a];[2]trim=end_frame=20[c];[a][b][c]concat=n=3'
+    timeout -k 5 60 ffmpeg -nostdin -v error -y -f lavfi -i testsrc=s=320x240 -f lavfi -i color=red:s=320x240 \
+        -f lavfi -i testsrc2=s=320x240 -filter_complex "$scene" -pix_fmt nv12 -c:v h264_v4l2m2m -g 25 /tmp/keys.h264 || return
+    keys=$(ffprobe -v error -show_entries packet=flags -of csv=p=0 /tmp/keys.h264 | grep -n K | cut -d: -f1 | tr '\n' ' ')
+    [ "$keys" = "1 26 51 " ] || { echo "$keys" && false; }
+}
+check "ffmpeg -g 25: key frames every 25 frames, at no cut" ffmpeg_keys
+ffmpeg_noise() {
+    head -c $((640 * 360 * 6)) /dev/urandom |
+        timeout -k 5 60 ffmpeg -v error -y -f rawvideo -pix_fmt nv12 -video_size 640x360 -framerate 1 -i - \
+            -c:v h264_v4l2m2m -b:v 25M /tmp/noise.h264 || return
+    [ "$(ffmpeg -nostdin -v error -xerror -i /tmp/noise.h264 -f framecrc - | grep -vc '^#')" = 4 ]
+}
+check "ffmpeg, noise: every frame fits into its buffer" ffmpeg_noise
+
 gst_encode() {
     timeout -k 5 120 gst-launch-1.0 -v filesrc location="/job/source-$size.nv12" \
         ! rawvideoparse format=nv12 width="${size%x*}" height="${size#*x}" framerate=25/1 \

@@ -12,6 +12,9 @@ use super::uapi::*;
 pub enum Drain {
     /// Frames are encoded as they come.
     Running,
+    /// STOP came before both queues stream, with room for coded frames queued and no frame: the stream that starts
+    /// without one ends at once. FFmpeg does that when it has nothing to encode, and waits for the end.
+    Early,
     /// STOP came: so many queued frames are still to be encoded, then the LAST buffer follows.
     Draining {
         /// OUTPUT buffers that were queued before STOP and are not taken yet.
@@ -49,27 +52,48 @@ impl Command {
 }
 
 impl Drain {
-    /// Runs a command with `queued` frames waiting. `streaming` says that both queues stream.
+    /// Runs a command with `frames` and `room`, buffers of either queue, waiting. `streaming` says that both queues
+    /// stream.
     ///
     /// # Errors
     ///
     /// `EBUSY` while draining.
-    pub fn run(&mut self, command: Command, streaming: bool, queued: usize) -> Result<(), Errno> {
+    pub fn run(
+        &mut self,
+        command: Command,
+        streaming: bool,
+        (frames, room): (usize, usize),
+    ) -> Result<(), Errno> {
         match (*self, command) {
             (Self::Draining { .. }, _) => return Err(Errno::EBUSY),
             (Self::Running, Command::Stop) if streaming => {
-                *self = Self::Draining { left: queued };
+                *self = Self::Draining { left: frames };
             }
-            (Self::Stopped, Command::Start) => *self = Self::Running,
-            (Self::Running | Self::Stopped, _) => {}
+            (Self::Running, Command::Stop) if frames == 0 && room > 0 => *self = Self::Early,
+            (Self::Stopped | Self::Early, Command::Start) => *self = Self::Running,
+            (Self::Running | Self::Stopped | Self::Early, _) => {}
         }
         Ok(())
+    }
+
+    /// Both queues stream from now on.
+    pub fn started(&mut self) {
+        if *self == Self::Early {
+            *self = Self::Draining { left: 0 };
+        }
+    }
+
+    /// A frame was queued, or buffers were allocated anew: an early STOP was not for what follows.
+    pub fn goes_on(&mut self) {
+        if *self == Self::Early {
+            *self = Self::Running;
+        }
     }
 
     /// Whether the next queued frame may be encoded.
     pub fn may_encode(self) -> bool {
         match self {
-            Self::Running => true,
+            Self::Running | Self::Early => true,
             Self::Draining { left } => left > 0,
             Self::Stopped => false,
         }
@@ -84,8 +108,10 @@ impl Drain {
 
     /// STREAMOFF of the OUTPUT queue: there is nothing left to encode.
     pub fn output_off(&mut self) {
-        if let Self::Draining { left } = self {
-            *left = 0;
+        match self {
+            Self::Draining { left } => *left = 0,
+            Self::Early => *self = Self::Running,
+            Self::Running | Self::Stopped => {}
         }
     }
 
@@ -102,21 +128,53 @@ mod tests {
     #[test]
     fn commands_follow_the_state() {
         let mut drain = Drain::Running;
-        assert_eq!(drain.run(Command::Stop, false, 3), Ok(()));
+        assert_eq!(drain.run(Command::Stop, false, (3, 1)), Ok(()));
         assert_eq!(drain, Drain::Running);
-        assert_eq!(drain.run(Command::Start, true, 3), Ok(()));
-        assert_eq!(drain.run(Command::Stop, true, 2), Ok(()));
-        assert_eq!(drain.run(Command::Stop, true, 2), Err(Errno::EBUSY));
-        assert_eq!(drain.run(Command::Start, true, 2), Err(Errno::EBUSY));
+        assert_eq!(drain.run(Command::Start, true, (3, 1)), Ok(()));
+        assert_eq!(drain.run(Command::Stop, true, (2, 1)), Ok(()));
+        assert_eq!(drain.run(Command::Stop, true, (2, 1)), Err(Errno::EBUSY));
+        assert_eq!(drain.run(Command::Start, true, (2, 1)), Err(Errno::EBUSY));
         drain.taken();
         assert!(drain.may_encode() && !drain.all_taken());
         drain.taken();
         assert!(!drain.may_encode() && drain.all_taken());
         drain = Drain::Stopped;
-        assert_eq!(drain.run(Command::Stop, true, 1), Ok(()));
+        assert_eq!(drain.run(Command::Stop, true, (1, 1)), Ok(()));
         assert_eq!(drain, Drain::Stopped);
-        assert_eq!(drain.run(Command::Start, true, 1), Ok(()));
+        assert_eq!(drain.run(Command::Start, true, (1, 1)), Ok(()));
         assert_eq!(drain, Drain::Running);
+    }
+
+    #[test]
+    fn a_stream_that_was_stopped_before_it_began_ends_at_once() {
+        let early = || {
+            let mut drain = Drain::Running;
+            assert_eq!(drain.run(Command::Stop, false, (0, 4)), Ok(()));
+            drain
+        };
+        let mut drain = early();
+        assert_eq!(drain.run(Command::Stop, false, (0, 4)), Ok(()));
+        drain.started();
+        assert!(drain.all_taken());
+        // What else a client does says that it goes on.
+        let on: [fn(&mut Drain); 3] = [
+            |drain| drain.run(Command::Start, false, (0, 4)).unwrap(),
+            Drain::goes_on,
+            Drain::output_off,
+        ];
+        for on in on {
+            let mut drain = early();
+            on(&mut drain);
+            drain.started();
+            assert_eq!(drain, Drain::Running);
+        }
+        // Nothing was prepared: a program that tries the command.
+        for (frames, room) in [(0, 0), (1, 4)] {
+            let mut drain = Drain::Running;
+            assert_eq!(drain.run(Command::Stop, false, (frames, room)), Ok(()));
+            drain.started();
+            assert_eq!(drain, Drain::Running);
+        }
     }
 
     #[test]

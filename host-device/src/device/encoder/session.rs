@@ -145,6 +145,7 @@ impl Session {
         queue.came(self.shared.events.counters().looked());
         if output {
             core.force_key = false;
+            core.drain.goes_on();
         }
         Ok(())
     }
@@ -377,6 +378,7 @@ impl device::Session for Session {
         let mut core = self.shared.lock();
         let (queue, sizes) = queue(&mut core, request.type_)?;
         let answer = queue.reqbufs(request, &sizes);
+        core.drain.goes_on();
         if answer.is_ok() {
             self.shared.events.purge(request.type_);
             drop(core);
@@ -481,7 +483,8 @@ impl device::Session for Session {
         {
             let mut core = self.shared.lock();
             let (streaming, queued) = (core.streaming(), core.output.queued());
-            core.drain.run(command, streaming, queued)?;
+            let room = core.capture.queued();
+            core.drain.run(command, streaming, (queued, room))?;
             core.fed |= queued > 0;
         }
         self.go_on();

@@ -151,6 +151,7 @@ impl Worker {
             core.changed = false;
             core.cut = false;
             core.fed = false;
+            core.drain.started();
             shared.params(&core, None)
         };
         let pipeline = make(shared, setup.clone(), params.clone()).ok_or(Errno::EIO)?;
