@@ -206,9 +206,11 @@ fn check_colours(stream: &[u8], demuxer: &str, what: &str) {
 /// A format of R'G'B', and how a pixel lies in it.
 type Rgb = (&'static [u8; 4], fn([u8; 3]) -> Vec<u8>);
 
-const RGB: [Rgb; 2] = [
+const RGB: [Rgb; 4] = [
     (b"XR24", |[r, g, b]| vec![b, g, r, 0]),
     (b"BGR4", |[r, g, b]| vec![b, g, r, 255]),
+    (b"RGB3", |[r, g, b]| vec![r, g, b]),
+    (b"BGR3", |[r, g, b]| vec![b, g, r]),
 ];
 
 /// Every pair of colour space and quantization, with defaults, and with the other fields in turn.
@@ -230,7 +232,7 @@ fn rgb_comes_out_as_it_went_in() {
                 loop {
                     let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                     let Some(fields) = cases.get(at) else { break };
-                    let (name, pixel) = RGB[at / 2 % RGB.len()];
+                    let (name, pixel) = RGB[(at / 2 + at / 8) % RGB.len()];
                     let stream = stream(&encoder, (name, b"H264"), *fields, &packed(pixel));
                     let what = format!("{} {fields:?}", String::from_utf8_lossy(name));
                     check_colours(&stream, "h264", &what);
@@ -303,6 +305,48 @@ fn nv12() -> (Vec<u8>, Vec<[u8; 3]>) {
         .collect();
     let frame = [row.repeat(BAR as usize), chroma.repeat(BAR as usize / 2)].concat();
     (frame, colours)
+}
+
+/// Other ways in which Y'CbCr lies: the samples are the same, of full range and of limited.
+#[test]
+fn samples_of_every_format_go_in_as_they_are() {
+    let encoder = encoder(Settings::default());
+    let (nv12, colours) = nv12();
+    let (luma, chroma) = nv12.split_at((WIDTH * BAR) as usize);
+    let swapped: Vec<u8> = chroma.chunks(2).flat_map(|uv| [uv[1], uv[0]]).collect();
+    let pairs = |of: fn([u8; 3]) -> [u8; 4]| {
+        let row: Vec<u8> = colours
+            .iter()
+            .flat_map(|colour| of(*colour).repeat(BAR as usize / 2))
+            .collect();
+        row.repeat(BAR as usize)
+    };
+    let frames: [(&[u8; 4], Vec<u8>); 4] = [
+        (b"NV21", [luma, &swapped].concat()),
+        (b"GREY", luma.to_vec()),
+        (b"YUYV", pairs(|[y, u, v]| [y, u, y, v])),
+        (b"UYVY", pairs(|[y, u, v]| [u, y, v, y])),
+    ];
+    for (name, frame) in frames {
+        for (quantization, range) in [(0, "tv"), (1, "pc")] {
+            let fields = (COLORSPACE_SMPTE170M, 0, 0, quantization);
+            let stream = stream(&encoder, (name, b"H264"), fields, &frame);
+            let Some(samples) = samples(&stream, "h264") else {
+                return;
+            };
+            assert_eq!(said(&stream, "h264").unwrap().range, range);
+            for (seen, [y, u, v]) in bars(&samples).into_iter().zip(&colours) {
+                let expected = if name == b"GREY" {
+                    [*y, 128, 128]
+                } else {
+                    [*y, *u, *v]
+                };
+                let near = seen.iter().zip(expected).all(|(a, b)| a.abs_diff(b) <= 3);
+                let name = String::from_utf8_lossy(name);
+                assert!(near, "{name} {range}: {expected:?} became {seen:?}");
+            }
+        }
+    }
 }
 
 /// Y'CbCr goes in as it is, and the stream says of it what the client stated: no more.

@@ -50,7 +50,7 @@ fn change(
 #[test]
 fn formats_are_listed_with_the_preferred_first() {
     let mut client = client();
-    let mut list = |type_| {
+    let list = |client: &mut Client, type_| {
         (0..)
             .map_while(|index| {
                 let mut desc = FmtDesc {
@@ -66,15 +66,16 @@ fn formats_are_listed_with_the_preferred_first() {
             })
             .collect::<Vec<_>>()
     };
-    let raw = list(OUTPUT);
+    let raw = list(&mut client, OUTPUT);
     assert_eq!(
         raw.iter().map(|(name, _)| name).collect::<Vec<_>>(),
         [
-            b"NV12", b"YU12", b"NM12", b"YM12", b"XR24", b"BGR4", b"YUYV"
+            b"NV12", b"YU12", b"XR24", b"BGR4", b"YUYV", b"UYVY", b"RGB3", b"BGR3", b"NV21",
+            b"GREY"
         ]
     );
     assert!(raw.iter().all(|(_, flags)| *flags == 0));
-    let coded = list(CAPTURE);
+    let coded = list(&mut client, CAPTURE);
     assert_eq!(&coded[0].0, b"H264");
     assert!(
         coded
@@ -82,13 +83,51 @@ fn formats_are_listed_with_the_preferred_first() {
             .all(|(_, flags)| *flags == V4L2_FMT_FLAG_COMPRESSED)
     );
     for other in [1, 2, 99] {
-        assert!(list(other).is_empty());
+        assert!(list(&mut client, other).is_empty());
     }
+    let mut other = Client::new(&encoder(formats("YM12+XR24")));
+    let names: Vec<_> = list(&mut other, OUTPUT).iter().map(|raw| raw.0).collect();
+    assert_eq!(names, [*b"YM12", *b"XR24"]);
+}
+
+/// Settings of a device that offers these raw formats.
+fn formats(list: &str) -> Settings {
+    let mut settings = Settings::default();
+    settings.set("formats", list).unwrap();
+    settings
+}
+
+/// A format that is not offered is none, whatever asks for it.
+#[test]
+fn formats_that_are_not_offered_are_unknown() {
+    let mut client = client();
+    let session = &mut *client.session;
+    let pix = change(session, OUTPUT, |pix| pix.pixelformat = fourcc(b"NM12")).unwrap();
+    assert_eq!((pix.pixelformat, pix.num_planes), (fourcc(b"NV12"), 1));
+    let mut size = FrmSizeEnum {
+        pixel_format: fourcc(b"NM12"),
+        ..Default::default()
+    };
+    assert_eq!(session.enum_framesizes(&mut size), Err(Errno::EINVAL));
+    let mut interval = FrmIvalEnum {
+        pixel_format: fourcc(b"NM12"),
+        width: 640,
+        height: 480,
+        ..Default::default()
+    };
+    assert_eq!(
+        session.enum_frameintervals(&mut interval),
+        Err(Errno::EINVAL)
+    );
+    let mut other = Client::new(&encoder(formats("YM12")));
+    let pix = g_fmt(&mut *other.session, OUTPUT);
+    assert_eq!((pix.pixelformat, pix.num_planes), (fourcc(b"YM12"), 3));
+    assert_eq!(pix.plane_fmt[1].bytesperline, 640);
 }
 
 #[test]
 fn setting_what_is_set_changes_nothing() {
-    let mut client = client();
+    let mut client = Client::new(&encoder(all_formats()));
     for type_ in [OUTPUT, CAPTURE] {
         for (width, height, name) in [
             (0, 0, b"NV12"),
@@ -480,7 +519,7 @@ fn events_are_those_of_an_encoder() {
 
 #[test]
 fn only_planes_of_mmap_buffers_are_exported() {
-    let mut client = client();
+    let mut client = Client::new(&encoder(all_formats()));
     client.formats(b"NM12", 640, 360);
     client.buffers(2, 2);
     let mut expbuf = |type_, index, plane, flags| {

@@ -125,6 +125,7 @@ impl Rig {
     fn client_of(&self, element: &str, raw: &[u8; 4], memory: u32) -> Client {
         let mut client = Client::of(
             &encoder(Settings {
+                formats: encoder_support::all_formats().formats,
                 elements: [(Codec::H264, element.to_owned())].into(),
                 ..Settings::default()
             }),

@@ -66,7 +66,7 @@ fn encodes_frames_that_decode_to_the_same_pictures() {
 
 #[test]
 fn every_raw_format_gives_the_same_pictures() {
-    let encoder = encoder(Settings::default());
+    let encoder = encoder(all_formats());
     let (width, height, count) = (352, 288, 5);
     let pictures: Vec<_> = (0..count).map(|n| picture(width, height, n)).collect();
     let expected = raw(&nv12_frames(width, height, count));
@@ -146,7 +146,7 @@ fn packed_formats_are_converted() {
 
 #[test]
 fn the_crop_is_encoded_and_nothing_else() {
-    let encoder = encoder(Settings::default());
+    let encoder = encoder(all_formats());
     let (width, height, count) = (640, 480, 6);
     for (name, planes) in [(b"NV12", 1), (b"NM12", 2)] {
         let pictures: Vec<_> = (0..count).map(|n| picture(width, height, n)).collect();

@@ -86,7 +86,7 @@ fn ops() -> impl Strategy<Value = Op> {
     let type_ = || prop_oneof![8 => select(vec![OUTPUT, CAPTURE]), 1 => 0_u32..16];
     let fourcc = select(vec![
         *b"H264", *b"HEVC", *b"VP80", *b"VP90", *b"NV12", *b"YU12", *b"NM12", *b"YM12", *b"XR24",
-        *b"BGR4", *b"YUYV", *b"????",
+        *b"BGR4", *b"YUYV", *b"RGB3", *b"NV21", *b"GREY", *b"????",
     ]);
     let size = || prop_oneof![4 => 0_u32..400, 1 => select(vec![1, 4096, 4097, u32::MAX])];
     let index = || prop_oneof![8 => 0_u32..5, 1 => any::<u32>()];

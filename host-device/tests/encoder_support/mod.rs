@@ -99,6 +99,13 @@ impl Coded {
     }
 }
 
+/// Settings of a device that offers every raw format.
+pub fn all_formats() -> Settings {
+    let mut settings = Settings::default();
+    settings.set("formats", "all").unwrap();
+    settings
+}
+
 pub fn encoder(settings: Settings) -> Encoder {
     use tracing_subscriber::layer::SubscriberExt as _;
     use tracing_subscriber::util::SubscriberInitExt as _;

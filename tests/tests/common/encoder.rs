@@ -38,7 +38,11 @@ pub const WILD: [u32; 14] = [
 ];
 
 pub fn encoder_limited(limits: Limits) -> Pair {
-    let device = virtio_v4l2d::device::open(&DeviceSpec::default()).unwrap();
+    let spec = DeviceSpec {
+        settings: vec![("formats".to_owned(), "all".to_owned())],
+        ..DeviceSpec::default()
+    };
+    let device = virtio_v4l2d::device::open(&spec).unwrap();
     Pair::limited(device, &Options::default(), limits)
 }
 

@@ -18,7 +18,9 @@ pub const HIGH: u64 = 1 << 32;
 pub fn pair_with(memory: usize) -> Pair {
     // With several threads and a bound on the rate x264 does not make the same stream every time.
     let spec = DeviceSpec {
-        settings: vec![("threads".to_owned(), "1".to_owned())],
+        settings: [("threads", "1"), ("formats", "all")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .to_vec(),
         ..DeviceSpec::default()
     };
     let device = virtio_v4l2d::device::open(&spec).unwrap();

@@ -16,6 +16,7 @@ use super::controls::Controls;
 use super::drain::Drain;
 use super::format::Formats;
 use super::pipeline::CodedFrame;
+use super::pixel::PixelFormat;
 use super::queue::{COPIED_FLAGS, Payload, Queue};
 use super::stats::Stats;
 use super::subscriptions::Subscriptions;
@@ -106,15 +107,19 @@ pub struct Core {
 }
 
 impl Core {
-    /// The state of a session of `vm` that was just opened.
+    /// The state of a session of `vm` that was just opened, which offers these raw `formats`.
     ///
     /// # Errors
     ///
-    /// `ENODEV` without a codec.
-    pub fn new(codecs: Vec<Codec>, vm: &Vm) -> Result<Self, Errno> {
+    /// `ENODEV` without a codec, or without a raw format.
+    pub fn new(
+        codecs: Vec<Codec>,
+        formats: Vec<&'static PixelFormat>,
+        vm: &Vm,
+    ) -> Result<Self, Errno> {
         Ok(Self {
             controls: Controls::new(&codecs),
-            formats: Formats::new(codecs)?,
+            formats: Formats::new(codecs, formats)?,
             output: Queue::new(OUTPUT, vm),
             capture: Queue::new(CAPTURE, vm),
             drain: Drain::Running,

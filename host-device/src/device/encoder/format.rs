@@ -87,6 +87,8 @@ pub struct CodedFormat {
 pub struct Formats {
     /// Codecs that the host has an element for, in order.
     pub codecs: Vec<Codec>,
+    /// Raw formats that are offered, in order.
+    pub offered: Vec<&'static PixelFormat>,
     /// The OUTPUT queue's.
     pub raw: RawFormat,
     /// The CAPTURE queue's.
@@ -126,18 +128,21 @@ impl Formats {
     ///
     /// # Errors
     ///
-    /// `ENODEV` without a codec.
-    pub fn new(codecs: Vec<Codec>) -> Result<Self, Errno> {
+    /// `ENODEV` without a codec, or without a raw format.
+    pub fn new(codecs: Vec<Codec>, offered: Vec<&'static PixelFormat>) -> Result<Self, Errno> {
         let codec = *codecs.first().ok_or(Errno::ENODEV)?;
-        let pixel = FORMATS.first().ok_or(Errno::ENODEV)?;
+        let pixel = *offered.first().ok_or(Errno::ENODEV)?;
         let (width, height) = (1280, 720);
         Ok(Self {
             codecs,
+            offered,
             raw: RawFormat {
                 pixel,
                 width,
                 height,
-                bytesperline: vec![width],
+                bytesperline: (0..pixel.planes())
+                    .map(|plane| pixel.min_bytesperline(plane, width))
+                    .collect(),
                 colorimetry: Colorimetry::INITIAL,
             },
             coded: CodedFormat {
@@ -155,9 +160,15 @@ impl Formats {
         })
     }
 
+    /// The raw format called `fourcc`, if it is offered.
+    pub fn find(&self, fourcc: u32) -> Option<&'static PixelFormat> {
+        let mut offered = self.offered.iter().copied();
+        offered.find(|format| format.fourcc == fourcc)
+    }
+
     /// The OUTPUT format nearest to `pix`.
     pub fn try_raw(&self, pix: &PixFormatMplane) -> RawFormat {
-        let pixel = PixelFormat::find(pix.pixelformat).unwrap_or(self.raw.pixel);
+        let pixel = self.find(pix.pixelformat).unwrap_or(self.raw.pixel);
         let width = clamp_step(pix.width, MIN_SIZE, MAX_WIDTH);
         let height = clamp_step(pix.height, MIN_SIZE, MAX_HEIGHT);
         let bytesperline = (0..pixel.planes())

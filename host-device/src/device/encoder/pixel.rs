@@ -102,6 +102,36 @@ pub const FORMATS: &[PixelFormat] = &[
         gst: VideoFormat::Yuy2,
         components: &[component(0, 1, 1, 4, 2)],
     },
+    PixelFormat {
+        fourcc: fourcc(b"UYVY"),
+        description: "UYVY 4:2:2",
+        gst: VideoFormat::Uyvy,
+        components: &[component(0, 1, 1, 4, 2)],
+    },
+    PixelFormat {
+        fourcc: fourcc(b"RGB3"),
+        description: "24-bit RGB 8-8-8",
+        gst: VideoFormat::Rgb,
+        components: &[component(0, 1, 1, 3, 1)],
+    },
+    PixelFormat {
+        fourcc: fourcc(b"BGR3"),
+        description: "24-bit BGR 8-8-8",
+        gst: VideoFormat::Bgr,
+        components: &[component(0, 1, 1, 3, 1)],
+    },
+    PixelFormat {
+        fourcc: fourcc(b"NV21"),
+        description: "Y/VU 4:2:0",
+        gst: VideoFormat::Nv21,
+        components: &[component(0, 1, 1, 1, 1), component(0, 1, 2, 2, 2)],
+    },
+    PixelFormat {
+        fourcc: fourcc(b"GREY"),
+        description: "8-bit Greyscale",
+        gst: VideoFormat::Gray8,
+        components: &[component(0, 1, 1, 1, 1)],
+    },
 ];
 
 /// Where a component of a frame lies.
@@ -117,7 +147,21 @@ pub struct Placed {
     pub extent: u64,
 }
 
+/// What is offered unless the operator says otherwise: formats in one plane. With those in several
+/// GStreamer takes them for NV12 and I420, and imports no frame that is one dmabuf.
+pub fn default() -> Vec<&'static PixelFormat> {
+    FORMATS
+        .iter()
+        .filter(|format| format.planes() == 1)
+        .collect()
+}
+
 impl PixelFormat {
+    /// Its four letters.
+    pub fn name(&self) -> String {
+        String::from_utf8_lossy(&self.fourcc.to_le_bytes()).into_owned()
+    }
+
     /// The format called `fourcc`.
     pub fn find(fourcc: u32) -> Option<&'static Self> {
         FORMATS.iter().find(|format| format.fourcc == fourcc)
@@ -210,6 +254,11 @@ mod tests {
             ),
             (b"XR24", vec![5184], vec![5184 * 972]),
             (b"YUYV", vec![2592], vec![2592 * 972]),
+            (b"UYVY", vec![2592], vec![2592 * 972]),
+            (b"RGB3", vec![3888], vec![3888 * 972]),
+            (b"BGR3", vec![3888], vec![3888 * 972]),
+            (b"NV21", vec![1296], vec![1296 * 972 * 3 / 2]),
+            (b"GREY", vec![1296], vec![1296 * 972]),
         ] {
             let format = PixelFormat::find(fourcc(name)).unwrap();
             assert_eq!(format.planes(), planes.len());

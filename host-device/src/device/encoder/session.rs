@@ -19,7 +19,6 @@ use super::drain::Command;
 use super::format::{self, Formats};
 use super::lent::LentMemory;
 use super::pipeline::Setup;
-use super::pixel::{self, PixelFormat};
 use super::queue::Queue;
 use super::settings::Settings;
 use super::uapi::*;
@@ -57,7 +56,11 @@ impl Session {
     ) -> Result<Self> {
         let codecs: Vec<Codec> = chosen.iter().map(|chosen| chosen.codec).collect();
         Ok(Self {
-            shared: Shared::new(Core::new(codecs, &vm)?, events, settings),
+            shared: Shared::new(
+                Core::new(codecs, settings.formats.clone(), &vm)?,
+                events,
+                settings,
+            ),
             lent: LentMemory::new(&vm),
             vm,
             chosen,
@@ -231,7 +234,9 @@ impl device::Session for Session {
         let core = self.shared.lock();
         let at = desc.index as usize;
         let (pixelformat, description, flags) = match desc.type_ {
-            OUTPUT => pixel::FORMATS
+            OUTPUT => core
+                .formats
+                .offered
                 .get(at)
                 .map(|format| (format.fourcc, format.description, 0)),
             CAPTURE => core.formats.codecs.get(at).map(|codec| {
@@ -293,7 +298,8 @@ impl device::Session for Session {
     }
 
     fn enum_framesizes(&mut self, size: &mut FrmSizeEnum) -> Result {
-        let known = PixelFormat::find(size.pixel_format).is_some()
+        let offered = self.shared.lock().formats.find(size.pixel_format);
+        let known = offered.is_some()
             || self
                 .chosen
                 .iter()
@@ -323,7 +329,8 @@ impl device::Session for Session {
             (format::MIN_SIZE..=max).contains(&value) && value.is_multiple_of(format::STEP)
         };
         // Raw formats only: coded frames have no interval of their own.
-        if PixelFormat::find(interval.pixel_format).is_none()
+        let offered = self.shared.lock().formats.find(interval.pixel_format);
+        if offered.is_none()
             || interval.index != 0
             || !fits(interval.width, format::MAX_WIDTH)
             || !fits(interval.height, format::MAX_HEIGHT)

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::catalogue::Codec;
+use super::pixel::{self, PixelFormat};
 
 /// Options of the encoder device; the same for all of its sessions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct Settings {
     pub card: String,
     /// Sessions that may be open at once.
     pub max_sessions: usize,
+    /// Raw formats that are offered, in order.
+    pub formats: Vec<&'static PixelFormat>,
     /// Take frames and encode nothing: for measuring what is around an encoder.
     pub sink: bool,
 }
@@ -38,6 +41,7 @@ impl Default for Settings {
             preset: None,
             card: "virtio-v4l2 encoder".to_owned(),
             max_sessions: 256,
+            formats: pixel::default(),
             sink: false,
         }
     }
@@ -69,7 +73,7 @@ impl Settings {
     }
 
     /// Takes one `key=value` of `--device encoder,key=value`: `preset`, `threads`, `rank`, `card`, `sessions`,
-    /// `sink`.
+    /// `formats`, `sink`.
     ///
     /// # Errors
     ///
@@ -105,6 +109,7 @@ impl Settings {
                 ensure!(sessions > 0, "sessions={value}: at least 1");
                 self.max_sessions = sessions as usize;
             }
+            "formats" => self.formats = formats(value)?,
             "sink" => {
                 self.sink = match value {
                     "0" => false,
@@ -113,11 +118,35 @@ impl Settings {
                 };
             }
             _ => bail!(
-                "device encoder has no option {key:?}; it has preset, threads, rank, card, sessions, sink"
+                "device encoder has no option {key:?}; it has preset, threads, rank, card, sessions, \
+                 formats, sink"
             ),
         }
         Ok(())
     }
+}
+
+/// Takes `NAME+NAME+…`, or `all`.
+fn formats(value: &str) -> Result<Vec<&'static PixelFormat>> {
+    if value == "all" {
+        return Ok(pixel::FORMATS.iter().collect());
+    }
+    let mut formats: Vec<&'static PixelFormat> = Vec::new();
+    for name in value.split('+') {
+        let mut known = pixel::FORMATS.iter();
+        let format = known
+            .find(|format| format.name().eq_ignore_ascii_case(name))
+            .with_context(|| {
+                let names: Vec<_> = pixel::FORMATS.iter().map(PixelFormat::name).collect();
+                format!("formats={value}: {name:?} is none of {}", names.join(", "))
+            })?;
+        ensure!(
+            !formats.contains(&format),
+            "formats={value}: {name} is there twice"
+        );
+        formats.push(format);
+    }
+    Ok(formats)
 }
 
 fn number(key: &str, value: &str) -> Result<u32> {
@@ -144,6 +173,12 @@ mod tests {
         assert_eq!((settings.threads, settings.by_rank), (Some(2), true));
         settings.set("sink", "1").unwrap();
         assert!(settings.sink);
+        assert!(settings.formats.iter().all(|format| format.planes() == 1));
+        settings.set("formats", "all").unwrap();
+        assert_eq!(settings.formats.len(), pixel::FORMATS.len());
+        settings.set("formats", "nm12+NV12").unwrap();
+        let names: Vec<_> = settings.formats.iter().map(|f| f.name()).collect();
+        assert_eq!(names, ["NM12", "NV12"]);
         for (key, value) in [
             ("sink", "yes"),
             ("preset", "warp"),
@@ -153,6 +188,9 @@ mod tests {
             ("card", ""),
             ("sessions", "0"),
             ("speed", "9"),
+            ("formats", ""),
+            ("formats", "NV12+I420"),
+            ("formats", "NV12+NV12"),
         ] {
             assert!(settings.set(key, value).is_err(), "{key}={value}");
         }

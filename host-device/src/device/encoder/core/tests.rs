@@ -11,6 +11,7 @@ use protocol::wire::v4l2::RequestBuffers;
 use tokio::runtime::Runtime;
 
 use super::*;
+use crate::device::encoder::pixel;
 use crate::device::{BufferArgs, Lent};
 use crate::events::{Sent, SentEvents};
 use crate::memory::Fence;
@@ -36,7 +37,8 @@ fn fence(runtime: &Runtime, timeout: Duration) -> (Fence, EventFd, Receiver<()>)
 
 impl Rig {
     fn new() -> Self {
-        let mut core = Core::new(vec![Codec::H264], &Vm::without_guest()).unwrap();
+        let mut core =
+            Core::new(vec![Codec::H264], pixel::default(), &Vm::without_guest()).unwrap();
         let sizes = core.formats.raw.sizes();
         for (queue, sizes) in [(&mut core.output, &sizes[..]), (&mut core.capture, &[4096])] {
             let mut request = RequestBuffers {

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
     use crate::device::encoder::catalogue::{self, Codec};
     use crate::device::encoder::format::Formats;
-    use crate::device::encoder::pixel::PixelFormat;
+    use crate::device::encoder::pixel::{self, PixelFormat};
     use crate::device::encoder::settings::Settings;
     use crate::device::encoder::uapi::fourcc;
     use crate::memory::HostBuffer;
@@ -103,7 +103,9 @@ mod tests {
 
     fn setup(name: &[u8; 4], crop: Rect) -> Setup {
         gst::init().unwrap();
-        let mut raw = Formats::new(vec![Codec::H264]).unwrap().raw;
+        let mut raw = Formats::new(vec![Codec::H264], pixel::default())
+            .unwrap()
+            .raw;
         raw.pixel = PixelFormat::find(fourcc(name)).unwrap();
         raw.bytesperline = (0..raw.pixel.planes())
             .map(|plane| raw.pixel.min_bytesperline(plane, raw.width))
