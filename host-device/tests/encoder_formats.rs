@@ -356,6 +356,9 @@ fn sizes_and_intervals_are_listed() {
     };
     session.enum_frameintervals(&mut interval).unwrap();
     assert_eq!(interval.type_, FRMIVAL_TYPE_CONTINUOUS);
+    let [shortest, longest, _] = interval.stepwise;
+    assert_eq!((shortest.numerator, shortest.denominator), (1, 1000));
+    assert_eq!((longest.numerator, longest.denominator), (3600, 1));
     interval.width = 641;
     assert_eq!(
         session.enum_frameintervals(&mut interval),
@@ -388,7 +391,12 @@ fn the_frame_interval_is_echoed() {
     assert_eq!(set(1, 0), (1, 30));
     assert_eq!(set(1, u32::MAX), (1, 30));
     assert_eq!(set(1, 100_000), (1, 1000));
-    assert_eq!(set(100, 1), (1, 1));
+    // Time-lapse.
+    assert_eq!(set(2, 1), (2, 1));
+    assert_eq!(set(60, 1), (60, 1));
+    assert_eq!(set(7200, 2), (7200, 2));
+    assert_eq!(set(7201, 2), (3600, 1));
+    assert_eq!(set(i32::MAX as u32, 1), (3600, 1));
     // v4l2-ctl names the queue by its single-planar type.
     let mut parm = StreamParm {
         type_: OUTPUT_SINGLE,

@@ -316,3 +316,35 @@ fn other_codecs_encode_too() {
         }
     }
 }
+
+/// Time-lapse: a frame a minute, and one an hour.
+#[test]
+fn slow_streams_have_every_frame() {
+    let encoder = encoder(Settings::default());
+    let frames = nv12_frames(176, 144, 8);
+    for name in [b"H264", b"HEVC", b"VP80", b"VP90"] {
+        for interval in [(2, 1), (60, 1), (3600, 1)] {
+            let mut client = Client::new(&encoder);
+            if !client.has_codec(name) {
+                continue;
+            }
+            client.s_fmt(CAPTURE, name, 0, 0);
+            client.s_fmt(OUTPUT, b"NV12", 176, 144);
+            client.interval(interval.0, interval.1);
+            client.control(V4L2_CID_MPEG_VIDEO_GOP_SIZE, 3);
+            client.buffers(2, 2);
+            client.streamon();
+            let coded = client.encode(&frames, 0);
+            let name = String::from_utf8_lossy(name);
+            assert_eq!(coded.len(), 8, "{name} {interval:?}");
+            for (at, frame) in coded.iter().enumerate() {
+                assert_eq!(frame.buffer.flags & V4L2_BUF_FLAG_ERROR, 0);
+                assert_eq!(frame.buffer.timestamp, stamp(at));
+                assert_eq!(frame.is_key(), at % 3 == 0, "{name} {interval:?} {at}");
+            }
+            if name == "H264" {
+                check_pictures(&coded, &raw(&frames), 35.0);
+            }
+        }
+    }
+}

@@ -26,14 +26,14 @@ const MAX_PADDING: u32 = 4;
 const MIN_CODED: u32 = 64 << 10;
 const MAX_CODED: u32 = 64 << 20;
 
-/// Shortest frame interval; the longest is one second.
+/// Shortest frame interval.
 pub const MIN_INTERVAL: Fract = Fract {
     numerator: 1,
     denominator: 1000,
 };
-/// Longest frame interval.
+/// Longest frame interval: an hour, for time-lapse.
 pub const MAX_INTERVAL: Fract = Fract {
-    numerator: 1,
+    numerator: 3600,
     denominator: 1,
 };
 /// Frame interval until VIDIOC_S_PARM sets one, and for zero parts.
@@ -371,7 +371,7 @@ impl Formats {
             DEFAULT_INTERVAL
         } else if d > n * u64::from(MIN_INTERVAL.denominator) {
             MIN_INTERVAL
-        } else if n > d {
+        } else if n > d * u64::from(MAX_INTERVAL.numerator) {
             MAX_INTERVAL
         } else {
             asked
