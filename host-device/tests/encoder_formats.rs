@@ -251,6 +251,102 @@ fn padded_frames_are_encoded_without_their_padding() {
     assert_eq!(bytes(&padded.encode(&frames, 0)), bytes(&plain));
 }
 
+/// As FFmpeg does it: sizes of planes that TRY_FMT answered for 0x0, each plane with the linesize
+/// that it has in FFmpeg's memory, and `bytesused` where the last one ends.
+#[test]
+fn frames_of_ffmpeg_are_encoded_with_its_linesizes() {
+    let encoder = encoder(Settings::default());
+    let (width, height) = (200, 120);
+    let pictures: Vec<_> = (0..4).map(|n| picture(width, height, n)).collect();
+    let split = |(luma, chroma): &(Vec<u8>, Vec<u8>)| {
+        let half = |at: usize| chroma.iter().skip(at).step_by(2).copied().collect();
+        vec![luma.clone(), half(0), half(1)]
+    };
+    for (name, linesizes) in [
+        (b"NV12", vec![256, 256]),
+        (b"NV12", vec![1920, 1920]),
+        (b"YU12", vec![256, 128, 128]),
+        (b"YU12", vec![320, 192, 192]),
+        (b"YU12", vec![224, 128, 128]),
+        (b"YU12", vec![1366, 683, 683]),
+    ] {
+        let frames: Vec<Vec<Vec<u8>>> = pictures
+            .iter()
+            .map(|picture| match name {
+                b"NV12" => vec![picture.0.clone(), picture.1.clone()],
+                _ => split(picture),
+            })
+            .collect();
+        let mut plain = Client::new(&encoder);
+        plain.formats(name, width, height);
+        plain.buffers(2, 2);
+        plain.streamon();
+        let packed: Vec<_> = frames.iter().map(|planes| vec![planes.concat()]).collect();
+        let expected = bytes(&plain.encode(&packed, 0));
+
+        let mut ffmpeg = Client::new(&encoder);
+        ffmpeg.formats(name, 0, 0);
+        let tiny = g_fmt(&mut *ffmpeg.session, OUTPUT);
+        let mut ffmpeg = Client::new(&encoder);
+        change(&mut *ffmpeg.session, OUTPUT, |pix| {
+            *pix = tiny;
+            (pix.width, pix.height) = (width, height);
+        })
+        .unwrap();
+        ffmpeg.buffers(2, 2);
+        let length = ffmpeg.querybuf(OUTPUT, 0).unwrap().1[0].length;
+        assert_eq!(length, 4096 * height * 3 / 2 + 8);
+        ffmpeg.streamon();
+        let padded: Vec<_> = frames
+            .iter()
+            .map(|planes| {
+                let planes = planes.iter().zip(&linesizes).enumerate();
+                let copy = planes.flat_map(|(at, (plane, linesize))| {
+                    let halved = name == b"YU12" && at > 0;
+                    let row = if halved { width / 2 } else { width };
+                    plane.chunks(row as usize).flat_map(|row| {
+                        let mut row = row.to_vec();
+                        row.resize(*linesize, 255);
+                        row
+                    })
+                });
+                vec![copy.collect::<Vec<u8>>()]
+            })
+            .collect();
+        ffmpeg.bytesused = padded[0][0].len() as u32;
+        let stream = bytes(&ffmpeg.encode(&padded, 0));
+        assert!(
+            stream == expected,
+            "{linesizes:?} of {}",
+            String::from_utf8_lossy(name)
+        );
+    }
+}
+
+/// Others have buffers of the size that the format says.
+#[test]
+fn only_buffers_of_ffmpeg_have_room() {
+    let mut client = client();
+    for (width, height) in [(1296, 972), (64, 64), (32, 32)] {
+        let pix = client.formats(b"NV12", width, height).pix_mp();
+        client.buffers(2, 2);
+        let length = client.querybuf(OUTPUT, 0).unwrap().1[0].length;
+        assert_eq!(length, pix.plane_fmt[0].sizeimage);
+        client.reqbufs(OUTPUT, 0).unwrap();
+        client.reqbufs(CAPTURE, 0).unwrap();
+    }
+    // v4l2-ctl changes the size in what G_FMT answered.
+    let session = &mut *client.session;
+    let pix = change(session, OUTPUT, |pix| (pix.width, pix.height) = (640, 480)).unwrap();
+    let pix = change(session, OUTPUT, |now| {
+        (now.width, now.height) = (pix.width * 2, 720)
+    });
+    let sizeimage = pix.unwrap().plane_fmt[0].sizeimage;
+    client.buffers(2, 2);
+    let length = client.querybuf(OUTPUT, 0).unwrap().1[0].length;
+    assert_eq!(length, sizeimage);
+}
+
 #[test]
 fn coded_buffers_keep_the_size_that_was_asked_for() {
     let mut client = client();

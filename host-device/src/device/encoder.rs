@@ -36,6 +36,7 @@ pub mod session;
 pub mod settings;
 mod signals;
 mod stats;
+mod stride;
 mod subscriptions;
 pub mod uapi;
 pub mod worker;

@@ -80,6 +80,8 @@ pub struct Client {
     /// What came, in order, and is not taken yet.
     pub got: VecDeque<Got>,
     pub planes: usize,
+    /// `bytesused` of each plane of OUTPUT buffers.
+    pub bytesused: u32,
     capture_offsets: Vec<u32>,
     output_offsets: Vec<Vec<u32>>,
     /// CAPTURE buffers that were queued again before their content was taken from `got`.
@@ -132,6 +134,7 @@ impl Client {
             free_output: VecDeque::new(),
             got: VecDeque::new(),
             planes: 1,
+            bytesused: 0,
             capture_offsets: Vec::new(),
             output_offsets: Vec::new(),
             requeued: Vec::new(),
@@ -304,7 +307,11 @@ impl Client {
             timestamp,
             ..Default::default()
         };
-        let mut planes = vec![Plane::default(); self.planes];
+        let plane = Plane {
+            bytesused: self.bytesused,
+            ..Default::default()
+        };
+        let mut planes = vec![plane; self.planes];
         self.session.qbuf(BufferArgs {
             buffer: &mut buffer,
             planes: &mut planes,

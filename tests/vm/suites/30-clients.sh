@@ -68,6 +68,31 @@ ffmpeg_noise() {
 }
 check "ffmpeg, noise: every frame fits into its buffer" ffmpeg_noise
 
+# by_ffmpeg_file NAME SIZE FILTERS: what FFmpeg has decoded, and filtered or cropped, lies there with
+# other strides than the format's. The reference is what it gives out itself, packed.
+by_ffmpeg_file() {
+    local name=ffmpeg-$1 size=$2
+    local read=(ffmpeg -nostdin -v error -y -i /tmp/clip.mp4 -vf "$3")
+    "${read[@]}" -pix_fmt nv12 -f rawvideo "/out/$name.nv12"
+    expect "$name.h264" "$name.nv12" "$size" 5
+    check "ffmpeg, $1 to $size" timeout -k 5 120 "${read[@]}" -c:v h264_v4l2m2m -b:v 8M "/out/$name.h264"
+}
+clip() {
+    timeout -k 5 60 ffmpeg -nostdin -v error -y -f rawvideo -pix_fmt nv12 -video_size 1920x1080 -framerate 25 \
+        -i /job/source-1920x1080.nv12 -frames:v 5 -vf "scale=${1/x/:},format=yuv420p" \
+        -c:v libx264 -preset ultrafast -qp 12 /tmp/clip.mp4
+}
+for size in 426x240 800x600 1296x972; do
+    check "a clip of $size" clip "$size"
+    by_ffmpeg_file "decoded-$size" "$size" null
+done
+check "a clip of 1920x1080" clip 1920x1080
+by_ffmpeg_file scaled 854x480 scale=854:480
+by_ffmpeg_file scaled-800 800x600 scale=800:600
+by_ffmpeg_file nv12 854x480 scale=854:480,format=nv12
+by_ffmpeg_file cropped 1024x576 crop=1024:576
+
+size=640x360
 gst_encode() {
     timeout -k 5 120 gst-launch-1.0 -v filesrc location="/job/source-$size.nv12" \
         ! rawvideoparse format=nv12 width="${size%x*}" height="${size#*x}" framerate=25/1 \

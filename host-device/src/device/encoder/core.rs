@@ -31,8 +31,8 @@ pub struct Job {
     pub index: u32,
     /// The queue's epoch when it was taken.
     pub epoch: u64,
-    /// Memory of each V4L2 plane, and where the frame starts in it.
-    pub planes: Vec<(PlaneMemory, u32)>,
+    /// Memory of each V4L2 plane, where the frame starts in it, and `bytesused`.
+    pub planes: Vec<(PlaneMemory, u32, u32)>,
     /// What the client said of it.
     pub payload: Payload,
 }
@@ -216,12 +216,15 @@ impl Core {
         }
         let epoch = self.output.epoch;
         let (index, slot) = self.output.take()?;
-        let offsets = slot.payload.planes.iter().map(|(_, offset)| *offset);
-        let planes = slot.planes.iter().filter_map(|plane| plane.memory.clone());
+        let memory = slot.planes.iter().filter_map(|plane| plane.memory.clone());
+        let planes = memory
+            .zip(&slot.payload.planes)
+            .map(|(memory, (bytesused, offset))| (memory, *offset, *bytesused))
+            .collect();
         let job = Job {
             index,
             epoch,
-            planes: planes.zip(offsets).collect(),
+            planes,
             payload: slot.payload.clone(),
         };
         self.drain.taken();

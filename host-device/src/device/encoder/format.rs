@@ -7,7 +7,8 @@ use protocol::wire::v4l2::{Fract, PixFormatMplane, PlanePixFormat, Rect, Selecti
 
 use super::catalogue::Codec;
 use super::colorimetry::{Colorimetry, Vui};
-use super::pixel::{FORMATS, PixelFormat};
+use super::pixel::PixelFormat;
+use super::stride;
 use super::uapi::*;
 
 /// Smallest width and height, in pixels. Encoders refuse less than two of their blocks.
@@ -55,6 +56,8 @@ pub struct RawFormat {
     pub bytesperline: Vec<u32>,
     /// Colorimetry.
     pub colorimetry: Colorimetry,
+    /// MMAP buffers have room for other strides, and `bytesused` says which a frame has.
+    pub room: bool,
 }
 
 impl RawFormat {
@@ -65,6 +68,23 @@ impl RawFormat {
             .enumerate()
             .map(|(plane, bpl)| self.pixel.sizeimage(plane, *bpl, self.height))
             .collect()
+    }
+
+    /// Bytes of each plane of an MMAP buffer.
+    pub fn lengths(&self) -> Vec<u32> {
+        if self.room {
+            stride::lengths(self)
+        } else {
+            self.sizes()
+        }
+    }
+
+    /// Strides of the components of a frame of `payload` bytes in an MMAP buffer.
+    pub fn strides(&self, payload: u32) -> Vec<u32> {
+        let other = self.room.then(|| stride::of_payload(self, payload));
+        other
+            .flatten()
+            .unwrap_or_else(|| self.pixel.strides(&self.bytesperline))
     }
 
     /// What a stream of such frames says of its colours.
@@ -144,6 +164,7 @@ impl Formats {
                     .map(|plane| pixel.min_bytesperline(plane, width))
                     .collect(),
                 colorimetry: Colorimetry::INITIAL,
+                room: false,
             },
             coded: CodedFormat {
                 codec,
@@ -191,13 +212,19 @@ impl Formats {
             })
             .collect();
         let echo = smallest(pixel, pix) && (width, height) != (MIN_SIZE, MIN_SIZE);
-        RawFormat {
+        let mut raw = RawFormat {
             pixel,
             width,
             height,
             bytesperline,
             colorimetry: Colorimetry::of(pix, self.raw.colorimetry, echo),
+            room: self.raw.room,
+        };
+        // The same again is no change.
+        if raw != self.raw {
+            raw.room = echo && raw.pixel.planes() == 1;
         }
+        raw
     }
 
     /// The CAPTURE format nearest to `pix`. Its width and height mean nothing.

@@ -203,11 +203,19 @@ impl PixelFormat {
             .sum()
     }
 
+    /// Strides of the components, in bytes, for these `bytesperline`s.
+    pub fn strides(&self, bytesperline: &[u32]) -> Vec<u32> {
+        self.components
+            .iter()
+            .map(|c| bytesperline.get(c.plane).copied().unwrap_or(0) / c.stride_div)
+            .collect()
+    }
+
     /// Where the components of the rectangle at (`left`, `top`) lie, `width` by `height` pixels of a frame that is
-    /// `frame_height` rows high and has these `bytesperline`s. Even coordinates keep chroma whole.
+    /// `frame_height` rows high and has these `strides`. Even coordinates keep chroma whole.
     pub fn place(
         &self,
-        bytesperline: &[u32],
+        strides: &[u32],
         frame_height: u32,
         (left, top): (u32, u32),
         (width, height): (u32, u32),
@@ -215,8 +223,9 @@ impl PixelFormat {
         let mut before = (usize::MAX, 0u64);
         self.components
             .iter()
-            .map(|c| {
-                let stride = bytesperline.get(c.plane).copied().unwrap_or(0) / c.stride_div;
+            .zip(strides)
+            .map(|(c, stride)| {
+                let stride = *stride;
                 let start = if before.0 == c.plane { before.1 } else { 0 };
                 before = (
                     c.plane,
@@ -272,7 +281,7 @@ mod tests {
     #[test]
     fn a_crop_starts_at_its_sample_and_ends_inside_the_plane() {
         let nv12 = PixelFormat::find(fourcc(b"NV12")).unwrap();
-        let placed = nv12.place(&[64], 32, (8, 4), (32, 16));
+        let placed = nv12.place(&[64, 64], 32, (8, 4), (32, 16));
         assert_eq!(placed[0].offset, 4 * 64 + 8);
         assert_eq!(placed[1].offset, 64 * 32 + 2 * 64 + 8);
         assert_eq!(placed[1].extent, 7 * 64 + 32);
@@ -280,7 +289,7 @@ mod tests {
             let bpl: Vec<u32> = (0..format.planes())
                 .map(|plane| format.min_bytesperline(plane, 64))
                 .collect();
-            let placed = format.place(&bpl, 32, (32, 16), (32, 16));
+            let placed = format.place(&format.strides(&bpl), 32, (32, 16), (32, 16));
             for p in placed {
                 let size = format.sizeimage(p.plane, bpl[p.plane], 32);
                 assert!(p.offset + p.extent <= u64::from(size));

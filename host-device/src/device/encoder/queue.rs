@@ -53,6 +53,8 @@ pub struct Queue {
     pub streaming: bool,
     /// Sequence number of the next buffer that is done.
     sequence: u32,
+    /// MMAP buffers are longer than frames: a dmabuf would pin all of them.
+    pub sparse: bool,
     /// Counts STREAMOFFs: buffers that an encoder returns later than that are no longer active.
     pub epoch: u64,
     /// `mem_offset` of the next plane; no two planes of a session ever have the same.
@@ -83,6 +85,7 @@ impl Queue {
             queued: VecDeque::new(),
             streaming: false,
             sequence: 0,
+            sparse: false,
             epoch: 0,
             next_offset: if type_ == OUTPUT { OUTPUT_OFFSETS } else { 0 },
         }
@@ -273,7 +276,7 @@ impl Queue {
                 continue;
             }
             let size = *size as usize;
-            let memory = if self.is_output() {
+            let memory = if self.is_output() && !self.sparse {
                 self.vm.frame(size)
             } else {
                 self.vm.buffer(size)

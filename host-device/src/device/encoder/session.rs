@@ -383,7 +383,12 @@ impl device::Session for Session {
 
     fn reqbufs(&mut self, request: &mut RequestBuffers) -> Result {
         let mut core = self.shared.lock();
-        let (queue, sizes) = queue(&mut core, request.type_)?;
+        let (room, lengths) = (core.formats.raw.room, core.formats.raw.lengths());
+        let (queue, mut sizes) = queue(&mut core, request.type_)?;
+        if queue.is_output() && request.memory == MEMORY_MMAP {
+            sizes = lengths;
+            queue.sparse = room;
+        }
         let answer = queue.reqbufs(request, &sizes);
         core.drain.goes_on();
         if answer.is_ok() {

@@ -382,7 +382,12 @@ impl Run {
         Some(payload)
     }
 
-    fn encode_once(&mut self, planes: &[(PlaneMemory, u32)], held: &Arc<Held>, payload: Payload) {
+    fn encode_once(
+        &mut self,
+        planes: &[(PlaneMemory, u32, u32)],
+        held: &Arc<Held>,
+        payload: Payload,
+    ) {
         let frame = match wrap(&self.setup, planes, Arc::clone(held)) {
             Ok(frame) => frame,
             Err(error) => {

@@ -12,25 +12,26 @@ use gstreamer_video as gst_video;
 use super::Setup;
 use crate::memory::PlaneMemory;
 
-/// Wraps a frame for the encoder, without a copy: `planes` are the memory of each V4L2 plane and where the frame
-/// starts in it. `held` is dropped when the encoder has let go of all of it.
+/// Wraps a frame for the encoder, without a copy: `planes` are the memory of each V4L2 plane, where
+/// the frame starts in it, and `bytesused`. `held` is dropped when the encoder has let go of all of
+/// it.
 ///
 /// # Errors
 ///
 /// The frame does not lie inside its memory.
 pub fn wrap<T: Send + Sync + 'static>(
     setup: &Setup,
-    planes: &[(PlaneMemory, u32)],
+    planes: &[(PlaneMemory, u32, u32)],
     held: T,
 ) -> Result<gst::Buffer> {
     let held = Arc::new(held);
-    let sizes = setup.raw.sizes();
+    let (sizes, strides) = layout(setup, planes);
     let mut buffer = gst::Buffer::new();
     let writable = buffer.get_mut().context("a new buffer is not writable")?;
     // Where each plane starts in the buffer as a whole.
     let mut starts = Vec::with_capacity(planes.len());
     let mut total = 0usize;
-    for ((memory, offset), size) in planes.iter().zip(&sizes) {
+    for ((memory, offset, _), size) in planes.iter().zip(&sizes) {
         let start = *offset as usize;
         let end = start.checked_add(*size as usize).context("overflow")?;
         anyhow::ensure!(end <= memory.len(), "the frame reaches over its memory");
@@ -42,7 +43,7 @@ pub fn wrap<T: Send + Sync + 'static>(
     let crop = setup.crop;
     let left_top = (crop.left.unsigned_abs(), crop.top.unsigned_abs());
     let placed = setup.raw.pixel.place(
-        &setup.raw.bytesperline,
+        &strides,
         setup.raw.height,
         left_top,
         (crop.width, crop.height),
@@ -69,6 +70,20 @@ pub fn wrap<T: Send + Sync + 'static>(
         &strides,
     )?;
     Ok(buffer)
+}
+
+/// Bytes that a frame takes in each V4L2 plane, and strides of its components.
+fn layout(setup: &Setup, planes: &[(PlaneMemory, u32, u32)]) -> (Vec<u32>, Vec<u32>) {
+    let sizes = setup.raw.sizes();
+    // The payload says something in the room of our own buffers only.
+    match planes {
+        [(PlaneMemory::Own(_), offset, bytesused)] if setup.raw.room => {
+            let payload = bytesused.saturating_sub(*offset);
+            let size = sizes.iter().sum::<u32>().max(payload);
+            (vec![size], setup.raw.strides(payload))
+        }
+        _ => (sizes, setup.raw.strides(0)),
+    }
 }
 
 /// Whether all of a frame is in dmabufs.
@@ -118,6 +133,11 @@ mod tests {
         }
     }
 
+    /// A plane of which all is used.
+    fn plane(len: usize, offset: u32) -> (PlaneMemory, u32, u32) {
+        (HostBuffer::new(len).unwrap().into(), offset, len as u32)
+    }
+
     /// The addresses that an encoder reads are those of the mapping: nothing is copied on the way.
     #[test]
     fn the_encoder_sees_the_mapping_itself() {
@@ -129,15 +149,15 @@ mod tests {
         };
         for name in [b"NV12", b"NM12", b"YM12", b"YUYV"] {
             let setup = setup(name, crop);
-            let planes: Vec<(PlaneMemory, u32)> = setup
+            let planes: Vec<_> = setup
                 .raw
                 .sizes()
                 .iter()
-                .map(|size| (HostBuffer::new(*size as usize + 64).unwrap().into(), 64))
+                .map(|size| plane(*size as usize + 64, 64))
                 .collect();
             let starts: Vec<usize> = planes
                 .iter()
-                .map(|(memory, offset)| {
+                .map(|(memory, offset, _)| {
                     let whole = memory.gst_memory(0..memory.len(), || ()).unwrap();
                     whole.map_readable().unwrap().as_ptr() as usize + *offset as usize
                 })
@@ -148,12 +168,11 @@ mod tests {
                 .build()
                 .unwrap();
             let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(&buffer, &info).unwrap();
-            let placed = setup.raw.pixel.place(
-                &setup.raw.bytesperline,
-                setup.raw.height,
-                (16, 8),
-                (640, 480),
-            );
+            let placed =
+                setup
+                    .raw
+                    .pixel
+                    .place(&setup.raw.strides(0), setup.raw.height, (16, 8), (640, 480));
             for (at, placed) in placed.iter().enumerate() {
                 let seen = frame.plane_data(at as u32).unwrap().as_ptr() as usize;
                 assert_eq!(seen, starts[placed.plane] + placed.offset as usize);
@@ -178,9 +197,8 @@ mod tests {
         let size = setup.raw.sizes()[0] as usize;
         let released = Arc::new(AtomicUsize::new(0));
         for (len, offset) in [(size - 1, 0), (size, 1), (size, u32::MAX)] {
-            let memory = HostBuffer::new(len).unwrap();
             let held = Counted(Arc::clone(&released));
-            assert!(wrap(&setup, &[(memory.into(), offset)], held).is_err());
+            assert!(wrap(&setup, &[plane(len, offset)], held).is_err());
         }
         assert_eq!(released.load(Ordering::SeqCst), 3);
     }
