@@ -39,6 +39,8 @@ static const struct {
 	{ "describe", test_describe },
 	{ "replaced", test_replaced },
 	{ "answers", test_answers },
+	{ "fail", test_fail },
+	{ "storm", test_storm },
 };
 
 int argument_count;

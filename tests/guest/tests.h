@@ -60,4 +60,10 @@ void test_describe(void);
 /* answers.c */
 void test_answers(void);
 
+/* fail.c */
+void test_fail(void);
+
+/* storm.c */
+void test_storm(void);
+
 #endif
