@@ -4,7 +4,7 @@
 VM := tests/vm
 MODULE_DIR := out/module
 
-.PHONY: all help prepare module daemon vm-run vm-shell demo bench test test-proxy clean distclean
+.PHONY: all help prepare module daemon vm-run vm-shell demo bench test test-proxy test-kernel-debug clean distclean
 
 all: module daemon
 
@@ -14,6 +14,7 @@ help:
 	@echo 'make bench           what a frame costs: counts, latency, throughput; results in out/bench [PAIRS=n]'
 	@echo 'make test            every check and test'
 	@echo 'make test-proxy      that of devices of a host in a guest alone, with a table of what v4l2-compliance says of them'
+	@echo 'make test-kernel-debug  the guest driver on a kernel that looks for mistakes, which is built once'
 	@echo 'make vm-shell        a login shell in a guest with /dev/video0'
 	@echo 'make vm-run SCRIPT=f run f in a guest [FILES="a b"] [MODULE=0] [SOCKET=path] [VIRTIO_ID=n] [TIMEOUT=s]'
 	@echo 'make prepare         make kernel tree, guest and QEMU in the cache (the others do it when needed)'
@@ -47,6 +48,10 @@ test:
 test-proxy: all
 	@tests/guest/build
 	@ONLY=proxy PARTS=all LIMIT=1500 PROXY_TIMEOUT=3600 tests/run
+
+test-kernel-debug: daemon
+	@tests/guest/build
+	@ONLY=debug tests/run
 
 clean:
 	rm -rf out target

@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 # The suites in a VM: tests/vm/suites/NAME.sh runs in the guest, NAME.during on the host meanwhile, NAME.host on the
 # host afterwards. "# vm: A=b" in the suite sets a variable of tests/vm/run, "# files: x" names what it finds in /job.
+# Those in tests/vm/debug are for the debug kernel.
 
 FIXTURES=$CACHE/fixtures
 
@@ -27,7 +28,9 @@ fixture() {
             echo "$FIXTURES/$1"
             ;;
         client | client32 | client32-time64 | bench | decode | driver-name.so) echo "$REPO/out/guest/$1" ;;
-        test_fence.ko | test_suspend.ko | test_wait.ko) echo "$REPO/out/fence/$1" ;;
+        test_*.ko) echo "$REPO/${MODULES:-out}/fence/$1" ;;
+        [0-9]*.sh) echo "$VM_DIR/suites/$1" ;;
+        *.sh) echo "$VM_DIR/debug/$1" ;;
         *) die "no such fixture: $1" ;;
     esac
 }
@@ -55,10 +58,13 @@ run_suite() {
     fi
 }
 
-phase_vm() {
+phase_vm() { run_suites "$VM_DIR"/suites/*.sh; }
+
+# With SUITES only those whose names begin so.
+run_suites() {
     local suite prefix start
     mkdir -p "$LOGS"
-    for suite in "$VM_DIR"/suites/*.sh; do
+    for suite in "$@"; do
         if [ -n "${SUITES:-}" ]; then
             local wanted=0
             for prefix in $SUITES; do
@@ -70,4 +76,16 @@ phase_vm() {
         run_suite "$suite"
         printf -- '-- %d s\n' $((SECONDS - start))
     done
+}
+
+# make test-kernel-debug: what is a kernel module of ours or of the tests is built for that kernel.
+phase_debug() {
+    KERNEL=${KERNEL:-7.2}
+    export KERNEL=${KERNEL%-debug}-debug MODULES=out/debug KO=$REPO/out/debug/module/virtio_v4l2.ko
+    . "$VM_DIR/lib/kernel.sh"
+    kernel_prepare
+    try "the module builds for the debug kernel" env OUT=out/debug/module "$VM_DIR/kmake" . || return 0
+    try "the test module of fences builds for it" env OUT="$REPO/out/debug/fence" "$VM_DIR/kmake" tests/fence || return 0
+    try "the hostile device builds" cargo build --locked -p virtio-v4l2-tests --example hostile-device || return 0
+    run_suites "$VM_DIR"/debug/[0-9]*.sh
 }

@@ -39,7 +39,7 @@ GUEST_ROOT=$CACHE/guest-root-$(hash_of "$GUEST_PACKAGES")
 guest_root_prepare() { make_once "${GUEST_ROOT##*/}" "Debian 13 guest root" guest_root_make; }
 
 guest_prepare() {
-    GUEST_DIR=$CACHE/guest-$KERNEL_RELEASE-$(hash_of "$GUEST_PACKAGES" "$BOOT_MODULES" \
+    GUEST_DIR=$CACHE/guest-${KERNEL_DIR##*/kernel-}-$(hash_of "$GUEST_PACKAGES" "$BOOT_MODULES" \
         "$(cat "$VM_DIR"/guest/{make-initramfs,initramfs-init})")
     [ ! -e "$GUEST_DIR" ] || return 0
     need_root "making the guest image"

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 # shellcheck shell=bash
 # A stock Debian kernel with CONFIG_RUST=y, its modules, and a source tree prepared to build modules for it.
-# KERNEL=7.3 chooses another series of Debian 13 backports.
+# KERNEL=7.3 chooses another series of Debian 13 backports; KERNEL=7.2-debug a kernel of the same source with
+# everything that finds mistakes (tests/vm/debug/config).
 
 KERNEL=${KERNEL:-7.2}
 
@@ -72,7 +73,18 @@ kernel_make() {
     printf '%s\n' "$2" >"$1/release"
 }
 
+# Sets KERNEL_RELEASE and KERNEL_DIR.
 kernel_prepare() {
+    case $KERNEL in
+        *-debug)
+            KERNEL=${KERNEL%-debug} kernel_stock
+            kernel_debug
+            ;;
+        *) kernel_stock ;;
+    esac
+}
+
+kernel_stock() {
     local found
     KERNEL_RELEASE=$(kernel_cached)
     if [ -z "$KERNEL_RELEASE" ]; then
@@ -85,4 +97,58 @@ kernel_prepare() {
         make_once "kernel-$KERNEL_RELEASE" "kernel tree $KERNEL_RELEASE" kernel_make "$KERNEL_RELEASE" "${found#* }"
     fi
     KERNEL_DIR=$CACHE/kernel-$KERNEL_RELEASE
+}
+
+KERNEL_DEBUG_CONFIG=$VM_DIR/debug/config
+
+# Runs inside the build root, in the new directory, which has the stock kernel's tree and our configuration. Rust with
+# KASAN needs clang.
+# shellcheck disable=SC2016 # a script for the inner shell
+KERNEL_DEBUG_SCRIPT='
+    release=$1
+    make="make -s LLVM=1 LOCALVERSION="
+    cd tree
+    $make mrproper
+    rm -f localversion-debian .config.debian
+    $make tinyconfig
+    scripts/kconfig/merge_config.sh -m .config ../config
+    $make olddefconfig
+    missing=0
+    while IFS== read -r option value; do
+        case $value in
+            n) ! grep "^$option=" .config || missing=1 ;;
+            *) grep -qxF "$option=$value" .config || { echo "$option is not $value"; missing=1; } ;;
+        esac
+    done < <(grep "^CONFIG_" ../config)
+    if [ "$missing" = 1 ]; then
+        echo "the kernel does not take the configuration (see the lines above)"
+        exit 1
+    fi
+    nice -n "${NICE:-10}" make LLVM=1 LOCALVERSION= -j"$(nproc)" bzImage modules
+    [ "$($make kernelrelease)" = "$release" ]
+    mv arch/x86/boot/bzImage ../vmlinuz
+    $make INSTALL_MOD_PATH=/kernel/root modules_install
+    rm -f ../root/lib/modules/"$release"/{build,source}
+    # What kbuild needs for a module of ours is not among these.
+    find . -name "*.[oa]" -delete
+'
+
+# STOCK RELEASE
+kernel_debug_make() {
+    cp -a "$2/tree" "$1/tree"
+    cp "$KERNEL_DEBUG_CONFIG" "$1/config"
+    BIND="$1:/kernel" in_root "$BUILDROOT/root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 NICE="${NICE:-}" \
+        bash -euo pipefail -c "cd /kernel; $KERNEL_DEBUG_SCRIPT" kernel "$3"
+    printf '%s\n' LLVM=1 >"$1/make-arguments"
+    printf '%s\n' "$3" >"$1/release"
+}
+
+# After kernel_stock, of whose source it is.
+kernel_debug() {
+    local stock=$KERNEL_DIR release=${KERNEL_RELEASE%%+*}-debug
+    KERNEL_DIR=$CACHE/kernel-$release-$(hash_of "$KERNEL_RELEASE" "$KERNEL_DEBUG_SCRIPT" "$(cat "$KERNEL_DEBUG_CONFIG")")
+    KERNEL_RELEASE=$release
+    [ ! -e "$KERNEL_DIR" ] || return 0
+    need_root "making the debug kernel"
+    make_once "${KERNEL_DIR##*/}" "debug kernel $release (20 minutes of two cores)" kernel_debug_make "$stock" "$release"
 }
