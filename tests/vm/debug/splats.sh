@@ -23,6 +23,8 @@ any other BUG or WARNING|BUG: |WARNING: '
 # What the kernel says from now on counts. What was lost before we came is not ours.
 splats_begin() {
     modprobe -a videodev mc virtio_dma_buf
+    # Before the time limits of the suites: who hangs is shown with a stack.
+    echo 30 >/proc/sys/kernel/hung_task_timeout_secs
     echo scan >"$DEBUGFS/kmemleak"
     echo clear >"$DEBUGFS/kmemleak"
     dmesg -C
