@@ -25,10 +25,12 @@ use crate::wire::v4l2::{is_output, Buffer, Plane, VIDEO_MAX_PLANES};
 use kernel::prelude::*;
 
 mod line;
+mod mapped;
 mod slot;
 
 use line::Line;
 pub(super) use line::{Advanced, Post};
+pub(super) use mapped::{offset, Mappable, User};
 use slot::State;
 pub(super) use slot::{flag, OnWire, Rules, Slot};
 
@@ -210,15 +212,6 @@ impl Queue {
             slot.stamp(&rules, buffer);
         }
         Ok(slot.on_wire(&rules))
-    }
-
-    /// Length and `m` of a plane.
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` if there is none.
-    pub(super) fn plane(&mut self, index: u32, plane: u32) -> Result<(u32, u64)> {
-        self.slot(index)?.plane(plane as usize)
     }
 
     /// PREPARE_BUF has succeeded.

@@ -25,13 +25,13 @@ pub(super) use export::expbuf;
 pub(super) use fate::Fate;
 pub(super) use fence::{FenceState, Ready};
 
+use super::buffers::Mappable;
 use super::session::Session;
 use crate::media::pages::OwnPages;
 use crate::wire::v4l2::{
     is_multiplanar, is_output, Buffer, Plane, MEMORY_DMABUF, MEMORY_MMAP, VIDEO_MAX_PLANES,
 };
 use fence::Watches;
-use kernel::page::PAGE_SHIFT;
 use kernel::prelude::*;
 use kernel::sync::{new_mutex, Arc, Mutex};
 use plane::{Form, Lent};
@@ -380,19 +380,13 @@ impl Lending {
         Ok(loan)
     }
 
-    /// The pages that `mmap(2)` at that offset means: `None` if it is a buffer of the device's.
-    pub(super) fn own_pages(&self, at: u64) -> Option<Arc<OwnPages>> {
-        let queues = self.queues.lock();
-        for (buf_type, queue) in queues.iter().enumerate() {
-            for (index, slot) in queue.slots.iter().enumerate() {
-                for (plane, pages) in slot.own.iter().enumerate() {
-                    if offset(buf_type as u32, index as u32, plane) == Ok(at) {
-                        return Some(pages.clone());
-                    }
-                }
-            }
-        }
-        None
+    /// The driver's own pages of a plane: `None` if it is the device's.
+    pub(super) fn own_pages(&self, wanted: &Mappable) -> Option<Arc<OwnPages>> {
+        let pages = self.with(wanted.buf_type, |queue| {
+            let slot = queue.slot(wanted.index)?;
+            Ok(slot.own.get(wanted.plane).cloned())
+        });
+        pages.ok().flatten()
     }
 
     /// The device has been reset: gives all back before the device that dmabufs are attached to goes. May sleep.
@@ -474,19 +468,4 @@ impl Named {
         }
         Ok(named)
     }
-}
-
-/// Where a plane of the driver's own pages is mapped: any number that no other plane has. The types of one node do
-/// not differ in the last three bits alone.
-///
-/// # Errors
-///
-/// `EINVAL` if there is no such number.
-fn offset(buf_type: u32, index: u32, plane: usize) -> Result<u64> {
-    let pages = u64::from(buf_type % 8) << 13 | u64::from(index) << 3 | plane as u64;
-    let offset = pages << PAGE_SHIFT;
-    if index >= super::buffers::MAX_BUFFERS || offset > u64::from(u32::MAX) {
-        return Err(EINVAL);
-    }
-    Ok(offset)
 }

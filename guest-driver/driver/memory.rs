@@ -133,21 +133,24 @@ pub(super) fn establish(session: &Session, offset: u32, flags: u32) -> Result<(M
 ///
 /// # Errors
 ///
-/// `EINVAL`: a private mapping, or one longer than the plane; as [`establish`].
+/// `EINVAL`: no such plane, a private mapping, or one longer than the plane; as [`establish`].
 pub(super) fn map(session: &Session, vma: &mut Vma<'_>) -> Result {
     session.check()?;
     if !vma.is_shared() {
         return Err(EINVAL);
     }
-    if let Some(pages) = session.lending().own_pages(vma.offset()) {
-        return vma.insert(&pages, 0, pages.clone());
+    let plane = session.state().lock().streams.mappable_at(vma.offset());
+    let plane = plane?;
+    if let Some(pages) = session.lending().own_pages(&plane) {
+        let keep = Arc::new((pages.clone(), plane.user), GFP_KERNEL_ACCOUNT)?;
+        return vma.insert(&pages, 0, keep);
     }
-    let offset = u32::try_from(vma.offset()).map_err(|_| EINVAL)?;
+    let offset = u32::try_from(plane.at).map_err(|_| EIO)?;
     let flags = if vma.is_writable() { MMAP_FLAG_RW } else { 0 };
     let (mapping, addr, len) = establish(session, offset, flags)?;
     if vma.len() as u64 > len {
         return Err(EINVAL);
     }
-    let mapping = Arc::new(mapping, GFP_KERNEL_ACCOUNT)?;
-    vma.map(session.device().memory(), addr, mapping)
+    let keep = Arc::new((mapping, plane.user), GFP_KERNEL_ACCOUNT)?;
+    vma.map(session.device().memory(), addr, keep)
 }

@@ -164,6 +164,17 @@ void test_manage(void)
 	manage(&memory_vgem);
 }
 
+static bool is_mapped(struct node *node, unsigned int index)
+{
+	struct v4l2_plane plane;
+	struct v4l2_buffer buffer = node_buffer(&node->output, index, &plane);
+	int err = node_ioctl(node->fd, VIDIOC_QUERYBUF, &buffer);
+
+	if (err)
+		fatal("QUERYBUF", "%s", strerror(err));
+	return buffer.flags & V4L2_BUF_FLAG_MAPPED;
+}
+
 static void export_of(struct node *node, struct queue *queue, unsigned int index, struct chunk *chunk)
 {
 	struct v4l2_exportbuffer export = { .type = queue->type, .index = index, .flags = O_RDWR | O_CLOEXEC };
@@ -191,6 +202,14 @@ void test_export(void)
 	wrong.index = 0;
 	wrong.plane = 1;
 	check(node_ioctl(node.fd, VIDIOC_EXPBUF, &wrong) == EINVAL, "EXPBUF of a plane that does not exist", "-");
+	check(is_mapped(&node, 1), "QUERYBUF says MAPPED of a buffer that is mapped", "it does not");
+	munmap(node.output.chunk[1].mapping, node.output.chunk[1].mapped);
+	node.output.chunk[1].mapping = NULL;
+	check(!is_mapped(&node, 1), "and not when it is not any more", "it does");
+	export_of(&node, &node.output, 1, &raw);
+	check(is_mapped(&node, 1), "but of one that is exported", "it does not");
+	memory_free(&raw);
+	check(!is_mapped(&node, 1), "until the dmabuf is closed", "it does");
 	export_of(&node, &node.output, 0, &raw);
 	export_of(&node, &node.capture, 0, &coded_view);
 	node_draw(&node, raw.data, 3, false);

@@ -2,6 +2,7 @@
 
 //! A buffer, by the rules of videobuf2: what a client may say of it, and what it is told.
 
+use super::mapped::Users;
 use crate::driver::clock::Clock;
 use crate::driver::command::CommandRequest;
 use crate::driver::lend::{Fate, FenceState, Layout, Loan, Occasion, Purpose};
@@ -11,6 +12,7 @@ use kernel::sync::Arc;
 
 /// `V4L2_BUF_FLAG_*`.
 pub(in crate::driver) mod flag {
+    pub(in crate::driver) const MAPPED: u32 = 0x0000_0001;
     pub(in crate::driver) const QUEUED: u32 = 0x0000_0002;
     pub(in crate::driver) const DONE: u32 = 0x0000_0004;
     pub(in crate::driver) const ERROR: u32 = 0x0000_0040;
@@ -26,7 +28,7 @@ pub(in crate::driver) mod flag {
     pub(in crate::driver) const REQUEST_FD: u32 = 0x0080_0000;
     /// Not the client's to say: state, mapping, requests, and the kind of timestamp.
     pub(in crate::driver) const OURS: u32 =
-        0x0001 | QUEUED | DONE | ERROR | 0x0080 | PREPARED | REQUEST_FD | TIMESTAMP_MASK;
+        MAPPED | QUEUED | DONE | ERROR | 0x0080 | PREPARED | REQUEST_FD | TIMESTAMP_MASK;
     /// What a frame is; said of OUTPUT buffers by the client, of CAPTURE buffers by the device.
     pub(in crate::driver) const FRAME: u32 = 0x0008 | 0x0010 | 0x0020 | TIMECODE | HOLD_CAPTURE;
 }
@@ -91,6 +93,10 @@ pub(in crate::driver) struct Slot {
     /// Of a single-planar buffer one, as videobuf2 has it.
     planes: [Plane; VIDEO_MAX_PLANES],
     count: usize,
+    /// What the device calls the planes for MMAP; clients know them by other numbers.
+    offsets: [u64; VIDEO_MAX_PLANES],
+    /// Who has mapped it.
+    pub(super) users: Arc<Users>,
     /// Its memory, as the device knows it.
     wire_memory: u32,
 }
@@ -117,7 +123,7 @@ impl Slot {
     ///
     /// # Errors
     ///
-    /// `EIO` if it has no planes, or more than there may be.
+    /// `EIO` if it has no planes, or more than there may be; `ENOMEM`.
     pub(in crate::driver) fn new(buffer: &Buffer, planes: &[Plane]) -> Result<Self> {
         let mut slot = Self {
             state: State::Dequeued,
@@ -131,6 +137,8 @@ impl Slot {
             buffer: *buffer,
             planes: [Plane::default(); VIDEO_MAX_PLANES],
             count: 1,
+            offsets: [0; VIDEO_MAX_PLANES],
+            users: Users::none()?,
             wire_memory: MEMORY_MMAP,
         };
         slot.buffer.flags &= flag::TIMESTAMP_MASK | flag::TIMESTAMP_SOURCE;
@@ -146,6 +154,9 @@ impl Slot {
         } else {
             slot.planes[0].length = buffer.length;
             slot.planes[0].m = buffer.m;
+        }
+        for (to, plane) in slot.offsets.iter_mut().zip(&slot.planes) {
+            *to = plane.m;
         }
         Ok(slot)
     }
@@ -265,7 +276,7 @@ impl Slot {
         layout
     }
 
-    /// Length and `m` of a plane.
+    /// Length of a plane, and what the device calls it.
     ///
     /// # Errors
     ///
@@ -273,7 +284,8 @@ impl Slot {
     pub(super) fn plane(&self, at: usize) -> Result<(u32, u64)> {
         let planes = self.planes.get(..self.count).unwrap_or_default();
         let plane = planes.get(at).ok_or(EINVAL)?;
-        Ok((plane.length, plane.m))
+        let offset = self.offsets.get(at).ok_or(EINVAL)?;
+        Ok((plane.length, *offset))
     }
 
     /// Sets what the client is to know a plane by.
@@ -415,6 +427,9 @@ impl Slot {
             State::Done if self.failed => flag::DONE | flag::ERROR,
             State::Done => flag::DONE,
         };
+        if rules.memory == MEMORY_MMAP && self.users.any() {
+            buffer.flags |= flag::MAPPED;
+        }
         if is_multiplanar(self.buffer.type_) {
             buffer.m = pointer;
             buffer.length = self.count as u32;
@@ -438,12 +453,16 @@ impl Slot {
         self.fill(rules, &mut wire.buffer, &mut []);
         wire.buffer.memory = self.wire_memory;
         wire.buffer.flags = self.buffer.flags & !flag::TIMESTAMP_MASK;
-        if self.wire_memory != MEMORY_MMAP {
-            // Pointers are none of the device's business.
-            wire.buffer.m = 0;
-            for plane in &mut wire.planes {
-                plane.m = 0;
-            }
+        // Where clients have or map the memory is none of the device's business.
+        let own = match self.wire_memory {
+            MEMORY_MMAP => self.offsets,
+            _ => [0; VIDEO_MAX_PLANES],
+        };
+        if wire.count == 0 {
+            wire.buffer.m = own[0];
+        }
+        for (plane, own) in wire.planes.iter_mut().zip(own) {
+            plane.m = own;
         }
         wire
     }

@@ -6,7 +6,7 @@
 //! closed. If the device has given it a UUID, it is a virtio dmabuf, which can be queued to this device, and others of
 //! the host, as an object.
 
-use super::{offset, Lending};
+use crate::driver::buffers::{Mappable, User};
 use crate::driver::ioctl::{exchange, payload};
 use crate::driver::memory::{establish, Mapping};
 use crate::driver::session::Session;
@@ -15,7 +15,7 @@ use crate::media::ioctl::number;
 use crate::media::pages::OwnPages;
 use crate::media::Request;
 use crate::wire::command::MMAP_FLAG_RW;
-use crate::wire::v4l2::{ExportBuffer, MEMORY_MMAP};
+use crate::wire::v4l2::ExportBuffer;
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -27,7 +27,7 @@ const ACCESS_MODE: u32 = kernel::bindings::O_ACCMODE;
 const CLOSE_ON_EXEC: u32 = kernel::bindings::O_CLOEXEC;
 
 /// Memory of a plane.
-enum Exported {
+enum Memory {
     /// Pages of the driver's own.
     Own(Arc<OwnPages>),
     /// Memory of the device.
@@ -38,18 +38,24 @@ enum Exported {
     },
 }
 
+/// What a dmabuf has.
+struct Exported {
+    memory: Memory,
+    _user: User,
+}
+
 impl Export for Exported {
     fn place(&self) -> Place<'_> {
-        match self {
-            Self::Own(pages) => Place::Pages(pages),
-            Self::Mapped { mapping, addr, .. } => Place::Device(mapping.memory(), *addr),
+        match &self.memory {
+            Memory::Own(pages) => Place::Pages(pages),
+            Memory::Mapped { mapping, addr, .. } => Place::Device(mapping.memory(), *addr),
         }
     }
 
     fn uuid(&self) -> Option<[u8; 16]> {
-        match self {
-            Self::Own(_) => None,
-            Self::Mapped { uuid, .. } => *uuid,
+        match &self.memory {
+            Memory::Own(_) => None,
+            Memory::Mapped { uuid, .. } => *uuid,
         }
     }
 }
@@ -68,34 +74,35 @@ pub(in crate::driver) fn expbuf(session: &Session, request: &mut Request<'_>) ->
     }
     let _passing = session.gate().pass()?;
     let mut state = session.state().lock();
-    let queue = state.streams.get(wanted.type_)?;
-    if queue.rules.memory != MEMORY_MMAP {
-        return Err(EINVAL);
-    }
-    let (length, at) = queue.plane(wanted.index, wanted.plane)?;
+    let (buf_type, plane) = (wanted.type_, wanted.plane as usize);
+    let plane = state.streams.mappable(buf_type, wanted.index, plane);
     drop(state);
+    let plane = plane?;
 
-    let own = session.lending().own_plane(&wanted, at);
-    let (memory, size) = match own {
+    let (memory, size) = match session.lending().own_pages(&plane) {
         Some(pages) => {
             let size = pages.count() * PAGE_SIZE;
-            (Exported::Own(pages), size)
+            (Memory::Own(pages), size)
         }
-        None => mapped(session, &wanted, at)?,
+        None => mapped(session, &wanted, &plane)?,
     };
-    if size < length as usize {
+    if size < plane.length as usize {
         return Err(EIO);
     }
-    let memory = Arc::new(memory, GFP_KERNEL_ACCOUNT)?;
+    let exported = Exported {
+        memory,
+        _user: plane.user,
+    };
+    let exported = Arc::new(exported, GFP_KERNEL_ACCOUNT)?;
     let access = wanted.flags & ACCESS_MODE;
-    let dmabuf = export(memory, size, access)?;
+    let dmabuf = export(exported, size, access)?;
     let fd = dmabuf.into_fd(wanted.flags & CLOSE_ON_EXEC)?;
     payload::<ExportBuffer>(request)?.fd = fd;
     Ok(())
 }
 
 /// A plane of the device's memory, and its size in whole pages.
-fn mapped(session: &Session, wanted: &ExportBuffer, at: u64) -> Result<(Exported, usize)> {
+fn mapped(session: &Session, wanted: &ExportBuffer, plane: &Mappable) -> Result<(Memory, usize)> {
     let mut export = *wanted;
     export.fd = 0;
     let mut uuid = [0; 16];
@@ -111,24 +118,13 @@ fn mapped(session: &Session, wanted: &ExportBuffer, at: u64) -> Result<(Exported
         Err(error) if error == ENOTTY => None,
         Err(error) => return Err(error),
     };
-    let at = u32::try_from(at).map_err(|_| EIO)?;
+    let at = u32::try_from(plane.at).map_err(|_| EIO)?;
     // Writable whatever the client's file is: other drivers that import it do not ask.
     let (mapping, addr, len) = establish(session, at, MMAP_FLAG_RW)?;
-    let memory = Exported::Mapped {
+    let memory = Memory::Mapped {
         mapping,
         addr,
         uuid,
     };
     Ok((memory, len as usize))
-}
-
-impl Lending {
-    /// The pages of a plane of the driver's own.
-    fn own_plane(&self, wanted: &ExportBuffer, at: u64) -> Option<Arc<OwnPages>> {
-        let known = offset(wanted.type_, wanted.index, wanted.plane as usize);
-        if known != Ok(at) {
-            return None;
-        }
-        self.own_pages(at)
-    }
 }

@@ -3,7 +3,8 @@
 //! The memory that one buffer is queued with.
 
 use super::fate::{Fate, Span};
-use super::{offset, Layout, Loan, Named};
+use super::{Layout, Loan, Named};
+use crate::driver::buffers::offset;
 use crate::driver::session::Session;
 use crate::media::dmabuf::{Attachment, DmaBuf};
 use crate::media::pages::{OwnPages, PinnedPages, Runs};

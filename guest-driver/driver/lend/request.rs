@@ -2,8 +2,8 @@
 
 //! REQBUFS and CREATE_BUFS: which memory the device is asked for, and what the buffers are like.
 
-use super::{offset, Layout, Lending, Queue, Slot};
-use crate::driver::buffers::{Slots, MAX_BUFFERS};
+use super::{Layout, Lending, Queue, Slot};
+use crate::driver::buffers::{offset, Slots, MAX_BUFFERS};
 use crate::driver::ioctl::forward;
 use crate::driver::session::Session;
 use crate::media::ioctl::number;
@@ -152,13 +152,22 @@ impl Lending {
     ///
     /// `ENOMEM`, also for more than half of all memory; `EINVAL` if there are too many.
     pub(in crate::driver) fn extend(&self, buf_type: u32, first: u32, new: &mut Slots) -> Result {
-        let (lent, own) = self.with(buf_type, |queue| {
-            let lent = queue.device != MEMORY_MMAP;
-            Ok((lent, lent && queue.client == MEMORY_MMAP))
+        let (lent, mapped) = self.with(buf_type, |queue| {
+            Ok((queue.device != MEMORY_MMAP, queue.client == MEMORY_MMAP))
         })?;
+        for (index, buffer) in (first..).zip(new.iter_mut().flatten()) {
+            for plane in 0..buffer.layout().planes {
+                let pointer = match mapped {
+                    true => offset(buf_type, index, plane)?,
+                    false => 0,
+                };
+                buffer.set_pointer(plane, pointer);
+            }
+        }
         if !lent {
             return Ok(());
         }
+        let own = mapped;
         // Sizes are the device's word.
         let layouts = new.iter().flatten().map(|buffer| buffer.layout());
         let total: u64 = layouts.map(|layout| layout.bytes()).sum();
@@ -166,18 +175,14 @@ impl Lending {
             return Err(ENOMEM);
         }
         let mut slots = KVVec::with_capacity(new.len(), GFP_KERNEL_ACCOUNT)?;
-        for (index, buffer) in (first..).zip(new.iter_mut().flatten()) {
+        for buffer in new.iter().flatten() {
             let layout = buffer.layout();
             let mut slot = Slot::new(layout);
-            for (plane, length) in layout.lengths.iter().enumerate().take(layout.planes) {
-                let mut pointer = 0;
-                if own {
-                    let pages = OwnPages::new(*length as usize)?;
-                    slot.own
-                        .push(Arc::new(pages, GFP_KERNEL_ACCOUNT)?, GFP_KERNEL_ACCOUNT)?;
-                    pointer = offset(buf_type, index, plane)?;
-                }
-                buffer.set_pointer(plane, pointer);
+            let lengths = layout.lengths.iter().take(layout.planes);
+            for length in lengths.take_while(|_| own) {
+                let pages = OwnPages::new(*length as usize)?;
+                slot.own
+                    .push(Arc::new(pages, GFP_KERNEL_ACCOUNT)?, GFP_KERNEL_ACCOUNT)?;
             }
             slots.push(slot, GFP_KERNEL_ACCOUNT)?;
         }
