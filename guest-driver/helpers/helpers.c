@@ -440,6 +440,12 @@ int virtio_v4l2_watch(struct mmu_interval_notifier *notifier, unsigned long star
 	return mmu_interval_notifier_insert(notifier, current->mm, start, len, ops);
 }
 
+/* Whether it is memory of the calling process that is watched. (The other process's structure lives as long as the notifier.) */
+bool virtio_v4l2_watches_caller(const struct mmu_interval_notifier *notifier)
+{
+	return notifier->mm == current->mm;
+}
+
 /* Whether a complaint about the device may be logged now. */
 bool virtio_v4l2_ratelimit(void)
 {

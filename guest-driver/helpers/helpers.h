@@ -95,6 +95,7 @@ int virtio_v4l2_insert_page(struct vm_area_struct *vma, unsigned long index, str
 void virtio_v4l2_vma_no_write(struct vm_area_struct *vma);
 int virtio_v4l2_watch(struct mmu_interval_notifier *notifier, unsigned long start, unsigned long len,
 		      const struct mmu_interval_notifier_ops *ops);
+bool virtio_v4l2_watches_caller(const struct mmu_interval_notifier *notifier);
 bool virtio_v4l2_ratelimit(void);
 struct module *virtio_v4l2_this_module(void);
 

@@ -60,6 +60,14 @@ impl Changes {
     }
 }
 
+impl Changes {
+    /// Whether it is the calling process whose addresses are watched.
+    pub(super) fn is_of_caller(&self) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::virtio_v4l2_watches_caller(self.node.notifier.get()) }
+    }
+}
+
 impl Node {
     const OPERATIONS: bindings::mmu_interval_notifier_ops = bindings::mmu_interval_notifier_ops {
         invalidate: Some(Self::invalidate),

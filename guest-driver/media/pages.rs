@@ -132,10 +132,10 @@ impl PinnedPages {
         Ok(this)
     }
 
-    /// Whether the process may have other pages at these addresses by now: it has unmapped the memory (as `free(3)`
-    /// does), or written to what was shared before.
+    /// Whether the calling process may have other pages at these addresses: it is another process, or has unmapped the
+    /// memory (as `free(3)` does), or written to what was shared before.
     pub(crate) fn are_stale(&self) -> bool {
-        self.changes.seen()
+        self.changes.seen() || !self.changes.is_of_caller()
     }
 
     /// Adds where the memory is.

@@ -41,6 +41,7 @@ static const struct {
 	{ "answers", test_answers },
 	{ "fail", test_fail },
 	{ "storm", test_storm },
+	{ "other-process", test_other_process },
 };
 
 int argument_count;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void begin(struct node *node)
@@ -135,6 +136,47 @@ void test_replaced(void)
 	}
 	now = pinned() - before;
 	check(now == 2 * one, "memory that the device has not seen is not kept", "%ld pages instead of %ld", now, 2 * one);
+	node_close(&node);
+}
+
+/* A buffer that another process queues with the same address has other memory. */
+void test_other_process(void)
+{
+	struct node node;
+	int err, pipes[2], status = 0;
+	char byte = 0;
+	long before, one, now;
+	pid_t child;
+
+	node_open(&node);
+	node_setup_memory(&node, 320, 240, 1, &memory_userptr, 2, &memory_mmap);
+	renew_user(&node);
+	if (pipe(pipes))
+		fatal("pipe", "%s", strerror(errno));
+	/* Before anything is pinned: fork() is a change of the memory, which is noticed. */
+	child = fork();
+	if (!child) {
+		if (read(pipes[0], &byte, 1) != 1)
+			_exit(2);
+		memset(node.output.chunk[0].data, 2, node.output.chunk[0].size);
+		_exit(queue_user(&node, VIDIOC_QBUF, 0) || read(pipes[0], &byte, 1) != 1);
+	}
+	memset(node.output.chunk[0].data, 1, node.output.chunk[0].size);
+	before = pinned();
+	err = queue_user(&node, VIDIOC_QBUF, 0);
+	node_stream(&node, OUTPUT, false);
+	one = pinned() - before;
+	check(!err && one > 0, "QBUF of one process", "%s, %ld pages", strerror(err), one);
+	if (write(pipes[1], &byte, 1) != 1)
+		fatal("pipe", "%s", strerror(errno));
+	for (unsigned int i = 0; i < 100 && pinned() - before == one; i++)
+		usleep(50000);
+	now = pinned() - before;
+	if (write(pipes[1], &byte, 1) != 1)
+		fatal("pipe", "%s", strerror(errno));
+	waitpid(child, &status, 0);
+	check(!status && now == 2 * one, "QBUF of another with the same address pins its own memory",
+	      "status 0x%x, %ld pages instead of %ld", status, now, 2 * one);
 	node_close(&node);
 }
 

@@ -53,6 +53,7 @@ void test_revoke(void);
 void test_posted(void);
 void test_refused(void);
 void test_replaced(void);
+void test_other_process(void);
 
 /* describe.c */
 void test_describe(void);

@@ -22,6 +22,7 @@ client lend 4096x2304 userptr-scattered
 client lend-refused
 client manage
 client export
+client other-process
 client fences
 client fence-ends
 client fence-fails
