@@ -347,6 +347,9 @@ pub(crate) struct ShmRegion {
 /// `VIRTIO_F_VERSION_1`: the device follows the standard, from its version 1.0 on.
 pub(crate) const F_VERSION_1: u32 = 32;
 
+/// `VIRTIO_F_ACCESS_PLATFORM`: the device cannot reach memory by guest-physical addresses; an IOMMU or encryption is between.
+pub(crate) const F_ACCESS_PLATFORM: u32 = 33;
+
 /// `VIRTIO_CONFIG_S_NEEDS_RESET`: the device has come to an error that it cannot recover from.
 pub(crate) const STATUS_NEEDS_RESET: u8 = 0x40;
 
@@ -363,6 +366,12 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
             let parent = (*dev).parent;
             device::Device::get_device(if parent.is_null() { dev } else { parent })
         }
+    }
+
+    /// The device takes memory in runs of any length.
+    pub(crate) fn take_any_segment(&self) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::virtio_v4l2_any_segment(self.as_raw()) };
     }
 
     /// The device type.

@@ -69,6 +69,7 @@ impl Kinds {
 ///
 /// - `EFAULT`: a control's pointer is wrong.
 /// - `EINVAL`: the values are larger than any control.
+/// - `EOPNOTSUPP`: there are values elsewhere, and the device cannot be told where.
 /// - the device's; as any command.
 pub(super) fn run(session: &Session, request: &mut Request<'_>) -> Result {
     let count = elements_mut::<ExtControl>(request.array)?.len();
@@ -106,6 +107,7 @@ pub(super) fn run(session: &Session, request: &mut Request<'_>) -> Result {
 }
 
 fn with_memory(session: &Session, request: &mut Request<'_>, elsewhere: &[Elsewhere]) -> Result {
+    session.device().check_lending()?;
     let mut lent = Lent::new();
     let mut entries = KVVec::new();
     let mut total = 0usize;

@@ -16,6 +16,7 @@ use crate::wire;
 use crate::wire::config::Config;
 use kernel::c_str;
 use kernel::device::Bound;
+use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 use kernel::rbtree::{RBTree, RBTreeNodeReservation};
 use kernel::sync::aref::ARef;
@@ -27,6 +28,9 @@ use kernel::time::Delta;
 /// At most this many buffers are left on the event queue. What comes faster than they are emptied is held back
 /// by the device.
 const MAX_EVENT_BUFFERS: usize = 64;
+
+/// What buffers are aligned to in the device's shared memory region: a kernel with larger pages cannot map them.
+const REGION_PAGE: usize = 4096;
 
 /// How the device is.
 mod health {
@@ -61,6 +65,8 @@ pub(crate) struct MediaDevice {
     config: Config,
     bus_info: [u8; 32],
     shm: Option<ShmRegion>,
+    /// Whether the device can be told where memory of the guest is.
+    lends: bool,
     dma_device: ARef<kernel::device::Device>,
     memory: Arc<Revocable>,
     stats: Stats,
@@ -74,7 +80,17 @@ pub(crate) struct MediaDevice {
 impl MediaDevice {
     /// A device without queues.
     pub(super) fn new(dev: &virtio::Device<Bound>, config: &Config) -> Result<Arc<Self>> {
-        let shm = dev.shm_region(wire::SHM_REGION_MMAP);
+        let mut shm = dev.shm_region(wire::SHM_REGION_MMAP);
+        if shm.is_some() && PAGE_SIZE != REGION_PAGE {
+            dev_warn!(
+                dev,
+                "pages are of {} KiB here, and of 4 in the device's shared memory: MMAP buffers are pages of the guest\n",
+                PAGE_SIZE / 1024
+            );
+            shm = None;
+        }
+        let lends = !dev.has_feature(virtio::F_ACCESS_PLATFORM);
+        dev.take_any_segment();
         let bus_info = dev.bus_info();
         let config = *config;
         let pulse = Pulse::new()?;
@@ -92,6 +108,7 @@ impl MediaDevice {
                 config,
                 bus_info,
                 shm,
+                lends,
                 dma_device,
                 memory,
                 stats: Stats::new(),
@@ -132,6 +149,24 @@ impl MediaDevice {
     /// Shared memory region 0, if the device has it.
     pub(super) fn shm(&self) -> Option<ShmRegion> {
         self.shm
+    }
+
+    /// Whether the device can be told where memory of the guest is. Says so in the log if it cannot.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP`: it is behind an IOMMU, or memory is encrypted (`VIRTIO_F_ACCESS_PLATFORM`).
+    pub(super) fn check_lending(&self) -> Result {
+        if self.lends {
+            return Ok(());
+        }
+        if virtio::may_log() {
+            dev_warn!(
+                self.dev,
+                "with VIRTIO_F_ACCESS_PLATFORM the guest's memory cannot be lent to the device: use MMAP buffers\n"
+            );
+        }
+        Err(Error::from_errno(-(kernel::bindings::EOPNOTSUPP as i32)))
     }
 
     pub(super) fn dev(&self) -> &virtio::Device {

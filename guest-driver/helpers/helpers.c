@@ -234,6 +234,15 @@ void virtio_v4l2_fence_put(struct dma_fence *fence)
 	dma_fence_put(fence);
 }
 
+/* The device takes memory in runs of any length: it is told of addresses. */
+void virtio_v4l2_any_segment(struct virtio_device *vdev)
+{
+	struct device *dev = vdev->dev.parent ?: &vdev->dev;
+
+	if (dev->dma_parms)
+		dma_set_max_seg_size(dev, UINT_MAX);
+}
+
 bool virtio_v4l2_has_feature(const struct virtio_device *vdev, unsigned int bit)
 {
 	return virtio_has_feature(vdev, bit);

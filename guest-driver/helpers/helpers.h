@@ -67,6 +67,7 @@ unsigned long virtio_v4l2_ram_pages(void);
 void *virtio_v4l2_vmap(struct page **pages, unsigned int count);
 void virtio_v4l2_fence_put(struct dma_fence *fence);
 
+void virtio_v4l2_any_segment(struct virtio_device *vdev);
 bool virtio_v4l2_has_feature(const struct virtio_device *vdev, unsigned int bit);
 int virtio_v4l2_find_vqs(struct virtio_device *vdev, unsigned int count, struct virtqueue *vqs[],
 			 struct virtqueue_info infos[]);

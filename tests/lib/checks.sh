@@ -10,7 +10,7 @@ phase_prepare() {
     ok "kernel tree, guest and QEMU are there"
 }
 
-shell_scripts() { grep -rlE '^#!.*(ba)?sh|shellcheck shell=|/harness/tap.sh' tests/run tests/lib tests/vm tests/nested tests/demo tests/bench tests/guest .ci; }
+shell_scripts() { grep -rlE '^#!.*(ba)?sh|shellcheck shell=|/harness/tap.sh' tests/run tests/lib tests/vm tests/cfi tests/nested tests/demo tests/bench tests/guest .ci; }
 
 phase_format() {
     try "rustfmt" cargo fmt --all --check || true

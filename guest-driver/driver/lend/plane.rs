@@ -296,7 +296,12 @@ impl Maker<'_> {
     }
 
     /// Memory by its pages.
+    ///
+    /// # Errors
+    ///
+    /// As [`MediaDevice::check_lending`](crate::driver::device::MediaDevice::check_lending); `E2BIG`; `ENOMEM`.
     fn pages(&self, named: Named, planes: KVec<Memory>) -> Result<Lent> {
+        self.session.device().check_lending()?;
         let mut entries = KVVec::new();
         for (plane, length) in planes.iter().zip(named.lengths) {
             let mut runs = Runs::new();

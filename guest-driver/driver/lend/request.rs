@@ -24,9 +24,11 @@ mod supports {
 }
 
 /// What the client can have, if the device has `capabilities`.
-fn capabilities(capabilities: u32) -> u32 {
+fn capabilities(session: &Session, capabilities: u32) -> u32 {
     let mut answer = capabilities;
-    if capabilities & supports::USERPTR != 0 {
+    if session.device().check_lending().is_err() {
+        answer &= !supports::USERPTR;
+    } else if capabilities & supports::USERPTR != 0 {
         answer |= supports::MMAP | supports::DMABUF;
     }
     answer
@@ -38,8 +40,20 @@ fn capabilities(capabilities: u32) -> u32 {
 ///
 /// `EINVAL` if it cannot have that.
 fn candidates(session: &Session, client: u32) -> Result<&'static [u32]> {
+    let region = session.device().shm().is_some();
+    let lends = match client {
+        MEMORY_MMAP if region => true,
+        _ => session.device().check_lending().is_ok(),
+    };
+    if !lends {
+        return match client {
+            // By objects, if the device takes them.
+            MEMORY_DMABUF => Ok(&[MEMORY_DMABUF]),
+            _ => Err(EINVAL),
+        };
+    }
     Ok(match client {
-        MEMORY_MMAP if session.device().shm().is_some() => &[MEMORY_MMAP, MEMORY_USERPTR],
+        MEMORY_MMAP if region => &[MEMORY_MMAP, MEMORY_USERPTR],
         MEMORY_MMAP => &[MEMORY_USERPTR, MEMORY_MMAP],
         MEMORY_USERPTR => &[MEMORY_USERPTR],
         MEMORY_DMABUF => &[MEMORY_USERPTR, MEMORY_DMABUF],
@@ -87,7 +101,7 @@ impl Lending {
         let made = RequestBuffers::mut_from_bytes(request.payload).map_err(|_| EINVAL)?;
         let objects = made.capabilities & supports::DMABUF != 0;
         made.memory = wanted.memory;
-        made.capabilities = capabilities(made.capabilities);
+        made.capabilities = capabilities(session, made.capabilities);
         let new = Queue {
             client: wanted.memory,
             device,
@@ -132,7 +146,7 @@ impl Lending {
         let made = CreateBuffers::mut_from_bytes(request.payload).map_err(|_| EINVAL)?;
         let objects = made.capabilities & supports::DMABUF != 0;
         made.memory = wanted.memory;
-        made.capabilities = capabilities(made.capabilities);
+        made.capabilities = capabilities(session, made.capabilities);
         made.max_num_buffers = made.max_num_buffers.min(MAX_BUFFERS);
         if made.count == 0 {
             return Ok(device);
