@@ -48,17 +48,17 @@ phase_lint() {
 phase_unit() {
     local log=$LOGS/cargo-test.log status=0 line
     cargo test --workspace --locked --no-fail-fast >"$log" 2>&1 </dev/null || status=$?
-    sed -nE 's/^test (.*) \.\.\. ok$/ok - \1/p; s/^test (.*) \.\.\. FAILED$/not ok - \1 # see '"${log//\//\\/}"'/p;
-        # Those are not skipped: phase nested runs them.
-        / ignored, .*: tests\/nested runs it$/d
-        s/^test (.*) \.\.\. ignored(, (.*))?$/skip - \1 # \3/p' "$log" >"$LOGS/cargo-test.results"
+    {
+        cargo_results "$log"
+        # Those that phase nested runs are not skipped.
+        sed -nE '/ ignored, .*: tests\/nested runs it$/d; s/^test (.*) \.\.\. ignored(, (.*))?$/skip - \1 # \3/p' "$log"
+    } >"$LOGS/cargo-test.results"
     cat "$LOGS/cargo-test.results" >>"$RESULTS"
     grep -v '^ok' "$LOGS/cargo-test.results" || true
     echo "$(grep -c '^ok' "$LOGS/cargo-test.results" || true) tests of cargo passed"
     if [ "$status" = 0 ]; then
         ok "cargo test ends with success"
     else
-        tail -n 40 "$log"
         not_ok "cargo test ends with success" "status $status, see $log"
     fi
 }

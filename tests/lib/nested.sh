@@ -20,7 +20,7 @@ tests/tests/proxy_unplug.rs --ignored"
 
 # SOURCE EXECUTABLE of each test binary that cargo has built.
 nested_binaries() {
-    cargo test --workspace --locked --no-run --message-format=json 2>"$LOGS/nested-build.log" |
+    cargo test --workspace --locked --no-run --message-format=json-render-diagnostics 2>"$LOGS/nested-build.log" |
         sed -n 's|.*"src_path":"'"$REPO"'/\([^"]*\)".*"executable":"\([^"]*\)".*|\1 \2|p'
 }
 

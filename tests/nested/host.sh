@@ -6,6 +6,7 @@
 heartbeat
 . /job/settings
 . /job/vm.sh
+. "$REPO/tests/lib/cargo.sh"
 
 for node in /dev/udmabuf /dev/dma_heap/system; do
     check "this host has $node" test -c "$node"
@@ -34,12 +35,14 @@ while read -r binary filters; do
     timeout -k 5 300 "/job/$binary" --test-threads=2 $filters >"$log" 2>&1
     status=$?
     [ -z "$CAMERA" ] || devices_camera_unplug || not_ok "the USB camera goes"
-    sed -nE 's/^test (.*) \.\.\. ok$/ok - \1/p; s/^test (.*) \.\.\. FAILED$/not ok - \1 # see its log/p' "$log"
+    cargo_results "$log"
     ran=$(grep -cE '^test .* \.\.\. (ok|FAILED)$' "$log")
     if [ "$status" = 0 ] && [ "$ran" -gt 0 ]; then
         ok "${binary%-*}: $ran tests"
     else
         not_ok "${binary%-*}: all of its tests" "status $status: $(tail -n 1 "$log")"
+        # With 101 each failure has been shown.
+        [ "$status" = 101 ] || excerpt <"$log"
     fi
 done </job/binaries
 
@@ -48,11 +51,7 @@ cd "$REPO" || exit
 DAEMON=/job/virtio-v4l2d KO=/job/virtio_v4l2.ko OUT=/out/guest nested_vm /job/guest.sh /job/source-176x144.nv12 /job/client
 status=$?
 echo "# the guest in it: end after $SECONDS s"
-case $status in
-    0) ;;
-    1) failed=1 ;;
-    *) not_ok "the guest's job runs to its end" "status $status" ;;
-esac
+nested_result "the guest's job runs to its end" "$status"
 
 log=/out/guest/daemon.log
 check "the daemon takes the guest's frames as dmabufs" grep -q 'guest frames: udmabuf' "$log"

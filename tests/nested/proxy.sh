@@ -15,6 +15,7 @@ for device in vivid vicodec camera; do
     # Not by `check`, whose command runs in a shell of its own.
     "devices_$device" >/run/device.log 2>&1 || {
         not_ok "this host has $device" "$(tail -n 1 /run/device.log)"
+        excerpt </run/device.log
         exit 1
     }
     ok "this host has $device"
@@ -84,11 +85,7 @@ in_guest() {
     status=$?
     grep -vxFf "$2" /run/done >>/run/finished
     echo "# the guest, --shm-size $1: end after $SECONDS s"
-    case $status in
-        0) ;;
-        1) failed=1 ;;
-        *) not_ok "the guest's job runs to its end, --shm-size $1" "status $status" ;;
-    esac
+    nested_result "the guest's job runs to its end, --shm-size $1" "$status"
     refuse "nothing panicked in the daemon, --shm-size $1" grep -i panic "/out/guest-$1/daemon.log"
 }
 # First by the shared memory region, as many devices at a time as QEMU 11.1 can have mappings of (vhost-user's eight memory

@@ -46,3 +46,13 @@ nested_vm() {
     [ "$status" = 125 ] || cat /run/guest.log
     return "$status"
 }
+
+# nested_result NAME STATUS: what became of a job of nested_vm. With status 1 it has said what failed, or it never ran.
+nested_result() {
+    case $2 in
+        0) return ;;
+        1) failed=1 && ! grep -q '^not ok - ' /run/guest.log || return 0 ;;
+    esac
+    not_ok "$1" "status $2"
+    excerpt </run/guest.log
+}

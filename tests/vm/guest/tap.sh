@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 # For suites in the guest: results as lines of their own, which tests/run counts.
 
+. /harness/excerpt.sh
 failed=0
 
 ok() { printf 'ok - %s\n' "$1"; }
@@ -13,7 +14,7 @@ not_ok() {
 
 skip() { printf 'skip - %s # %s\n' "$1" "$2"; }
 
-# check NAME COMMAND...: ok when the command succeeds; its last line of output is the reason when it does not.
+# check NAME COMMAND...: ok when the command succeeds; its output is the reason when it does not.
 check() {
     local name=$1 output status=0
     shift
@@ -22,6 +23,7 @@ check() {
         ok "$name"
     else
         not_ok "$name" "status $status: $(tail -n 1 <<<"$output")"
+        [ "$(wc -l <<<"$output")" -le 1 ] || excerpt <<<"$output"
     fi
 }
 
@@ -61,7 +63,12 @@ dmesg_clean() {
     local lines
     lines=$(kernel_warnings)
     [ -s /tmp/since ] || lines='the log has lost its beginning: give the suite "# vm: KERNEL_ARGS=log_buf_len=8M"'
-    if [ -z "$lines" ]; then ok "$1"; else not_ok "$1" "$(head -n 3 <<<"$lines" | tr '\n' '|')"; fi
+    if [ -z "$lines" ]; then
+        ok "$1"
+    else
+        not_ok "$1" "$(head -n 1 <<<"$lines")"
+        head -n 40 <<<"$lines" | excerpt
+    fi
 }
 ALLOW=()
 # What a VM in a VM may say besides: an emulated CPU's clock may stand still for long.
