@@ -43,6 +43,12 @@ impl Ready {
             events: error || flags.contains(EpollFlags::EPOLLPRI),
         }
     }
+
+    /// Whether V4L2 events are dequeued. A LAST buffer follows the event that explains it (`EOS`, `SOURCE_CHANGE`).
+    /// The driver queues that event first, but poll may have looked before both of them.
+    fn reads_events(self, last: bool) -> bool {
+        self.events || last
+    }
 }
 
 /// What the calls of a session and its thread share.
@@ -139,7 +145,7 @@ impl Shared {
                 Err(errno) => result = Err(errno),
             }
         }
-        while ready.events && result.is_ok() {
+        while ready.reads_events(!last.is_empty()) && result.is_ok() {
             self.count();
             match self.node.dqevent() {
                 Ok(event) => events.event(event),
@@ -214,6 +220,14 @@ fn give(events: &Events, buffer: Buffer, planes: &[Plane]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn events_are_read_before_last_is_given() {
+        let frames = Ready::of(EpollFlags::EPOLLIN);
+        assert!(!frames.reads_events(false));
+        assert!(frames.reads_events(true));
+        assert!(Ready::of(EpollFlags::EPOLLPRI).reads_events(false));
+    }
 
     #[test]
     fn what_poll_says() {
