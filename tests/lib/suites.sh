@@ -86,6 +86,6 @@ phase_debug() {
     kernel_prepare
     try "the module builds for the debug kernel" env OUT=out/debug/module "$VM_DIR/kmake" . || return 0
     try "the test module of fences builds for it" env OUT="$REPO/out/debug/fence" "$VM_DIR/kmake" tests/fence || return 0
-    try "the hostile device builds" cargo build --locked -p virtio-v4l2-tests --example hostile-device || return 0
+    try "the hostile devices build" cargo build --locked -p virtio-v4l2-tests --example hostile-device --example wire-device || return 0
     run_suites "$VM_DIR"/debug/[0-9]*.sh
 }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 # files: splats.sh 10-load.sh 20-compliance.sh 40-encoder.sh client client32 client32-time64
 # vm: MODULE=0
-# vm: TIMEOUT=900
+# vm: TIMEOUT=1800
 # vm: MEM=2G
 # vm: KERNEL_ARGS=kasan_multi_shot no5lvl
 # What make test has of ordinary programs, on the debug kernel.

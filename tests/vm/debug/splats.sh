@@ -4,6 +4,7 @@
 
 . /harness/tap.sh
 . /harness/conf
+export SLOW=5
 DEBUGFS=/sys/kernel/debug
 mountpoint -q "$DEBUGFS" || mount -t debugfs debugfs "$DEBUGFS"
 

@@ -4,6 +4,8 @@
 
 . /harness/excerpt.sh
 failed=0
+# Time limits are this many times as long: a kernel that looks for mistakes takes its time.
+SLOW=${SLOW:-1}
 
 ok() { printf 'ok - %s\n' "$1"; }
 
@@ -31,14 +33,14 @@ check() {
 refuse() {
     local name=$1 status=0
     shift
-    timeout -k 5 20 "$@" >/dev/null 2>&1 || status=$?
+    timeout -k 5 $((20 * SLOW)) "$@" >/dev/null 2>&1 || status=$?
     if [ "$status" != 0 ] && [ "$status" -lt 124 ]; then ok "$name"; else not_ok "$name" "status $status"; fi
 }
 
 # lines PROGRAM...: a program's own lines; a time limit or a crash is one more.
 lines() {
     local status=0
-    timeout -k 5 "${LIMIT:-60}" "$@" || status=$?
+    timeout -k 5 $((${LIMIT:-60} * SLOW)) "$@" || status=$?
     case $status in
         0) ;;
         1) failed=1 ;;
@@ -48,6 +50,14 @@ lines() {
 
 # client TEST [NODE]
 client() { lines /job/client "$@"; }
+
+# ended NAME SECONDS COMMAND...: ok when it ends before it is killed, whatever it says.
+ended() {
+    local name=$1 limit=$(($2 * SLOW)) status=0
+    shift 2
+    timeout -s INT -k $((8 * SLOW)) "$limit" "$@" >/tmp/said 2>&1 || status=$?
+    if [ "$status" != 137 ]; then ok "$name ends"; else not_ok "$name ends" "had to be killed"; fi
+}
 
 # Kernel messages of level warning and worse since the module was loaded, but for those that every out-of-tree
 # module causes.
@@ -82,20 +92,20 @@ vivid_node() {
     printf '/dev/%s\n' "$(basename "${node%/name}")"
 }
 
-# Waits up to 10 s for a file that the host's half of the suite makes in /out.
+# Waits up to 10 s, times SLOW, for a file that the host's half of the suite makes in /out.
 await() {
     local i
-    for ((i = 0; i < 200; i++)); do
+    for ((i = 0; i < 200 * SLOW; i++)); do
         [ -e "/out/$1" ] && return 0
         sleep 0.05
     done
-    not_ok "the host does its part: $1" "nothing for 10 s"
+    not_ok "the host does its part: $1" "nothing for $((10 * SLOW)) s"
     return 1
 }
 
-# within SECONDS COMMAND...: polls until the command succeeds.
+# within SECONDS COMMAND...: polls until the command succeeds. SECONDS times SLOW.
 within() {
-    local end=$((SECONDS + $1))
+    local end=$((SECONDS + $1 * SLOW))
     shift
     until "$@" 2>/dev/null; do
         [ $SECONDS -lt $end ] || return 1

@@ -29,7 +29,7 @@ check "/dev/video0 is back" within 10 test -c /dev/video0
 
 held=()
 for kind in userptr vgem export; do
-    timeout -k 5 60 /job/client hold-lent "$kind" >"/tmp/held-$kind" 2>&1 &
+    timeout -k 5 $((60 * SLOW)) /job/client hold-lent "$kind" >"/tmp/held-$kind" 2>&1 &
     held+=($!)
     check "$kind: memory is with the device" within 20 grep -q ready "/tmp/held-$kind"
 done

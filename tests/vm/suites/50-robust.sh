@@ -8,7 +8,7 @@ client blocked-dqbuf
 client opens
 client abandon
 
-timeout -k 5 60 /job/client hold >/tmp/held 2>&1 &
+timeout -k 5 $((60 * SLOW)) /job/client hold >/tmp/held 2>&1 &
 within 10 grep -q ready /tmp/held
 pid=$(pgrep -f 'job/client hold' | tail -n 1)
 refuse "rmmod with a program blocked in DQBUF" rmmod virtio_v4l2
@@ -17,7 +17,7 @@ check "SIGKILL ends a program blocked in DQBUF" within 5 sh -c "! kill -0 $pid"
 wait
 
 encode() {
-    timeout -k 5 60 v4l2-ctl -d0 --set-fmt-video-out width=640,height=360,pixelformat=NV12 --set-fmt-video pixelformat=H264 \
+    timeout -k 5 $((60 * SLOW)) v4l2-ctl -d0 --set-fmt-video-out width=640,height=360,pixelformat=NV12 --set-fmt-video pixelformat=H264 \
         --stream-mmap --stream-out-mmap --stream-from /job/source-640x360.nv12 "$@" >/dev/null 2>&1
 }
 for i in 1 2 3 4 5; do

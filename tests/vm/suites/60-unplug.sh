@@ -7,7 +7,7 @@
 driver=/sys/bus/virtio/drivers/virtio_v4l2
 device=$(basename "$(echo $driver/virtio*)")
 for round in 1 2 3 4; do
-    timeout -k 5 60 /job/client revoke >/tmp/revoked 2>/tmp/mapping &
+    timeout -k 5 $((60 * SLOW)) /job/client revoke >/tmp/revoked 2>/tmp/mapping &
     check "round $round: programs map the device's memory" within 20 grep -q ready /tmp/mapping
     echo "$device" >$driver/unbind
     wait $! || failed=1
@@ -17,7 +17,7 @@ for round in 1 2 3 4; do
 done
 
 modprobe pciehp 2>/dev/null
-timeout -k 5 60 /job/client hold >/tmp/held 2>&1 &
+timeout -k 5 $((60 * SLOW)) /job/client hold >/tmp/held 2>&1 &
 within 10 grep -q ready /tmp/held
 sleep 0.3
 touch /out/unplug

@@ -4,14 +4,14 @@
 # The daemon is killed under a program that is blocked in DQBUF: nobody hangs, the module can go.
 . /harness/tap.sh
 
-timeout -k 5 60 /job/client hold >/tmp/held 2>&1 &
+timeout -k 5 $((60 * SLOW)) /job/client hold >/tmp/held 2>&1 &
 within 10 grep -q ready /tmp/held
 sleep 0.3
 touch /out/kill-daemon
 await daemon-killed
 # Nothing tells a guest that its device's backend died, but the next command does.
-timeout -k 5 30 v4l2-ctl -d0 --info >/tmp/info 2>&1
-timeout -k 5 30 v4l2-ctl -d0 --set-fmt-video-out width=640,height=360,pixelformat=NV12 >/tmp/format 2>&1
+timeout -k 5 $((30 * SLOW)) v4l2-ctl -d0 --info >/tmp/info 2>&1
+timeout -k 5 $((30 * SLOW)) v4l2-ctl -d0 --set-fmt-video-out width=640,height=360,pixelformat=NV12 >/tmp/format 2>&1
 status=$?
 check "a program that comes later gets an error, and in time" test "$status" != 0 -a "$status" -lt 124
 check "the blocked DQBUF ends with an error" within 20 grep -q '^DQBUF E' /tmp/held

@@ -16,7 +16,7 @@ touch /out/continue-daemon
 await daemon-continued
 # The late reply comes now, to a command whose program is gone.
 sleep 0.5
-if timeout -k 5 20 v4l2-ctl -d0 --list-ctrls >/tmp/controls 2>&1 && grep -q video_bitrate /tmp/controls; then
+if timeout -k 5 $((20 * SLOW)) v4l2-ctl -d0 --list-ctrls >/tmp/controls 2>&1 && grep -q video_bitrate /tmp/controls; then
     ok "after the late reply the device serves on"
 else
     not_ok "after the late reply the device serves on" "$(tail -n 1 /tmp/controls)"

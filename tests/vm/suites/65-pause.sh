@@ -4,7 +4,7 @@
 . /harness/tap.sh
 
 encode() {
-    timeout -k 5 100 v4l2-ctl -d0 --set-fmt-video-out width=640,height=360,pixelformat=NV12 --set-fmt-video pixelformat=H264 \
+    timeout -k 5 $((100 * SLOW)) v4l2-ctl -d0 --set-fmt-video-out width=640,height=360,pixelformat=NV12 --set-fmt-video pixelformat=H264 \
         --stream-mmap --stream-out-mmap --stream-from /job/source-640x360.nv12 "$@" >/tmp/log 2>&1
 }
 check "a run to compare with" encode --stream-to /tmp/whole.h264
