@@ -8,15 +8,28 @@ use std::process::Command;
 
 use protocol::wire::ioctl::{Attached, Direction, TABLE};
 
-/// The folder that holds `videodev2.h`: the one that v4l2r is built with.
-fn header_dir() -> PathBuf {
-    std::env::var_os("V4L2R_VIDEODEV2_H_PATH")
-        .map_or_else(|| PathBuf::from("/usr/include/linux"), PathBuf::from)
+/// The C compiler, with the headers that v4l2r is built with (`.cargo/config.toml`).
+fn compiler() -> Command {
+    let mut compiler = Command::new("cc");
+    if let Some(dir) = std::env::var_os("V4L2R_VIDEODEV2_H_PATH") {
+        compiler.arg("-I").arg(dir);
+    }
+    compiler
+}
+
+/// The macros of `linux/videodev2.h` and of what it includes.
+fn macros() -> String {
+    let output = compiler()
+        .args("-E -dM -include linux/videodev2.h -x c /dev/null".split(' '))
+        .output()
+        .expect("a C compiler, `cc`, is needed (Rust links with it too)");
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// Names of the `VIDIOC_*` macros that make an ioctl number.
-fn macro_names(header: &str) -> Vec<&str> {
-    header
+fn macro_names(macros: &str) -> Vec<&str> {
+    macros
         .lines()
         .filter_map(|line| {
             let mut words = line.strip_prefix("#define")?.split_whitespace();
@@ -39,12 +52,10 @@ fn values(names: &[&str]) -> BTreeMap<String, u32> {
     }
     text += "return 0; }\n";
     std::fs::write(&source, text).unwrap();
-    let status = Command::new("cc")
-        .arg("-I")
-        .arg(header_dir().parent().unwrap())
+    let status = compiler()
         .args([&source, &PathBuf::from("-o"), &program])
         .status()
-        .expect("a C compiler, `cc`, is needed (Rust links with it too)");
+        .unwrap();
     assert!(status.success());
     let output = Command::new(&program).output().unwrap();
     String::from_utf8(output.stdout)
@@ -59,8 +70,8 @@ fn values(names: &[&str]) -> BTreeMap<String, u32> {
 
 #[test]
 fn table_is_videodev2() {
-    let header = std::fs::read_to_string(header_dir().join("videodev2.h")).unwrap();
-    let names = macro_names(&header);
+    let macros = macros();
+    let names = macro_names(&macros);
     assert!(names.len() > 70, "found only {names:?}");
     let values = values(&names);
 
