@@ -20,7 +20,8 @@ Cropping
 VIDIOC_(TRY_)ENCODER_CMD
 VIDIOC_REQBUFS/CREATE_BUFS/QUERYBUF'
 
-for option in -s -f; do
+# -f streams each format.
+for option in ${OPTIONS:--s -f}; do
     log=/out/compliance$option.txt
     timeout -k 5 400 v4l2-compliance -d /dev/video0 "$option" >"$log" 2>&1
     total=$(tail -n 1 "$log")
