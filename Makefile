@@ -4,7 +4,7 @@
 VM := tests/vm
 MODULE_DIR := out/module
 
-.PHONY: all help prepare module daemon vm-run vm-shell demo bench test test-proxy test-kernel-debug clean distclean
+.PHONY: all help prepare module daemon vm-run vm-shell demo bench check test test-proxy test-kernel-debug clean distclean
 
 all: module daemon
 
@@ -12,6 +12,7 @@ help:
 	@echo 'make                 build virtio_v4l2.ko (out/module) and virtio-v4l2d (target/release)'
 	@echo 'make demo            encode a clip in a guest with three programs; results in out/demo [INPUT=clip]'
 	@echo 'make bench           what a frame costs: counts, latency, throughput; results in out/bench [PAIRS=n]'
+	@echo 'make check           format, lints, docs, unit and wire tests: what needs no VM'
 	@echo 'make test            every check and test'
 	@echo 'make test-proxy      that of devices of a host in a guest alone, with a table of what v4l2-compliance says of them'
 	@echo 'make test-kernel-debug  the guest driver on a kernel that looks for mistakes, which is built once'
@@ -41,6 +42,9 @@ demo: all
 
 bench: all
 	@tests/bench/run
+
+check:
+	@ONLY="tools format lint unit" tests/run
 
 test:
 	@tests/run

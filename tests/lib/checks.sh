@@ -10,6 +10,15 @@ phase_prepare() {
     ok "kernel tree, guest and QEMU are there"
 }
 
+# What the phases without a VM need of that.
+phase_tools() {
+    host_prepare
+    rust_prepare
+    buildroot_prepare
+    uapi_prepare
+    ok "compilers, libraries and headers are there"
+}
+
 shell_scripts() { grep -rlE '^#!.*(ba)?sh|shellcheck shell=|/harness/tap.sh' tests/run tests/lib tests/vm tests/cfi tests/nested tests/demo tests/bench tests/guest .ci; }
 
 phase_format() {
@@ -38,10 +47,20 @@ deny() {
     PATH=${CARGO_DENY%/*}:$PATH cargo deny --config .ci/deny.toml check licenses bans sources
 }
 
+REUSE_VERSION=6.2.0
+
+reuse_make() {
+    python3 -m venv "$1"
+    "$1/bin/python" -m pip install --quiet "reuse[charset-normalizer]==$REUSE_VERSION"
+}
+
 phase_lint() {
     try "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings || true
     RUSTDOCFLAGS="-D warnings" try "cargo doc" cargo doc --workspace --no-deps --locked || true
     try "cargo deny: licences, bans, sources" deny || true
+    make_once "reuse-$REUSE_VERSION" "reuse $REUSE_VERSION" reuse_make
+    try "reuse lint: licences of our files" "$CACHE/reuse-$REUSE_VERSION/bin/python" -m reuse lint || true
+    try "layout: circles of files, lengths, columns" cargo xtask layout || true
 }
 
 # Every test of cargo is a result of its own.

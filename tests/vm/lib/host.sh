@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 # What the host has to have: Debian packages, installed when missing and we are root.
 
-HOST_PACKAGES="mmdebstrap shellcheck ca-certificates e2fsprogs util-linux psmisc strace pkg-config gcc libc6-dev clang libclang-dev
+HOST_PACKAGES="mmdebstrap shellcheck python3-venv ca-certificates e2fsprogs util-linux psmisc strace pkg-config gcc libc6-dev clang libclang-dev
 libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev gstreamer1.0-tools gstreamer1.0-plugins-base
 gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav ffmpeg"
 
