@@ -15,6 +15,6 @@ vicodec_make() {
 }
 
 vicodec_prepare() {
-    VICODEC_DIR=$CACHE/vicodec-$KERNEL_RELEASE
+    VICODEC_DIR=$CACHE/vicodec-${KERNEL_DIR##*/kernel-}
     make_once "${VICODEC_DIR##*/}" "vicodec for $KERNEL_RELEASE" vicodec_make
 }
