@@ -60,6 +60,7 @@ phase_lint() {
     try "cargo deny: licences, bans, sources" deny || true
     make_once "reuse-$REUSE_VERSION" "reuse $REUSE_VERSION" reuse_make
     try "reuse lint: licences of our files" "$CACHE/reuse-$REUSE_VERSION/bin/python" -m reuse lint || true
+    try "a failure shows its reason" tests/lib/selftest || true
     try "layout: circles of files, lengths, columns" cargo xtask layout || true
 }
 

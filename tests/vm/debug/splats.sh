@@ -85,6 +85,7 @@ splats_end() {
     check "the DMA API has counted no error" grep -qx 0 "$DEBUGFS/dma-api/error_count"
     if [ "$leaks" = 0 ]; then ok "kmemleak: 0"; else
         not_ok "kmemleak: 0" "$leaks, see kmemleak.txt"
+        head -n 40 /out/kmemleak.txt | excerpt
         total=$((total + leaks))
     fi
     printf '# splats and leaks: %d\n' "$total"
