@@ -49,10 +49,16 @@ pub fn check(repository: &Path, shrink: bool) -> Result<bool, String> {
 /// What breaks a rule: its entry in the lists, and details.
 type Found = BTreeMap<String, String>;
 
-/// The text files that git knows.
+/// The text files that git knows, or would add.
 fn read_files(repository: &Path) -> Result<BTreeMap<PathBuf, String>, String> {
     let output = Command::new("git")
-        .args(["ls-files", "-z"])
+        .args([
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ])
         .current_dir(repository)
         .output()
         .map_err(|error| format!("git ls-files: {error}"))?;
