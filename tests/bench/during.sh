@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 # shellcheck shell=bash
-# On the host while the guest runs (HOST_SCRIPT): does what the client in the guest asks for (host_ask in
-# guest/counters.c), by files in VM_OUT. What it finds out goes to VM_OUT/host.txt, a line for each: "LABEL WHAT ...".
+# On the host while the guest runs (HOST_SCRIPT): does what the client in the guest asks for
+# (host_ask in guest/counters.c), by files in VM_OUT. What it finds out goes to VM_OUT/host.txt, a
+# line for each: "LABEL WHAT ...".
 #   BENCH_DAEMON_PID, BENCH_DAEMON_LOG: the daemon, where tests/vm/run has not started it
 set -euo pipefail
 . "$(dirname -- "${BASH_SOURCE[0]}")/pairs.sh"
@@ -43,7 +44,8 @@ answer() {
             if quiet perf stat -e raw_syscalls:sys_enter -p "$pid" -- true; then
                 perf stat -x, -o "$VM_OUT/perf.txt" -e raw_syscalls:sys_enter -p "$pid" 2>/dev/null &
                 counter=$!
-                # It says nothing when it has begun; the file is there when it has opened its counters.
+                # It says nothing when it has begun; the file is there when it has opened its
+                # counters.
                 within 20 quiet grep -q . "$VM_OUT/perf.txt" || true
                 sleep 0.2
             fi

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
-# In the guest: every line of /job/cases is a case of its own; one that fails does not keep the next from running.
+# In the guest: every line of /job/cases is a case of its own; one that fails does not keep the next
+# from running.
 failed=0
 while read -r case; do
     label=${case%% *}

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 # shellcheck shell=bash
-# Pairs: the path, and the encoder alone. BENCH_PROGRAMS and BENCH_WORK are where bench-encode and the raw frames are,
-# BENCH_DAEMON_LOG is the daemon's. With BENCH_NODE the encoder is that node of this host.
+# Pairs: the path, and the encoder alone. BENCH_PROGRAMS and BENCH_WORK are where bench-encode and
+# the raw frames are, BENCH_DAEMON_LOG is the daemon's. With BENCH_NODE the encoder is that node of
+# this host.
 
 SIZES="640x360 1920x1080"
 # So many frames of a size take about two seconds.
 declare -A TIMED=([640x360]=500 [1920x1080]=80 [640x480]=64 [1280x720]=24)
 # Before a size is timed. In a guest, a third of it is the warm-up, the rest the short window.
 WARMUP=36
-# vicodec works in the kernel of an emulated machine: few frames, in few pairs. It has no smaller ones than 640x480.
+# vicodec works in the kernel of an emulated machine: few frames, in few pairs. It has no smaller
+# ones than 640x480.
 PROXY_SIZES="640x480 1280x720" PROXY_PAIRS=4 PROXY_WARMUP=18
 
 # threads PID NAME: its threads whose name has NAME in it (a regular expression).
@@ -30,8 +32,8 @@ pin_encoder() {
     done
 }
 
-# in_turns PAIRS SIZE FILE: so many pairs of `path LABEL SIZE FRAMES` and the encoder alone. Which of them is first changes, so
-# that a drift of the machine falls on both.
+# in_turns PAIRS SIZE FILE: so many pairs of `path LABEL SIZE FRAMES` and the encoder alone. Which
+# of them is first changes, so that a drift of the machine falls on both.
 in_turns() {
     local i label failed=0
     for ((i = 1; i <= $1; i++)); do
@@ -43,8 +45,8 @@ in_turns() {
     return $failed
 }
 
-# host_only LABEL FILE: the encoder alone, on the core that the daemon's encoder has otherwise, as the daemon's log says of the
-# last stream of that size. The label is pair-SIZE-NUMBER.
+# host_only LABEL FILE: the encoder alone, on the core that the daemon's encoder has otherwise, as
+# the daemon's log says of the last stream of that size. The label is pair-SIZE-NUMBER.
 host_only() {
     local size=${1#pair-} line
     size=${size%-*}

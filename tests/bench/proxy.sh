@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
-# In a VM that is a host: vicodec's encoder behind the proxy, and on its own. First without a guest, then with one. /job has the
-# programs, the daemon, the module, the raw frames, `settings`, and the cases of the guest.
+# In a VM that is a host: vicodec's encoder behind the proxy, and on its own. First without a guest,
+# then with one. /job has the programs, the daemon, the module, the raw frames, `settings`, and the
+# cases of the guest.
 . /harness/tap.sh
 heartbeat
 . /job/settings

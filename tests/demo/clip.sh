@@ -23,7 +23,8 @@ clip_find() {
     fi
 }
 
-# clip_decode CLIP RAW: NV12 frames, and WIDTH, HEIGHT, RATE_NUM, RATE_DEN. At most FRAMES (300) frames.
+# clip_decode CLIP RAW: NV12 frames, and WIDTH, HEIGHT, RATE_NUM, RATE_DEN. At most FRAMES (300)
+# frames.
 clip_decode() {
     local info rate
     info=$(ffprobe -v error -select_streams v:0 -show_entries stream=width,height,r_frame_rate -of csv=p=0 "$1") ||

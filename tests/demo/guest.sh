@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
-# In the guest: each client encodes /job/source.nv12 on its own; one that fails does not keep the next from trying.
+# In the guest: each client encodes /job/source.nv12 on its own; one that fails does not keep the
+# next from trying.
 . /job/settings
 size=${WIDTH}x$HEIGHT rate=$RATE_NUM/$RATE_DEN
 

@@ -4,7 +4,8 @@
 
 raw_input() { printf '%s\n' -f rawvideo -pix_fmt nv12 -video_size "${WIDTH}x$HEIGHT" -framerate "$RATE_NUM/$RATE_DEN"; }
 
-# measure STREAM RAW: decodes it and sets BYTES, FRAMES_OUT (decoded ones) and PSNR (average, against RAW).
+# measure STREAM RAW: decodes it and sets BYTES, FRAMES_OUT (decoded ones) and PSNR (average,
+# against RAW).
 measure() {
     local raw log
     BYTES=$(stat -c %s "$1" 2>/dev/null || echo 0) FRAMES_OUT=0 PSNR=0

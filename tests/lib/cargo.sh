@@ -2,8 +2,9 @@
 # shellcheck shell=bash
 # Results of cargo's tests.
 
-# cargo_results LOG: each test as a line of ours. The reason of a failure is its first panic, or else the last line that
-# the test said; up to 40 lines around it follow. LOG may be of several test binaries, which may have tests of one name.
+# cargo_results LOG: each test as a line of ours. The reason of a failure is its first panic, or
+# else the last line that the test said; up to 40 lines around it follow. LOG may be of several test
+# binaries, which may have tests of one name.
 cargo_results() {
     awk '
         FNR == 1 { pass++; binary = 0 }

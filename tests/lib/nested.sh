@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 # shellcheck shell=bash
-# A VM that is a host: daemon and VMM run on a kernel with /dev/udmabuf, DMA heaps and V4L2 devices, which CI's own may not have.
+# A VM that is a host: daemon and VMM run on a kernel with /dev/udmabuf, DMA heaps and V4L2 devices,
+# which CI's own may not have.
 
-# The tests of cargo that run there: the source of each binary, and parts of the names of those that concern memory,
-# or that all those are meant which are ignored where there is no V4L2 device.
+# The tests of cargo that run there: the source of each binary, and parts of the names of those that
+# concern memory, or that all those are meant which are ignored where there is no V4L2 device.
 NESTED_TESTS="host-device/src/lib.rs memory::
 host-device/tests/encoder_lent.rs
 tests/tests/lent.rs
@@ -24,8 +25,9 @@ nested_binaries() {
         sed -n 's|.*"src_path":"'"$REPO"'/\([^"]*\)".*"executable":"\([^"]*\)".*|\1 \2|p'
 }
 
-# nested_host NAME SECONDS SCRIPT [FILE...]: runs it in a VM that is a host; its results become ours, with NAME in front.
-# An emulated machine that emulates one now and then ends or hangs: then once more, and what the first one said does not count.
+# nested_host NAME SECONDS SCRIPT [FILE...]: runs it in a VM that is a host; its results become
+# ours, with NAME in front. An emulated machine that emulates one now and then ends or hangs: then
+# once more, and what the first one said does not count.
 nested_host() {
     local name=$1 limit=$2 script=$3 status attempt start=$SECONDS
     shift 3
@@ -64,13 +66,15 @@ phase_nested() {
         "${files[@]}" "${CARGO_TARGET_DIR:-$REPO/target}/release/usb-camera" "$(fixture client)" "$(fixture source-176x144.nv12)"
 }
 
-# PARTS=all (make test-proxy): every part of the device suite, for as long as it takes. LIMIT: seconds of one guest.
+# PARTS=all (make test-proxy): every part of the device suite, for as long as it takes. LIMIT:
+# seconds of one guest.
 PARTS=${PARTS:-quick} LIMIT=${LIMIT:-450}
 
 # Devices of a host behind proxies: make test-proxy runs this alone.
 phase_proxy() {
     try "the USB camera builds" cargo build --release --locked -p usb-camera || return 0
-    # One processor: with two, QEMU 11.1 loses the guest, or the VM that is its host, every few minutes.
+    # One processor: with two, QEMU 11.1 loses the guest, or the VM that is its host, every few
+    # minutes.
     SMP=1 nested_host proxy "${PROXY_TIMEOUT:-1000}" tests/nested/proxy.sh tests/nested/{proxy-guest,proxy-during,clients,devices}.sh \
         "$(fixture decode)" "$(fixture driver-name.so)" "$(fixture source-640x360.nv12)" "${CARGO_TARGET_DIR:-$REPO/target}/release/usb-camera"
     [ ! -e "$LOGS/proxy/report.txt" ] || cat "$LOGS/proxy/report.txt"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 # shellcheck shell=bash
-# Results: one line each, printed and kept in a file, counted at the end. Lines that begin with "| " say why the last
-# one is not ok.
+# Results: one line each, printed and kept in a file, counted at the end. Lines that begin with "| "
+# say why the last one is not ok.
 
 . "$VM_DIR/guest/excerpt.sh"
 
@@ -38,14 +38,17 @@ try() {
     fi
 }
 
-# results_named NAME [MORE]: the results in what a VM says, with NAME in front. MORE: a command of sed for the other lines.
+# results_named NAME [MORE]: the results in what a VM says, with NAME in front. MORE: a command of
+# sed for the other lines.
 results_named() { sed -unE 's/^(ok|not ok|skip) - /&'"$1"': /p; '"${2:-}"; }
 
-# results_heard NAME LOG: the same as the VM says it, reasons and remarks too; all of it goes to LOG.
+# results_heard NAME LOG: the same as the VM says it, reasons and remarks too; all of it goes to
+# LOG.
 results_heard() { sed -u 's/\r//' | tee "$2" | results_named "$1" '/^[#|] /p'; }
 
-# results_of NAME STATUS LOG: they count. Status 1: some failed; any other but 0: it did not get to its end. After a failure
-# the ends of what the run left (in the directory LOG without ".log") are shown, too.
+# results_of NAME STATUS LOG: they count. Status 1: some failed; any other but 0: it did not get to
+# its end. After a failure the ends of what the run left (in the directory LOG without ".log") are
+# shown, too.
 results_of() {
     local failed file
     failed=$(results_count 'not ok')
@@ -62,8 +65,8 @@ results_of() {
 
 results_count() { grep -c "^$1 - " "$RESULTS" || true; }
 
-# The last line, and the exit status. Failures are shown again, with their reasons: the end of a long output is what is
-# read first.
+# The last line, and the exit status. Failures are shown again, with their reasons: the end of a
+# long output is what is read first.
 results_end() {
     local passed failed
     grep -E '^(not ok - |\| )' "$RESULTS" | sed '400q' || true

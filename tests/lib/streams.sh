@@ -4,7 +4,8 @@
 
 . "$REPO/tests/demo/measure.sh"
 
-# Every line of $OUT/streams: stream, source, size and number of frames. The source is a fixture or the suite's own.
+# Every line of $OUT/streams: stream, source, size and number of frames. The source is a fixture or
+# the suite's own.
 compare_streams() {
     local stream source size frames reference found
     RATE_NUM=25 RATE_DEN=1

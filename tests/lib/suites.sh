@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 # shellcheck shell=bash
-# The suites in a VM: tests/vm/suites/NAME.sh runs in the guest, NAME.during on the host meanwhile, NAME.host on the
-# host afterwards. "# vm: A=b" in the suite sets a variable of tests/vm/run, "# files: x" names what it finds in /job.
-# Those in tests/vm/debug are for the debug kernel.
+# The suites in a VM: tests/vm/suites/NAME.sh runs in the guest, NAME.during on the host meanwhile,
+# NAME.host on the host afterwards. "# vm: A=b" in the suite sets a variable of tests/vm/run, "#
+# files: x" names what it finds in /job. Those in tests/vm/debug are for the debug kernel.
 
 FIXTURES=$CACHE/fixtures
 

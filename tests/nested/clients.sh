@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 # shellcheck shell=bash
-# What is done in the same way on the host's node and on the guest's, so that results can be compared. Sourced in the VM
-# that is a host and in the guest in it. Each function's first argument is the node.
+# What is done in the same way on the host's node and on the guest's, so that results can be
+# compared. Sourced in the VM that is a host and in the guest in it. Each function's first argument
+# is the node.
 
 # limited FUNCTION...: one of those below, in a shell of its own, which can be ended.
 limited() { timeout -k 5 600 bash -c '. /job/clients.sh && "$@"' limited "$@"; }
 
-# vivid_still NODE FILE [OPTION...]: ten frames of a picture that does not depend on time: colour bars without text.
+# vivid_still NODE FILE [OPTION...]: ten frames of a picture that does not depend on time: colour
+# bars without text.
 vivid_still() {
     v4l2-ctl -d "$1" --set-input 0 --set-ctrl test_pattern=0,osd_text_mode=2,horizontal_movement=3,vertical_movement=3 &&
         v4l2-ctl -d "$1" -v width=640,height=360,pixelformat=NV12 "${@:3}" --stream-count=10 --stream-to "$2"
@@ -33,8 +35,8 @@ fwht_change() {
 # fwht_decode NODE STREAM RAW [OPTION...]
 fwht_decode() { v4l2-ctl -d "$1" -v pixelformat=NV12 --stream-from "$2" --stream-to "$3" "${@:4}"; }
 
-# gst_codec RAW STREAM DECODED: fifteen frames through GStreamer's elements, which take the first encoder and decoder there
-# are. (FFmpeg has no FWHT.)
+# gst_codec RAW STREAM DECODED: fifteen frames through GStreamer's elements, which take the first
+# encoder and decoder there are. (FFmpeg has no FWHT.)
 gst_codec() {
     gst-launch-1.0 -q filesrc location="$1" blocksize=460800 num-buffers=15 ! \
         rawvideoparse format=nv12 width=640 height=480 framerate=25/1 ! video/x-raw,colorimetry=bt709 ! v4l2fwhtenc ! \

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 # shellcheck shell=bash
-# The devices of a VM that is a host (ROLE=host). Sourced there; each function loads a device and sets the variables
-# that have its nodes, or says what is wrong and fails. Nodes are found by name: numbers depend on the order.
+# The devices of a VM that is a host (ROLE=host). Sourced there; each function loads a device and
+# sets the variables that have its nodes, or says what is wrong and fails. Nodes are found by name:
+# numbers depend on the order.
 . /harness/conf
 
 # device_node NAME: the node of the video4linux device of that name.

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 # shellcheck shell=bash
-# In the VM that is a host: a real kernel with /dev/udmabuf and DMA heaps. First what needs no guest, then one boot of a
-# guest in it, with many checks. tests/lib/nested.sh starts it; `settings` says where this repository is.
+# In the VM that is a host: a real kernel with /dev/udmabuf and DMA heaps. First what needs no
+# guest, then one boot of a guest in it, with many checks. tests/lib/nested.sh starts it; `settings`
+# says where this repository is.
 . /harness/tap.sh
 heartbeat
 . /job/settings

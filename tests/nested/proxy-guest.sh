@@ -15,7 +15,8 @@ out() {
     for file in "$@"; do dd "if=/tmp/$file" "of=/out/$file" bs=256k status=none && rm "/tmp/$file"; done
 }
 
-# as_written NAME NODE FILE BYTES COMMAND: the command to the letter, where NODE is /dev/video0, until FILE has that many.
+# as_written NAME NODE FILE BYTES COMMAND: the command to the letter, where NODE is /dev/video0,
+# until FILE has that many.
 as_written() {
     local pid end=$((SECONDS + 300)) size=0
     (
@@ -39,7 +40,8 @@ as_written() {
     } >>/out/commands.txt 2>&1
     if [ "$size" -ge "$4" ]; then ok "$1"; else not_ok "$1" "$size bytes: $(tail -n 1 /tmp/command.log)"; fi
 }
-# part NAME: whether it is to be done, or was by a guest that was lost since. Its end is said by `done_part`.
+# part NAME: whether it is to be done, or was by a guest that was lost since. Its end is said by
+# `done_part`.
 part() {
     PART=$1
     ! grep -qxF "$1" /job/done
@@ -107,7 +109,8 @@ while read -r name driver; do
     done_part
 done </job/compliance
 
-# goes PART NODE: the device goes while a program streams, which is told so; what is done with another one works on.
+# goes PART NODE: the device goes while a program streams, which is told so; what is done with
+# another one works on.
 goes() {
     local pid log=/tmp/$1.log
     part "$1" || return
@@ -129,7 +132,8 @@ goes() {
     done_part
 }
 ended() { ! kill -0 "$1" 2>/dev/null; }
-# v4l2-ctl names the error of a DQBUF. If it was a QBUF's, with which it came a moment earlier, it says just that.
+# v4l2-ctl names the error of a DQBUF. If it was a QBUF's, with which it came a moment earlier, it
+# says just that.
 told() { grep -qE 'No such device|qbuf error' "$1" || { tail -n 3 "$1" && false; }; }
 goes camera_unplug "$CAMERA"
 goes vivid_unbind "$CAPTURE"

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 # shellcheck shell=bash
-# In the VM that is a host: vivid, vicodec and a USB camera, first used here, then by a guest with one proxy for each node;
-# what both say and see is compared. tests/lib/nested.sh starts it; `settings` says where this repository is.
+# In the VM that is a host: vivid, vicodec and a USB camera, first used here, then by a guest with
+# one proxy for each node; what both say and see is compared. tests/lib/nested.sh starts it;
+# `settings` says where this repository is.
 . /harness/tap.sh
 heartbeat
 . /job/settings
@@ -88,8 +89,8 @@ in_guest() {
     nested_result "the guest's job runs to its end, --shm-size $1" "$status"
     refuse "nothing panicked in the daemon, --shm-size $1" grep -i panic "/out/guest-$1/daemon.log"
 }
-# First by the shared memory region, as many devices at a time as QEMU 11.1 can have mappings of (vhost-user's eight memory
-# regions); then without one, the rest.
+# First by the shared memory region, as many devices at a time as QEMU 11.1 can have mappings of
+# (vhost-user's eight memory regions); then without one, the rest.
 printf '%s\n' commands picture codec gstreamer decoder 'camera MJPG' >/run/first
 {
     printf '%s\n' 'camera YUYV' camera_unplug vivid_unbind

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 # shellcheck shell=bash
-# HOST_SCRIPT of a VM in a VM, and of its host: runs HOST_PART, and ends the VM when it is lost. That shows in two ways: its
-# heartbeat stops, or its program counter stands in its host's own __svm_vcpu_run, where KVM enters and leaves guests. No
-# guest can get there by itself.
+# HOST_SCRIPT of a VM in a VM, and of its host: runs HOST_PART, and ends the VM when it is lost.
+# That shows in two ways: its heartbeat stops, or its program counter stands in its host's own
+# __svm_vcpu_run, where KVM enters and leaves guests. No guest can get there by itself.
 if [ -n "${HOST_PART:-}" ]; then
     bash "$HOST_PART" &
 fi

@@ -2,8 +2,8 @@
 
 //! The guest's driver, in the test process.
 //!
-//! Commands that the device refuses are `Err` with its errno. A device that does not answer at all, or answers with
-//! what is no answer, is a failed test: the methods panic, saying so.
+//! Commands that the device refuses are `Err` with its errno. A device that does not answer at all,
+//! or answers with what is no answer, is a failed test: the methods panic, saying so.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -290,8 +290,8 @@ impl Client {
         assert_eq!(reply.len, 0, "CLOSE has no response");
     }
 
-    /// VIRTIO_MEDIA_CMD_IOCTL in bytes: `payload`, `array` and `memory` go in the order of the specification, and
-    /// there is room for whatever may come back.
+    /// VIRTIO_MEDIA_CMD_IOCTL in bytes: `payload`, `array` and `memory` go in the order of the
+    /// specification, and there is room for whatever may come back.
     #[track_caller]
     pub fn ioctl_raw(
         &mut self,
@@ -305,8 +305,8 @@ impl Client {
         self.command(&readable, writable)
     }
 
-    /// An ioctl whose payload is a `T` without anything behind it. `T` takes what comes back, as long as the
-    /// device writes it: after errors too.
+    /// An ioctl whose payload is a `T` without anything behind it. `T` takes what comes back, as
+    /// long as the device writes it: after errors too.
     ///
     /// # Errors
     ///

@@ -2,8 +2,8 @@
 
 //! A V4L2 node of this machine, asked directly: what a device behind the proxy is compared with.
 //!
-//! Request numbers come from the protocol's table, everything else is this file's own: the daemon has other code for the
-//! same ioctls.
+//! Request numbers come from the protocol's table, everything else is this file's own: the daemon
+//! has other code for the same ioctls.
 
 use std::fs::{File, OpenOptions};
 use std::io;

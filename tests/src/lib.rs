@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! A vhost-user frontend that lives in the test process: no VM, no kernel, every byte under control.
+//! A vhost-user frontend that lives in the test process: no VM, no kernel, every byte under
+//! control.
 //!
-//! [`Link`] is what a VMM is to the daemon: it negotiates, lends memory, sets up rings and maps what the daemon
-//! wants mapped. [`Ring`] is a split virtqueue whose every field can be written, rightly or wrongly. [`Client`] is
-//! the guest's driver: typed commands and events over both. [`Stream`] is a program that encodes, [`Buffers`] are those of one
-//! queue of any device. [`Host`] asks a node of this machine directly.
+//! [`Link`] is what a VMM is to the daemon: it negotiates, lends memory, sets up rings and maps
+//! what the daemon wants mapped. [`Ring`] is a split virtqueue whose every field can be written,
+//! rightly or wrongly. [`Client`] is the guest's driver: typed commands and events over both.
+//! [`Stream`] is a program that encodes, [`Buffers`] are those of one queue of any device. [`Host`]
+//! asks a node of this machine directly.
 //!
 //! Nothing waits for ever: waits for the daemon end after [`PATIENCE`].
 

@@ -59,8 +59,8 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// Two runs of memory with a hole between them, a region for shared memory, and a driver that takes all
-    /// features.
+    /// Two runs of memory with a hole between them, a region for shared memory, and a driver that
+    /// takes all features.
     fn default() -> Self {
         Self {
             vmm: Vmm::Qemu,
@@ -79,7 +79,8 @@ impl Default for Options {
 }
 
 impl Options {
-    /// A VMM of this kind, with more memory, as the programs in it may have to do without the device's.
+    /// A VMM of this kind, with more memory, as the programs in it may have to do without the
+    /// device's.
     pub fn of(vmm: Vmm) -> Self {
         Self {
             vmm,
@@ -236,7 +237,8 @@ impl Link {
         Ok(())
     }
 
-    /// Stops the rings in the VMM's way. Returns where they are to go on, or zeros if it does not ask.
+    /// Stops the rings in the VMM's way. Returns where they are to go on, or zeros if it does not
+    /// ask.
     fn halt(&mut self) -> io::Result<[u16; 2]> {
         let mut bases = [0; 2];
         for (base, index) in bases.iter_mut().zip([COMMAND_QUEUE, EVENT_QUEUE]) {

@@ -85,8 +85,8 @@ pub struct Block {
 }
 
 impl GuestMemory {
-    /// Memory in `runs` of guest-physical address and length, which are multiples of a page, in `one_file` or a file
-    /// each.
+    /// Memory in `runs` of guest-physical address and length, which are multiples of a page, in
+    /// `one_file` or a file each.
     ///
     /// # Errors
     ///

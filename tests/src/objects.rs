@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Virtio objects of a VM, as the VMM knows them: whose they are, and what it answers when a device looks for one.
+//! Virtio objects of a VM, as the VMM knows them: whose they are, and what it answers when a device
+//! looks for one.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -78,7 +79,8 @@ impl Objects {
         self.state().removed.push(uuid);
     }
 
-    /// Serves the request that waits on `socket` if it is SHARED_OBJECT_LOOKUP; crate `vhost` expects a file with that.
+    /// Serves the request that waits on `socket` if it is SHARED_OBJECT_LOOKUP; crate `vhost`
+    /// expects a file with that.
     pub(crate) fn serve(&self, socket: RawFd) -> io::Result<bool> {
         let mut bytes = [0; REQUEST];
         let count = recv(socket, &mut bytes, MsgFlags::MSG_PEEK)?;

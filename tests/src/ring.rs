@@ -2,8 +2,8 @@
 
 //! A split virtqueue, driven by hand.
 //!
-//! [`Ring::add`] and its kin do what a driver does. Below them, every descriptor, ring entry and index can be
-//! written as a test likes, in an order and with values that no driver would use.
+//! [`Ring::add`] and its kin do what a driver does. Below them, every descriptor, ring entry and
+//! index can be written as a test likes, in an order and with values that no driver would use.
 
 use std::collections::HashMap;
 use std::io;
@@ -98,8 +98,8 @@ pub struct Used {
     pub len: u32,
 }
 
-/// The hand of a processor that has nothing else to do than to keep a ring full of one chain. It can be in another
-/// thread.
+/// The hand of a processor that has nothing else to do than to keep a ring full of one chain. It
+/// can be in another thread.
 pub struct Refill {
     memory: Arc<GuestMemory>,
     size: u16,
@@ -142,7 +142,8 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// A ring of `size` descriptors in `memory`, in which everything before index `first` has been used.
+    /// A ring of `size` descriptors in `memory`, in which everything before index `first` has been
+    /// used.
     ///
     /// # Errors
     ///
@@ -239,7 +240,8 @@ impl Ring {
         self.memory.store(self.avail.addr + 2, index);
     }
 
-    /// Fills the available ring with the chain that begins with `head`, and gives out what keeps it full.
+    /// Fills the available ring with the chain that begins with `head`, and gives out what keeps it
+    /// full.
     pub fn refill(&mut self, head: u16) -> Refill {
         for slot in 0..u64::from(self.size) {
             self.memory.store(self.avail.addr + 4 + 2 * slot, head);
@@ -403,8 +405,9 @@ impl Ring {
         }
     }
 
-    /// Waits for the device to signal, and looks at nothing but that; with `VIRTIO_F_EVENT_IDX` it asks for the next
-    /// signal first, as drivers do, and takes what came before as signalled. False if none comes within `timeout`.
+    /// Waits for the device to signal, and looks at nothing but that; with `VIRTIO_F_EVENT_IDX` it
+    /// asks for the next signal first, as drivers do, and takes what came before as signalled.
+    /// False if none comes within `timeout`.
     pub fn wait_signal(&mut self, timeout: Duration) -> bool {
         if self.event_idx {
             let used_event = self.avail.addr + 4 + 2 * u64::from(self.size);

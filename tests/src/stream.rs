@@ -45,7 +45,8 @@ impl Memory {
         }
     }
 
-    /// What the driver makes of it: without a region in which the device's memory can be seen, it is its own.
+    /// What the driver makes of it: without a region in which the device's memory can be seen, it
+    /// is its own.
     fn in_guest(self, client: &Client) -> Self {
         match self {
             Self::Mmap if !client.link.has_region() => Self::Scattered(0),
@@ -311,7 +312,8 @@ impl Stream {
         client.buffer(self.session, ioctl::QBUF, &mut buffer, &mut planes, &lists)
     }
 
-    /// Waits for the next thing that comes back. Buffers of bitstream are queued again, but the LAST one.
+    /// Waits for the next thing that comes back. Buffers of bitstream are queued again, but the
+    /// LAST one.
     #[track_caller]
     pub fn step(&mut self, client: &mut Client) -> Step {
         let event = client.event();

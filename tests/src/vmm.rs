@@ -115,7 +115,8 @@ impl Vmm {
         self == Self::Libkrun
     }
 
-    /// Whether mappings in the shared memory region stay when the device is reset, and may be made again over the old.
+    /// Whether mappings in the shared memory region stay when the device is reset, and may be made
+    /// again over the old.
     pub(crate) fn keeps_mappings(self) -> bool {
         self == Self::Crosvm
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Rings and chains that no driver would make. Each is survived, each command that can be given back is, and the
-//! next good command works.
+//! Rings and chains that no driver would make. Each is survived, each command that can be given
+//! back is, and the next good command works.
 
 mod common;
 
@@ -233,7 +233,8 @@ fn indirect_tables() {
         hand.refused(1, |_, _| vec![indirect(&block)]);
     }
 
-    // "A driver MUST NOT set both VIRTQ_DESC_F_INDIRECT and VIRTQ_DESC_F_NEXT": whatever it is, it ends.
+    // "A driver MUST NOT set both VIRTQ_DESC_F_INDIRECT and VIRTQ_DESC_F_NEXT": whatever it is, it
+    // ends.
     let used = hand.submit(2, |i, hand| {
         vec![
             Descriptor {
@@ -371,7 +372,8 @@ fn stale_entries() {
     hand.works();
 }
 
-/// A chain whose response goes into the ring itself: the guest harms itself. After a reset all is well.
+/// A chain whose response goes into the ring itself: the guest harms itself. After a reset all is
+/// well.
 #[test]
 fn responses_into_the_ring() {
     let mut hand = Hand::new();

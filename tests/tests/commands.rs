@@ -208,7 +208,8 @@ fn lists_that_fall_short() {
     hand.works();
 }
 
-/// One head again and again while the session is busy: a driver cannot have more commands out than descriptors.
+/// One head again and again while the session is busy: a driver cannot have more commands out than
+/// descriptors.
 #[test]
 fn flood_of_one_head() {
     let mut hand = Hand::new();
@@ -337,7 +338,8 @@ fn hang_up_in_mid_command() {
     }
 }
 
-/// The guest changes commands, descriptors and rings while the device reads them: what it read is what counts.
+/// The guest changes commands, descriptors and rings while the device reads them: what it read is
+/// what counts.
 #[test]
 fn a_guest_that_cannot_keep_still() {
     use std::sync::atomic::{AtomicBool, Ordering};

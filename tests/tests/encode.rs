@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! The encoder from end to end, but for the guest's kernel: frames through mapped buffers, or the guest's own pages where
-//! the VMM has no region for those, the result decoded. All of it behind each VMM.
+//! The encoder from end to end, but for the guest's kernel: frames through mapped buffers, or the
+//! guest's own pages where the VMM has no region for those, the result decoded. All of it behind
+//! each VMM.
 
 mod common;
 

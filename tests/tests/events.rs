@@ -270,7 +270,8 @@ fn end_of_stream_does_not_overtake_buffers() {
     assert_eq!(next_names(&mut pair, 6), expected);
 }
 
-/// STREAMOFF: buffers of that queue that the guest has not seen are not for it any more. Others are.
+/// STREAMOFF: buffers of that queue that the guest has not seen are not for it any more. Others
+/// are.
 #[test]
 fn purge_takes_one_queue_of_one_session() {
     let (fake, mut pair) = pair_with(0);
@@ -313,7 +314,8 @@ fn nothing_follows_close() {
     assert_quiet(&mut pair);
 }
 
-/// VIRTIO_MEDIA_EVT_ERROR: all later commands fail, nothing follows it, the ID stays taken until CLOSE.
+/// VIRTIO_MEDIA_EVT_ERROR: all later commands fail, nothing follows it, the ID stays taken until
+/// CLOSE.
 #[test]
 fn a_lost_session() {
     let (fake, mut pair) = pair_with(16);
@@ -367,7 +369,8 @@ fn a_panic_in_the_device() {
         .unwrap();
 }
 
-/// Event buffers that are too small, readable, or malformed go back empty, and the event goes into the next.
+/// Event buffers that are too small, readable, or malformed go back empty, and the event goes into
+/// the next.
 #[test]
 fn event_buffers_of_no_use() {
     use frontend::Segment;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! A guest that never leaves a ring empty: everything else that the daemon has to do is done all the same.
+//! A guest that never leaves a ring empty: everything else that the daemon has to do is done all
+//! the same.
 
 mod common;
 
@@ -16,7 +17,8 @@ use protocol::wire::ioctl;
 use protocol::wire::v4l2::{Buffer, Format};
 use zerocopy::IntoBytes;
 
-/// A processor of the guest that makes all entries of a ring available again as soon as they are used.
+/// A processor of the guest that makes all entries of a ring available again as soon as they are
+/// used.
 struct Greedy {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Requests that no sane program makes, to the real encoder. Each gets its errno, nothing is kept, and the next good
-//! one works.
+//! Requests that no sane program makes, to the real encoder. Each gets its errno, nothing is kept,
+//! and the next good one works.
 
 mod common;
 
@@ -36,7 +36,8 @@ fn ioctl_numbers() {
     works(&mut pair);
 }
 
-/// What an encoder has nothing to do with is ENOTTY, as V4L2 has it for what a driver does not implement.
+/// What an encoder has nothing to do with is ENOTTY, as V4L2 has it for what a driver does not
+/// implement.
 #[test]
 fn ioctls_of_other_devices() {
     let _alone = alone();
@@ -72,7 +73,8 @@ fn ioctls_of_other_devices() {
     }
 }
 
-/// Payloads that are shorter than they should be, for every ioctl; and that are followed by more than they should.
+/// Payloads that are shorter than they should be, for every ioctl; and that are followed by more
+/// than they should.
 #[test]
 fn lengths() {
     let _alone = alone();
@@ -482,7 +484,8 @@ fn intervals() {
     assert_eq!(panics(), 0);
 }
 
-/// The highest bitrate, at a frame rate that drops while it encodes: the encoder is scaled to what it can do.
+/// The highest bitrate, at a frame rate that drops while it encodes: the encoder is scaled to what
+/// it can do.
 #[test]
 fn a_rate_that_explodes() {
     let _alone = alone();

@@ -329,7 +329,8 @@ fn opens() {
     before.assert_back();
 }
 
-/// What the guest's kernel would never let through: other sessions' IDs after they are closed, with all commands.
+/// What the guest's kernel would never let through: other sessions' IDs after they are closed, with
+/// all commands.
 #[test]
 fn closed_sessions() {
     let _alone = alone();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Frames that lie in the guest's own memory, scattered or not: encoded where they are, as if they were the device's.
+//! Frames that lie in the guest's own memory, scattered or not: encoded where they are, as if they
+//! were the device's.
 
 mod common;
 
@@ -273,7 +274,8 @@ fn memory_may_overlap() {
     stream.end(client);
 }
 
-/// Each frame in other memory than the last one of its buffer: more pieces than buffers, and old ones again.
+/// Each frame in other memory than the last one of its buffer: more pieces than buffers, and old
+/// ones again.
 #[test]
 fn memory_changes_from_frame_to_frame() {
     let _alone = alone();

@@ -16,7 +16,8 @@ use vhost::VhostBackend;
 use virtio_v4l2d::config::DeviceSpec;
 use virtio_v4l2d::memory::probe_udmabuf;
 
-/// Memory that leaves the guest while the device has frames in it: those are encoded, others are refused.
+/// Memory that leaves the guest while the device has frames in it: those are encoded, others are
+/// refused.
 #[test]
 fn the_memory_table_changes_under_frames() {
     let _alone = alone();
@@ -50,7 +51,8 @@ fn the_memory_table_changes_under_frames() {
     works(client);
 }
 
-/// A guest that reboots, a program that closes, and a VMM that dies, with frames inside: nothing stays.
+/// A guest that reboots, a program that closes, and a VMM that dies, with frames inside: nothing
+/// stays.
 #[test]
 fn ends_with_frames_inside() {
     let _alone = alone();
@@ -179,7 +181,8 @@ fn kinds_of_memory_follow_each_other() {
     }
 }
 
-/// A VMM that cuts the guest's memory short while frames are in it: its guest's frames are nonsense, the daemon lives.
+/// A VMM that cuts the guest's memory short while frames are in it: its guest's frames are
+/// nonsense, the daemon lives.
 #[test]
 fn memory_that_is_cut_short() {
     let _alone = alone();

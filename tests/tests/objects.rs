@@ -51,7 +51,8 @@ fn frame() -> Vec<u8> {
     (0..SIZE).map(|at| (at / 97 + at % 61) as u8).collect()
 }
 
-/// What another device's dmabuf is played by: a file of `len` bytes that cannot shrink, with a frame in it.
+/// What another device's dmabuf is played by: a file of `len` bytes that cannot shrink, with a
+/// frame in it.
 fn object(len: usize, seals: SealFlag) -> File {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     let mut file = File::from(memfd_create(c"object", flags).unwrap());
@@ -160,7 +161,8 @@ fn bad_answers_are_refusals() {
     assert_eq!(panics(), 0);
 }
 
-/// Answers that show that the two do not speak of the same: nothing is asked any more, and nothing else suffers.
+/// Answers that show that the two do not speak of the same: nothing is asked any more, and nothing
+/// else suffers.
 #[test]
 fn nonsense_ends_the_conversation() {
     for answer in [Answer::Nonsense, Answer::Files(vec![good(), good()])] {
@@ -223,7 +225,8 @@ fn a_vmm_without_objects() {
     assert_eq!(client.link.shared.objects.added().len(), 0);
 }
 
-/// The VMM asks for the file of an object, for another device: there is one where the host has udmabuf.
+/// The VMM asks for the file of an object, for another device: there is one where the host has
+/// udmabuf.
 #[test]
 fn the_vmm_asks_for_an_object() {
     let mut pair = pair(&Options::default());

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! vicodec behind the proxy: what it makes is what it makes on the host, and its streams end as they do there.
+//! vicodec behind the proxy: what it makes is what it makes on the host, and its streams end as
+//! they do there.
 
 mod common;
 
@@ -104,8 +105,8 @@ impl Codec {
         }
     }
 
-    /// After LAST: EOS has come, too. vicodec queues it before a LAST buffer with a frame, but after an empty one
-    /// (7.2, vicodec_buf_queue and vicodec_encoder_cmd).
+    /// After LAST: EOS has come, too. vicodec queues it before a LAST buffer with a frame, but
+    /// after an empty one (7.2, vicodec_buf_queue and vicodec_encoder_cmd).
     #[track_caller]
     fn has_eos(&mut self, both: &mut Both) {
         let last = self.back.made.last();
@@ -172,7 +173,8 @@ fn encoder(both: &mut Both, size: (u32, u32), memory: Memory) -> (Codec, usize) 
     (codec, len as usize)
 }
 
-/// The frames of these pictures as v4l2-ctl on the host has them encoded, and the file that it wrote.
+/// The frames of these pictures as v4l2-ctl on the host has them encoded, and the file that it
+/// wrote.
 fn encoded_on_the_host(
     dir: &std::path::Path,
     pictures: &[Vec<u8>],
@@ -226,7 +228,8 @@ fn encodes_as_on_the_host() {
         }
         let (mut codec, len) = encoder(&mut both, size, memory);
         assert_eq!(len, pictures[0].len());
-        // Twice: after the drain it goes on. Not by START alone: vicodec leaves the queue at its end (7.2, vicodec_encoder_cmd).
+        // Twice: after the drain it goes on. Not by START alone: vicodec leaves the queue at its
+        // end (7.2, vicodec_encoder_cmd).
         for _ in 0..2 {
             codec.back = Back::default();
             for (number, picture) in pictures.iter().enumerate() {
@@ -266,7 +269,8 @@ struct Decoded {
     sizes: Vec<(u32, u32)>,
 }
 
-/// A client of a stateful decoder: formats from SOURCE_CHANGE, a new set of CAPTURE buffers for each.
+/// A client of a stateful decoder: formats from SOURCE_CHANGE, a new set of CAPTURE buffers for
+/// each.
 #[track_caller]
 fn decode(both: &mut Both, units: &[Vec<u8>], memory: Memory) -> Decoded {
     let session = both.session;
@@ -367,7 +371,8 @@ fn decodes_as_on_the_host() {
     both.works();
 }
 
-/// The size changes in mid-stream: SOURCE_CHANGE, the frames before it up to LAST, then the new ones.
+/// The size changes in mid-stream: SOURCE_CHANGE, the frames before it up to LAST, then the new
+/// ones.
 #[test]
 #[ignore = "needs a V4L2 device: tests/nested runs it"]
 fn another_resolution() {

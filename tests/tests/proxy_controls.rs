@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Controls of all kinds through the proxy: what they are, what they hold, what setting them does, on both sides.
+//! Controls of all kinds through the proxy: what they are, what they hold, what setting them does,
+//! on both sides.
 
 mod common;
 
@@ -293,8 +294,8 @@ fn values_of_all_kinds() {
                 }
                 // Ours first: what the host then has is what we set.
                 let set = ours(&mut both, ioctl::S_EXT_CTRLS, &control, &value);
-                // A codec's controls are those of one file. vivid's plugs are set once more by a work queue: no two of them
-                // in one socket.
+                // A codec's controls are those of one file. vivid's plugs are set once more by a
+                // work queue: no two of them in one socket.
                 let plug = String::from_utf8_lossy(&control.name).contains("Is Connected To");
                 if let Ok(set) = &set
                     && name.starts_with("VIVID")
@@ -312,7 +313,8 @@ fn values_of_all_kinds() {
         both.works();
     }
     println!("kinds of controls: {kinds:?}");
-    // Integers, booleans, menus, integers of 64 bits, strings, bitmasks, integer menus; arrays of bytes and words.
+    // Integers, booleans, menus, integers of 64 bits, strings, bitmasks, integer menus; arrays of
+    // bytes and words.
     for kind in [
         INTEGER,
         BOOLEAN,
@@ -452,7 +454,8 @@ fn payloads_that_lie() {
                     &mut payload,
                 );
                 assert_eq!(ours, theirs, "{len} bytes for {control:?}");
-                // Of a value that is refused the size may stay what was said: the daemon gives the kernel no more than there is.
+                // Of a value that is refused the size may stay what was said: the daemon gives the
+                // kernel no more than there is.
                 if matches!(ours, Ok(()) | Err(Errno::ENOSPC)) {
                     assert_eq!(list[0].size, there[0].size);
                 }
@@ -565,8 +568,8 @@ fn refused(both: &mut Both, id: u32) {
     assert_eq!(result, Err(Errno::EINVAL), "SUBSCRIBE_EVENT of {id:#x}");
 }
 
-/// uvcvideo takes brightness with `V4L2_CTRL_FLAG_NEXT_CTRL` for the control after it in calls that set, too. An ID with
-/// such bits is refused before any driver sees it.
+/// uvcvideo takes brightness with `V4L2_CTRL_FLAG_NEXT_CTRL` for the control after it in calls that
+/// set, too. An ID with such bits is refused before any driver sees it.
 #[test]
 #[ignore = "needs a V4L2 device: tests/nested runs it"]
 fn bits_of_queries_set_nothing() {

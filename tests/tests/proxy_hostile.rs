@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Guests that mean no good, at a device of the host: no panic, no pointer of theirs in the host's kernel, nothing that stays.
+//! Guests that mean no good, at a device of the host: no panic, no pointer of theirs in the host's
+//! kernel, nothing that stays.
 
 mod common;
 
@@ -127,7 +128,8 @@ proptest! {
     }
 }
 
-/// Every field of a buffer that names memory holds what would be a pointer, a file or an offset of the daemon's.
+/// Every field of a buffer that names memory holds what would be a pointer, a file or an offset of
+/// the daemon's.
 #[test]
 #[ignore = "needs a V4L2 device: tests/nested runs it"]
 fn pointers_in_buffers() {

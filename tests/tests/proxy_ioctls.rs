@@ -56,7 +56,8 @@ fn configuration() {
     }
 }
 
-/// Not compared by payloads of all kinds: they change what the device does, or have tests of their own.
+/// Not compared by payloads of all kinds: they change what the device does, or have tests of their
+/// own.
 const ELSEWHERE: [u32; 25] = [
     ioctl::REQBUFS,
     ioctl::CREATE_BUFS,
@@ -345,7 +346,8 @@ fn radio() {
         both.same(ioctl::G_FREQUENCY, &[0u32; 11]).unwrap();
         both.same(ioctl::G_TUNER, &[0u8; 84]).unwrap();
     }
-    // struct v4l2_hw_freq_seek: the same answer in both directions, and at the end of the band. A program on the host waits for it.
+    // struct v4l2_hw_freq_seek: the same answer in both directions, and at the end of the band. A
+    // program on the host waits for it.
     let host = Host::open_blocking(&both.path).unwrap();
     for (start, upward, expected) in [
         (95_000, 0, Ok(())),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Streams of every kind of node through the proxy: the bytes are the host's, order and ends are a queue's.
+//! Streams of every kind of node through the proxy: the bytes are the host's, order and ends are a
+//! queue's.
 
 mod common;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Whole rings of random content. Whatever they are, the daemon lives, and after a reset the next command works.
+//! Whole rings of random content. Whatever they are, the daemon lives, and after a reset the next
+//! command works.
 
 mod common;
 

@@ -69,7 +69,8 @@ fn post_all(client: &mut Client, stream: &mut Stream, frames: &mut usize) {
     }
 }
 
-/// Streams `frames` frames as a guest does that only looks when it is signalled. Returns how often it was.
+/// Streams `frames` frames as a guest does that only looks when it is signalled. Returns how often
+/// it was.
 #[track_caller]
 fn stream(client: &mut Client, settings: &Settings, frames: usize) -> u64 {
     let session = client.open().unwrap();
@@ -117,8 +118,8 @@ fn one_signal_a_frame_at_most() {
     assert_eq!(panics(), 0);
 }
 
-/// Frames that wait together are told of together: some of them at a time, so that the program can queue more while
-/// the encoder works.
+/// Frames that wait together are told of together: some of them at a time, so that the program can
+/// queue more while the encoder works.
 #[test]
 fn several_frames_share_a_signal() {
     const FRAMES: usize = 16;
@@ -165,8 +166,8 @@ fn every_frame_is_signalled_to_who_waits_for_it() {
     }
 }
 
-/// A program that queues all it has and then wants to see the first frame before it does anything else, with fewer
-/// buffers for bitstream than frames.
+/// A program that queues all it has and then wants to see the first frame before it does anything
+/// else, with fewer buffers for bitstream than frames.
 #[test]
 fn the_first_frame_does_not_wait_for_more_buffers() {
     let mut pair = sink(&Options {

@@ -53,7 +53,8 @@ fn buffers(stream: &Stream) -> u64 {
         .sum()
 }
 
-/// Writes all of the region that is mapped without a gap, as the guest's kernel can. Returns how much that is.
+/// Writes all of the region that is mapped without a gap, as the guest's kernel can. Returns how
+/// much that is.
 fn fill(client: &Client) -> u64 {
     let chunk = vec![0x5a; MIB];
     let mut at = 0;

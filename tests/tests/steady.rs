@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! A stream that runs maps nothing, whatever the VMM's memory is: with files that take no seals, and so no udmabuf, and
-//! without a shared memory region, too.
+//! A stream that runs maps nothing, whatever the VMM's memory is: with files that take no seals,
+//! and so no udmabuf, and without a shared memory region, too.
 
 mod common;
 
@@ -115,8 +115,8 @@ fn next(client: &mut Client, stream: &mut Stream) {
     }
 }
 
-/// A program whose frames are in more places than it has buffers (a pool of another element): each place is known, whichever
-/// buffer it comes in.
+/// A program whose frames are in more places than it has buffers (a pool of another element): each
+/// place is known, whichever buffer it comes in.
 #[test]
 fn frames_of_a_pool() {
     let _alone = alone();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! What VMMs do differently: how they reset and pause the device, where they have queues, how they tell of memory.
+//! What VMMs do differently: how they reset and pause the device, where they have queues, how they
+//! tell of memory.
 
 mod common;
 
@@ -52,7 +53,8 @@ fn wait_until(what: &str, done: impl Fn() -> bool) {
     }
 }
 
-/// A guest's reboot ends sessions, whichever way the VMM has for it. A command that was under way is answered to nobody.
+/// A guest's reboot ends sessions, whichever way the VMM has for it. A command that was under way
+/// is answered to nobody.
 #[test]
 fn a_reset_ends_sessions() {
     for options in vmms::all() {
@@ -138,7 +140,8 @@ fn an_owner_that_says_so_again() {
     assert_eq!(fake.open_sessions(), [session]);
 }
 
-/// Queues that overlap, or are nowhere, or of odd sizes, are not served; the connection stays, and good ones are.
+/// Queues that overlap, or are nowhere, or of odd sizes, are not served; the connection stays, and
+/// good ones are.
 #[test]
 fn queues_that_cannot_be() {
     for vmm in [Vmm::Qemu, Vmm::Crosvm] {
@@ -191,7 +194,8 @@ fn queues_that_cannot_be() {
     }
 }
 
-/// A queue that the device does not have, and features that it does not offer: the VMM hears so, and may go on.
+/// A queue that the device does not have, and features that it does not offer: the VMM hears so,
+/// and may go on.
 #[test]
 fn requests_that_are_refused() {
     let fake = Fake::default();
@@ -274,7 +278,8 @@ fn every_read_of_the_configuration_is_answered() {
     }
 }
 
-/// RESET_DEVICE drops a buffer that has a name, while a mapping waits for the VMM: it does not wait for that.
+/// RESET_DEVICE drops a buffer that has a name, while a mapping waits for the VMM: it does not wait
+/// for that.
 #[test]
 fn a_reset_while_the_vmm_is_asked() {
     let device = virtio_v4l2d::device::open(&DeviceSpec::default()).unwrap();

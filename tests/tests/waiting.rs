@@ -21,7 +21,8 @@ use virtio_v4l2d::device::Device;
 use virtio_v4l2d::transport::{Stop, serve_stream};
 use zerocopy::IntoBytes;
 
-/// A device whose calls with number `code` do not return before the sender is dropped. The receiver hears of each.
+/// A device whose calls with number `code` do not return before the sender is dropped. The receiver
+/// hears of each.
 fn hanging(code: u32) -> (Fake, Sender<()>, Receiver<u32>) {
     let fake = Fake::default();
     let (release, held) = channel::<()>();
@@ -43,8 +44,8 @@ fn answers(client: &mut Client, session: u32) {
     assert_eq!(client.ioctl(session, ioctl::G_FMT, &mut format), Ok(()));
 }
 
-/// QBUF that has much to map, or of a device that others use: another session is answered meanwhile, and what the same one
-/// asks for next comes after it.
+/// QBUF that has much to map, or of a device that others use: another session is answered
+/// meanwhile, and what the same one asks for next comes after it.
 #[test]
 fn qbuf_that_takes_long() {
     for (memory, may_wait) in [(MEMORY_USERPTR, false), (MEMORY_MMAP, true)] {
@@ -82,7 +83,8 @@ fn qbuf_that_takes_long() {
     }
 }
 
-/// A device hangs in all calls of all its sessions. Another device, in the same daemon, does not notice.
+/// A device hangs in all calls of all its sessions. Another device, in the same daemon, does not
+/// notice.
 #[test]
 fn a_device_that_hangs_hangs_alone() {
     // Less than a session each: nothing of theirs is to depend on it.

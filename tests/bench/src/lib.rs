@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! What the programs of `make bench` on the host share: arguments, raw frames, and the window that is timed.
+//! What the programs of `make bench` on the host share: arguments, raw frames, and the window that
+//! is timed.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -10,8 +11,8 @@ use serde_json::{Value, json};
 
 pub mod report;
 
-/// Raw frames that a source has, and that the guest's client keeps (`FRAMES` in guest/bench.h). A window is timed from
-/// its coded frame of this number on.
+/// Raw frames that a source has, and that the guest's client keeps (`FRAMES` in guest/bench.h). A
+/// window is timed from its coded frame of this number on.
 pub const FRAMES: usize = 8;
 
 /// Arguments of the form `KEY=VALUE`.

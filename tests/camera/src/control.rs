@@ -79,7 +79,8 @@ impl Control {
             // GET_STATUS: self-powered; nothing of interfaces and endpoints.
             (0x80, 0) => Ok((vec![1, 0], Effect::None)),
             (0x81 | 0x82, 0) => Ok((vec![0, 0], Effect::None)),
-            // CLEAR_FEATURE(ENDPOINT_HALT): on a bulk endpoint this is how a host says that it stops.
+            // CLEAR_FEATURE(ENDPOINT_HALT): on a bulk endpoint this is how a host says that it
+            // stops.
             (0x02, 1) if value.0 == 0 && index == ENDPOINT => Ok((Vec::new(), Effect::Stop)),
             (0x80, 6) => Ok((descriptor(value.1, value.0).ok_or(Stall)?, Effect::None)),
             (0x80, 8) => Ok((vec![self.configuration], Effect::None)),

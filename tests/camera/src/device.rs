@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! The camera on its connection: transfers in, answers and frames out. One thread, which sleeps when nothing is due.
+//! The camera on its connection: transfers in, answers and frames out. One thread, which sleeps
+//! when nothing is due.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};

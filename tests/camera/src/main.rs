@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! A USB camera in user space, for machines without one: it speaks USB/IP with the kernel's `vhci_hcd`, and the
-//! kernel's own `uvcvideo` drives it. It streams MJPEG from files and YUYV from a pattern, over a bulk endpoint.
+//! A USB camera in user space, for machines without one: it speaks USB/IP with the kernel's
+//! `vhci_hcd`, and the kernel's own `uvcvideo` drives it. It streams MJPEG from files and YUYV from
+//! a pattern, over a bulk endpoint.
 //!
 //! `usb-camera attach DIR` plugs it in; it is unplugged when the program ends. `usb-camera check DIR FORMAT SIZE FILE`
 //! tells whether a recording is what it sends, to the byte and without a gap.
@@ -68,7 +69,8 @@ fn attach(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The first free high-speed port, by the table in sysfs: `hub port state ...`, where state 4 is a free one.
+/// The first free high-speed port, by the table in sysfs: `hub port state ...`, where state 4 is a
+/// free one.
 fn free_port() -> Result<u32> {
     let status = fs::read_to_string(format!("{HOST_CONTROLLER}/status")).map_err(|e| {
         format!("no USB/IP host controller ({HOST_CONTROLLER}: {e}); run: modprobe vhci_hcd")

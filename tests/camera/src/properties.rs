@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! The camera's controls (brightness, exposure, …): what UVC calls the controls of a terminal or unit.
+//! The camera's controls (brightness, exposure, …): what UVC calls the controls of a terminal or
+//! unit.
 
 /// What a request for one of them comes to; the number is the code that a host then asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! The stream: what host and camera agree on (probe and commit), and how a frame is cut into payloads.
+//! The stream: what host and camera agree on (probe and commit), and how a frame is cut into
+//! payloads.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,8 @@ use crate::frames::{DEFAULT_INTERVAL, Format, Frames, INTERVALS, SIZES};
 
 /// The length of the structure that probe and commit exchange (UVC 1.1), in bytes.
 pub const PARAMETERS: usize = 34;
-/// The most of a payload, header included, in bytes: what `uvcvideo` takes in one transfer (32 packets of 512).
+/// The most of a payload, header included, in bytes: what `uvcvideo` takes in one transfer (32
+/// packets of 512).
 pub const MAX_PAYLOAD: usize = 16 << 10;
 /// The header of each payload: its own length, and flags.
 const HEADER: usize = 2;
@@ -97,7 +99,8 @@ impl Stream {
         self.frame.is_none().then_some(self.due)
     }
 
-    /// Appends a payload for a transfer of `length` bytes to `payload`, or nothing when the next frame is not due.
+    /// Appends a payload for a transfer of `length` bytes to `payload`, or nothing when the next
+    /// frame is not due.
     pub fn payload(
         &mut self,
         frames: &Frames,

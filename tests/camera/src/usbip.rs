@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! The USB/IP protocol between a host controller and a device, as far as a device without isochronous endpoints
-//! needs it. All fields are big-endian words of 32 bits.
+//! The USB/IP protocol between a host controller and a device, as far as a device without
+//! isochronous endpoints needs it. All fields are big-endian words of 32 bits.
 
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::net::UnixStream;
@@ -138,12 +138,14 @@ fn parse(bytes: &[u8]) -> io::Result<Option<(Command, usize)>> {
     }
 }
 
-/// The header that ends transfer `number`: `status` is 0 or a negative errno, `length` what was transferred, in bytes.
+/// The header that ends transfer `number`: `status` is 0 or a negative errno, `length` what was
+/// transferred, in bytes.
 pub fn submitted(number: u32, status: i32, length: usize) -> [u8; HEADER] {
     reply(RET_SUBMIT, number, status, length as u32)
 }
 
-/// The header that answers [`Command::Unlink`]: `status` is -ECONNRESET when the transfer was ended by it.
+/// The header that answers [`Command::Unlink`]: `status` is -ECONNRESET when the transfer was ended
+/// by it.
 pub fn unlinked(number: u32, status: i32) -> [u8; HEADER] {
     reply(RET_UNLINK, number, status, 0)
 }

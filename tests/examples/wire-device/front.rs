@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! A vhost-user backend for one VMM: rings and the shared memory region, and nothing that knows the bytes.
+//! A vhost-user backend for one VMM: rings and the shared memory region, and nothing that knows the
+//! bytes.
 
 use std::fs::File;
 use std::io::{Error as IoError, Read, Write};
@@ -132,8 +133,8 @@ impl Vmm {
         Ok(locked(ring))
     }
 
-    /// Takes a buffer off a ring, fills it with what `answer` makes of its content and its room, and gives it back.
-    /// False if there is none.
+    /// Takes a buffer off a ring, fills it with what `answer` makes of its content and its room,
+    /// and gives it back. False if there is none.
     fn serve_one(&self, index: u16, answer: impl FnOnce(Vec<u8>, usize) -> Answer) -> bool {
         let memory = self.memory.memory();
         let chain = {

@@ -170,7 +170,8 @@ impl<D: Device> Device for Liar<D> {
         match header.cmd {
             IOCTL => bytes = Self::about_ioctl(dice, &command, room, bytes),
             MMAP if dice.once_in(4) => {
-                // Nothing may stay mapped that the guest does not know of: QEMU 11.1 would not survive the reset.
+                // Nothing may stay mapped that the guest does not know of: QEMU 11.1 would not
+                // survive the reset.
                 if let Ok(real) = RespMmap::read_from_bytes(&bytes)
                     && real.hdr.status == 0
                 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! A device that is not ours: the `simple_device` of the crate `virtio-media`, behind a small vhost-user
-//! front.
+//! A device that is not ours: the `simple_device` of the crate `virtio-media`, behind a small
+//! vhost-user front.
 //!
 //! `wire-device --socket-path PATH`. With LIES=SEED in the environment it lies, from the first reset by the
 //! guest on: in any byte of its answers and events. SEED decides how.

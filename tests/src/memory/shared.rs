@@ -20,9 +20,9 @@ const PAGE: u64 = 4096;
 
 /// A region in which the daemon has files mapped.
 ///
-/// It is as strict as QEMU, or stricter: a mapping covers whole pages of its file, lies inside the region, and
-/// overlaps no other; what is unmapped was mapped so. Whatever breaks this is refused, and remembered in
-/// [`violations`](Self::violations).
+/// It is as strict as QEMU, or stricter: a mapping covers whole pages of its file, lies inside the
+/// region, and overlaps no other; what is unmapped was mapped so. Whatever breaks this is refused,
+/// and remembered in [`violations`](Self::violations).
 pub struct SharedRegion {
     state: Mutex<State>,
     /// Mappings stay when the device is reset, and are replaced where they are mapped again.
@@ -80,13 +80,14 @@ impl SharedRegion {
         self.state().size
     }
 
-    /// The device stops. QEMU 11.1 crashes on a request until it starts again: here it is a violation.
+    /// The device stops. QEMU 11.1 crashes on a request until it starts again: here it is a
+    /// violation.
     pub(crate) fn stop(&self) {
         self.state().stopped = true;
     }
 
-    /// The device starts again. If it was reset, all mappings are gone, as vhost-user has it; they stay if the VM
-    /// was only paused.
+    /// The device starts again. If it was reset, all mappings are gone, as vhost-user has it; they
+    /// stay if the VM was only paused.
     pub(crate) fn start(&self, was_reset: bool) {
         let mut state = self.state();
         state.stopped = false;

@@ -50,7 +50,8 @@ pub fn encoder() -> Pair {
     encoder_limited(Limits::default())
 }
 
-/// What the process holds when the encoder has been used once: GStreamer keeps threads and files of its own.
+/// What the process holds when the encoder has been used once: GStreamer keeps threads and files of
+/// its own.
 pub fn baseline() -> Holdings {
     let mut pair = encoder();
     works(&mut pair);

@@ -53,7 +53,8 @@ impl Hand {
         }
     }
 
-    /// Makes a chain available whose descriptors are `make` of fresh indices, and waits for it to come back.
+    /// Makes a chain available whose descriptors are `make` of fresh indices, and waits for it to
+    /// come back.
     #[track_caller]
     pub fn submit(
         &mut self,

@@ -68,8 +68,8 @@ pub fn feed(
     coded.into_iter().map(|Coded { data, .. }| data).collect()
 }
 
-/// A stream that has four frames in the second run of memory, scattered, and its CAPTURE buffers: as long as those are not
-/// queued nothing is encoded.
+/// A stream that has four frames in the second run of memory, scattered, and its CAPTURE buffers:
+/// as long as those are not queued nothing is encoded.
 pub fn fed_from_high(client: &mut Client, settings: &Settings) -> (Stream, Vec<u32>) {
     let session = client.open().unwrap();
     let mut stream = Stream::prepare(client, session, settings).unwrap();

@@ -2,8 +2,8 @@
 
 //! A node of this machine behind the proxy, and the same node asked directly.
 //!
-//! The machine is a VM with vivid and vicodec: tests/nested/devices.sh, which also says where their nodes are, by the
-//! environment.
+//! The machine is a VM with vivid and vicodec: tests/nested/devices.sh, which also says where their
+//! nodes are, by the environment.
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
@@ -97,7 +97,8 @@ impl Both {
         let mut pair = Pair::limited(device, &options, limits);
         let session = pair.open().unwrap();
         let host = Host::open(&path).unwrap();
-        // As it is after loading, whatever the test before did: another input or output and back sets the format anew.
+        // As it is after loading, whatever the test before did: another input or output and back
+        // sets the format anew.
         for mut number in [1u32, 0] {
             let _ = host.call(ioctl::S_INPUT, &mut number);
             let _ = host.call(ioctl::S_OUTPUT, &mut number);

@@ -59,8 +59,8 @@ ended() {
     if [ "$status" != 137 ]; then ok "$name ends"; else not_ok "$name ends" "had to be killed"; fi
 }
 
-# Kernel messages of level warning and worse since the module was loaded, but for those that every out-of-tree
-# module causes.
+# Kernel messages of level warning and worse since the module was loaded, but for those that every
+# out-of-tree module causes.
 kernel_warnings() {
     dmesg --level=emerg,alert,crit,err,warn,notice,info |
         sed -n '/virtio-v4l2 harness: begin/,$p' >/tmp/since
@@ -113,7 +113,8 @@ within() {
     done
 }
 
-# heartbeat: shows outside that this machine runs, until it is switched off. By names: what is in a file may come later.
+# heartbeat: shows outside that this machine runs, until it is switched off. By names: what is in a
+# file may come later.
 heartbeat() {
     (
         beat=0

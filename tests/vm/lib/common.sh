@@ -14,8 +14,8 @@ die() {
     exit 1
 }
 
-# end_process PID SECONDS: SIGTERM, and SIGKILL if it is still there so many seconds later. A QEMU that waits for its
-# backend does not hear the first.
+# end_process PID SECONDS: SIGTERM, and SIGKILL if it is still there so many seconds later. A QEMU
+# that waits for its backend does not hear the first.
 end_process() {
     local deadline=$((SECONDS + $2))
     kill -TERM "$1" 2>/dev/null || return 0
@@ -36,9 +36,9 @@ need_root() {
 # hash_of WORD...: a short key that changes with the recipe.
 hash_of() { printf '%s\n' "$@" | sha256sum | cut -c1-12; }
 
-# make_once NAME WHAT FUNCTION [ARG...]: runs FUNCTION DIR ARG... in a fresh directory and renames it to
-# $CACHE/NAME when it succeeded, so that an entry of the cache is complete or not there at all. A lock lets
-# one of several runs do the work while the others wait.
+# make_once NAME WHAT FUNCTION [ARG...]: runs FUNCTION DIR ARG... in a fresh directory and renames
+# it to $CACHE/NAME when it succeeded, so that an entry of the cache is complete or not there at
+# all. A lock lets one of several runs do the work while the others wait.
 make_once() {
     local name=$1 what=$2
     shift 2
@@ -58,8 +58,9 @@ make_once() {
     rm -rf "$tmp"
     mkdir "$tmp"
     say "$what: making it once, log in $log"
-    # Its own `set -e` stops it at the first failure; inside a condition the shell would ignore that one, so its
-    # status is looked at afterwards (and make_once must not be called in a condition either).
+    # Its own `set -e` stops it at the first failure; inside a condition the shell would ignore that
+    # one, so its status is looked at afterwards (and make_once must not be called in a condition
+    # either).
     local status
     set +e
     (

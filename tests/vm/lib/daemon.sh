@@ -4,7 +4,8 @@
 
 DAEMON=${DAEMON:-${CARGO_TARGET_DIR:-$REPO/target}/release/virtio-v4l2d}
 
-# devices_parse DIR: DEVICES ("NAME=SPEC NAME=SPEC") becomes DEVICE_NAMES, DEVICE_SPECS and DEVICE_SOCKETS, one each, sockets in DIR.
+# devices_parse DIR: DEVICES ("NAME=SPEC NAME=SPEC") becomes DEVICE_NAMES, DEVICE_SPECS and
+# DEVICE_SOCKETS, one each, sockets in DIR.
 devices_parse() {
     local device devices
     DEVICE_NAMES=() DEVICE_SPECS=() DEVICE_SOCKETS=()
@@ -18,8 +19,8 @@ devices_parse() {
     done
 }
 
-# daemon_start SOCKET LOG: starts it (DAEMON_ARGS: further options) for one device, with an empty SOCKET for those of
-# devices_parse; returns when it listens, sets DAEMON_PID.
+# daemon_start SOCKET LOG: starts it (DAEMON_ARGS: further options) for one device, with an empty
+# SOCKET for those of devices_parse; returns when it listens, sets DAEMON_PID.
 daemon_start() {
     local i args options=() sockets=() socket missing
     [ -x "$DAEMON" ] || die "no daemon at $DAEMON; run: make"

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 # shellcheck shell=bash
-# The virtual machine: MACHINE becomes QEMU's arguments. The device sits on a root port, so that it can be unplugged.
+# The virtual machine: MACHINE becomes QEMU's arguments. The device sits on a root port, so that it
+# can be unplugged.
 
 # machine_arguments DIR: DIR holds the run's files (harness/, out/, sockets).
 machine_arguments() {
     local dir=$1 share shares tag path mode i
     # shellcheck disable=SC2054 # QEMU's options have commas
-    # On a busy host an emulated clock jitters, about which the guest would complain (tsc=reliable), and its first ticks may
-    # come so late that it would panic (no_timer_check).
+    # On a busy host an emulated clock jitters, about which the guest would complain (tsc=reliable),
+    # and its first ticks may come so late that it would panic (no_timer_check).
     MACHINE=(
         -name "virtio-v4l2" -M q35 "${ACCEL_ARGS[@]}" -smp "$SMP" -m "$MEM"
         -object "memory-backend-memfd,id=ram,share=on,size=$MEM" -machine memory-backend=ram

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 # vm: TIMEOUT=900
-# v4l2-compliance -s with dmabufs of another device: streams by MMAP, USERPTR and DMABUF, and EXPBUF.
-# By hand: make vm-run SCRIPT=tests/vm/suites/21-memory-compliance.sh
+# v4l2-compliance -s with dmabufs of another device: streams by MMAP, USERPTR and DMABUF, and
+# EXPBUF. By hand: make vm-run SCRIPT=tests/vm/suites/21-memory-compliance.sh
 . /harness/tap.sh
 
 # As large as any buffer of ours.

@@ -2,11 +2,13 @@
 # vm: TIMEOUT=900
 # vm: DEVICES=one=encoder all=encoder,formats=all
 # files: source-640x360.nv12 source-1296x972.nv12 source-1920x1080.nv12
-# Stock programs with memory of their own (USERPTR, DMABUF). 22-memory-clients.host compares each stream with the host's
-# encoder; its order is that of the sessions, so that it finds the daemon's line for each.
+# Stock programs with memory of their own (USERPTR, DMABUF). 22-memory-clients.host compares each
+# stream with the host's encoder; its order is that of the sessions, so that it finds the daemon's
+# line for each.
 . /harness/tap.sh
 
-# One camera has all of a frame in one dmabuf, as most have, the other a plane for chroma of its own.
+# One camera has all of a frame in one dmabuf, as most have, the other a plane for chroma of its
+# own.
 modprobe vivid n_devs=2 node_types=0x1,0x1 multiplanar=1,2
 camera=$(vivid_node 000-vid-cap)
 planar=$(vivid_node 001-vid-cap)
@@ -29,7 +31,8 @@ for size in 640x360 1296x972 1920x1080; do
     width=${size%x*} height=${size#*x} source=/job/source-$size.nv12
     by_v4l2_ctl=(v4l2-ctl -d /dev/video0 --set-fmt-video-out "width=$width,height=$height,pixelformat=NV12"
         --set-fmt-video pixelformat=H264 --set-output-parm 25 --stream-from "$source")
-    # No --stream-out-dmabuf: on a memory-to-memory device, whichever it is, v4l2-ctl 1.30 exports before there are buffers.
+    # No --stream-out-dmabuf: on a memory-to-memory device, whichever it is, v4l2-ctl 1.30 exports
+    # before there are buffers.
     encoded "v4l2-ctl-user-$size" "source-$size.nv12" "${by_v4l2_ctl[@]}" \
         --stream-user --stream-out-user --stream-to "/out/v4l2-ctl-user-$size.h264"
     # By USERPTR GStreamer passes each plane as memory of its own, so it wants a format for that.
@@ -44,8 +47,8 @@ for size in 640x360 1296x972 1920x1080; do
         -video_size "$size" -framerate 25 -i "$source" -c:v h264_v4l2m2m "/out/ffmpeg-$size.h264"
 done
 
-# Frames that a camera exports: always the same, so that what it sees can go to the host in a run of its own. That one
-# comes second, for the colours that GStreamer has set.
+# Frames that a camera exports: always the same, so that what it sees can go to the host in a run of
+# its own. That one comes second, for the colours that GStreamer has set.
 encode=(output-io-mode=dmabuf-import ! "video/x-h264,stream-format=byte-stream" ! filesink)
 # from NODE COUNT: COUNT frames of a camera, by dmabuf.
 from() {

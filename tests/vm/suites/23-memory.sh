@@ -3,8 +3,8 @@
 # vm: QEMU_ARGS=-device virtio-gpu-pci
 # vm: DAEMON_ARGS=--device encoder,threads=1
 # files: client test_fence.ko
-# Frames in memory of every kind: no program can tell from the stream where they lay. With several threads and a bound on
-# the rate x264 does not make the same stream every time.
+# Frames in memory of every kind: no program can tell from the stream where they lay. With several
+# threads and a bound on the rate x264 does not make the same stream every time.
 . /harness/tap.sh
 
 modprobe -a vgem virtio-gpu

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 # files: client
-# Programs that die, a module and a device that go, with lent memory queued and dmabufs of the device's alive.
+# Programs that die, a module and a device that go, with lent memory queued and dmabufs of the
+# device's alive.
 . /harness/tap.sh
 
 modprobe vgem

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 # vm: DAEMON_ARGS=--shm-size 0
 # files: client source-640x360.nv12
-# A VMM without shared memory regions: MMAP buffers are pages of the guest, and no client sees a difference.
+# A VMM without shared memory regions: MMAP buffers are pages of the guest, and no client sees a
+# difference.
 . /harness/tap.sh
 
 modprobe vgem

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 # vm: TIMEOUT=900
 # files: client source-640x360.nv12 source-1296x972.nv12 source-176x144.nv12 source-1920x1080.nv12
-# Stock programs: every frame, its time, its picture. What is to be decoded and compared goes into /out/streams,
-# for 30-clients.host on the host: stream, source, size, frames.
+# Stock programs: every frame, its time, its picture. What is to be decoded and compared goes into
+# /out/streams, for 30-clients.host on the host: stream, source, size, frames.
 . /harness/tap.sh
 
 frames_in() { echo $(($(stat -c %s "/job/source-$1.nv12") / (${1%x*} * ${1#*x} * 3 / 2))); }
@@ -51,7 +51,8 @@ ffmpeg_copies() { ffmpeg_encode -f h264 - | ffmpeg -nostdin -v error -y -f h264 
 expect ffmpeg-copied.mkv "source-$size.nv12" "$size" "$(frames_in "$size")"
 check "ffmpeg to Matroska by way of a second one" ffmpeg_copies /out/ffmpeg-copied.mkv
 
-# Key frames are where they are asked for, not at cuts; noise at more bits than a buffer holds can be decoded.
+# Key frames are where they are asked for, not at cuts; noise at more bits than a buffer holds can
+# be decoded.
 ffmpeg_keys() {
     local scene='[1]trim=end_frame=20[b];[0]trim=end_frame=20[a];[2]trim=end_frame=20[c];[a][b][c]concat=n=3'
     timeout -k 5 60 ffmpeg -nostdin -v error -y -f lavfi -i testsrc=s=320x240 -f lavfi -i color=red:s=320x240 \
@@ -68,8 +69,8 @@ ffmpeg_noise() {
 }
 check "ffmpeg, noise: every frame fits into its buffer" ffmpeg_noise
 
-# by_ffmpeg_file NAME SIZE FILTERS: what FFmpeg has decoded, and filtered or cropped, lies there with
-# other strides than the format's. The reference is what it gives out itself, packed.
+# by_ffmpeg_file NAME SIZE FILTERS: what FFmpeg has decoded, and filtered or cropped, lies there
+# with other strides than the format's. The reference is what it gives out itself, packed.
 by_ffmpeg_file() {
     local name=ffmpeg-$1 size=$2
     local read=(ffmpeg -nostdin -v error -y -i /tmp/clip.mp4 -vf "$3")
@@ -109,7 +110,8 @@ else
     not_ok "GStreamer: timestamps as sent" "$wrong of $(wc -l </out/gstreamer.times) differ, see gstreamer.times"
 fi
 
-# v4l2-ctl reads frames of the cropped size, so the crop is our own client's: it leaves what was in the rectangle.
+# v4l2-ctl reads frames of the cropped size, so the crop is our own client's: it leaves what was in
+# the rectangle.
 expect crop.h264 crop.nv12 160x128 20
 client crop
 

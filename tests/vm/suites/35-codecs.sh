@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 # files: source-640x360.nv12
-# The other codecs that the host can make, and another raw format, with programs that put them into containers.
+# The other codecs that the host can make, and another raw format, with programs that put them into
+# containers.
 . /harness/tap.sh
 
 size=640x360 frames=60
@@ -19,7 +20,8 @@ by_ffmpeg() {
     expect "$stream" "source-$size.nv12" "$size" "$frames"
     check "ffmpeg to $stream" timeout -k 5 120 ffmpeg -nostdin -v warning -y "${raw[@]}" "$@" -b:v 1700k "/out/$stream"
 }
-# Without a container: the encoder gives FFmpeg no extradata, and Matroska wants it for HEVC before the first frame.
+# Without a container: the encoder gives FFmpeg no extradata, and Matroska wants it for HEVC before
+# the first frame.
 by_ffmpeg HEVC ffmpeg.hevc -c:v hevc_v4l2m2m
 by_ffmpeg VP80 ffmpeg-vp8.webm -c:v vp8_v4l2m2m
 by_ffmpeg H264 ffmpeg-yuv420p.mp4 -pix_fmt yuv420p -c:v h264_v4l2m2m

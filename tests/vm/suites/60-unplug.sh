@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 # files: client test_wait.ko
-# The device is unplugged under a program that is blocked in DQBUF, then plugged in again. Before that the driver is taken
-# from it, under programs that map its memory all the time.
+# The device is unplugged under a program that is blocked in DQBUF, then plugged in again. Before
+# that the driver is taken from it, under programs that map its memory all the time.
 . /harness/tap.sh
 
 driver=/sys/bus/virtio/drivers/virtio_v4l2

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 # vm: MODULE_PARAMS=timeout_ms=4000
 # files: client
-# The daemon stops answering (SIGSTOP): programs can be interrupted, commands time out, late replies harm nobody.
+# The daemon stops answering (SIGSTOP): programs can be interrupted, commands time out, late replies
+# harm nobody.
 . /harness/tap.sh
 
 touch /out/stop-daemon

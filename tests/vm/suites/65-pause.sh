@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 # files: source-640x360.nv12 test_suspend.ko
-# The VM is paused and continued under a program that encodes: it loses nothing. The device of an idle node is suspended, too.
+# The VM is paused and continued under a program that encodes: it loses nothing. The device of an
+# idle node is suspended, too.
 . /harness/tap.sh
 
 encode() {

@@ -3,8 +3,8 @@
 # vm: DAEMON=target/debug/examples/hostile-device
 # vm: MODULE_PARAMS=timeout_ms=1000
 # vm: TIMEOUT=300
-# The device lies: in replies, errors, mappings and events (tests/examples/hostile-device.rs). Programs end, the
-# module goes, the kernel is none the worse.
+# The device lies: in replies, errors, mappings and events (tests/examples/hostile-device.rs).
+# Programs end, the module goes, the kernel is none the worse.
 . /harness/tap.sh
 
 head -c 3000000 /dev/urandom >/tmp/raw

@@ -4,8 +4,9 @@
 # vm: LIES=7
 # vm: TIMEOUT=200
 # vm: KERNEL_ARGS=log_buf_len=8M
-# A device that is not ours, of the crate virtio-media (tests/examples/wire-device). Then, when the module has been loaded
-# again, it lies in every byte of its answers and events, for programs of 64 and of 32 bits, with the core's debug output on.
+# A device that is not ours, of the crate virtio-media (tests/examples/wire-device). Then, when the
+# module has been loaded again, it lies in every byte of its answers and events, for programs of 64
+# and of 32 bits, with the core's debug output on.
 . /harness/tap.sh
 
 # The first bytes of ten frames: the device counts them.
@@ -18,7 +19,8 @@ frames() {
     [ "$(stat -c %s /tmp/frames)" = 4608000 ] && [ "$(printf '%d ' "${seen[@]}")" = "0 1 2 3 4 5 6 7 8 9 " ]
 }
 compliance() { v4l2-compliance -d0 >/out/compliance.txt 2>&1 || { grep -E 'fail:|FAIL' /out/compliance.txt && false; }; }
-# QEMU 11.1 has vhost-user's eight memory regions, and gives one to each buffer that is mapped: three here.
+# QEMU 11.1 has vhost-user's eight memory regions, and gives one to each buffer that is mapped:
+# three here.
 check "v4l2-ctl streams" timeout -k 5 $((20 * SLOW)) v4l2-ctl -d0 --stream-mmap=3 --stream-count=10 --stream-to=/tmp/frames
 check "ten frames, each as it should be" frames
 check "v4l2-compliance" compliance

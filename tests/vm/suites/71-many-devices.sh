@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 # vm: DEVICES=d0=encoder,sink=1 d1=encoder,sink=1 d2=encoder,sink=1 d3=encoder,sink=1 d4=encoder,sink=1 d5=encoder,sink=1 d6=encoder,sink=1 d7=encoder,sink=1
 # vm: DAEMON_ARGS=--shm-size 512M
-# More devices than stock QEMU has memory regions for (the guest's RAM is one, too): whose buffers cannot be mapped gets ENOMEM,
-# and nothing else happens.
+# More devices than stock QEMU has memory regions for (the guest's RAM is one, too): whose buffers
+# cannot be mapped gets ENOMEM, and nothing else happens.
 . /harness/tap.sh
 
 encode() {

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 # vm: DAEMON_ARGS=--device=encoder,sink=1
 # files: bench
-# What a frame costs, in counts, with a sink behind the device: a short version of make bench, which judges with an
-# encoder, too. 80-counts.host looks at what was counted.
+# What a frame costs, in counts, with a sink behind the device: a short version of make bench, which
+# judges with an encoder, too. 80-counts.host looks at what was counted.
 . /harness/tap.sh
 
 for memory in mmap userptr dmabuf; do

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! The encoder on its own: raw frames from memory go into the element that the daemon used, with the properties that
-//! the daemon's log names, and what comes out is counted and dropped. Prints one line of JSON.
+//! The encoder on its own: raw frames from memory go into the element that the daemon used, with
+//! the properties that the daemon's log names, and what comes out is counted and dropped. Prints
+//! one line of JSON.
 //!
 //! `line=` is that line of the log, `source=`, `size=`, `warmup=`, `frames=` and `label=` as of the guest's client.
 

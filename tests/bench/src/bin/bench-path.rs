@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! The daemon's path without a guest: a driver in this process sends frames over vhost-user to a daemon in another,
-//! and takes back what is encoded. Nobody waits for answers to QBUF. Prints one line of JSON.
+//! The daemon's path without a guest: a driver in this process sends frames over vhost-user to a
+//! daemon in another, and takes back what is encoded. Nobody waits for answers to QBUF. Prints one
+//! line of JSON.
 //!
 //! `socket=` and `pid=` of the daemon; `source=`, `size=`, `depth=`, `warmup=`, `frames=` and `label=` as of the guest's
 //! client, and `coded=`.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
 //! `bench-report out=DIR accel=tcg|kvm`, and versions as further `KEY=VALUE`: reads what the runs left in DIR/raw, writes
-//! DIR/report.json, DIR/table.txt and DIR/plot.gp, and prints the table. Exit status 1 if a count misses its target.
+//! DIR/report.json, DIR/table.txt and DIR/plot.gp, and prints the table. Exit status 1 if a count
+//! misses its target.
 
 use std::path::Path;
 use std::process::ExitCode;

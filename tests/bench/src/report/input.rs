@@ -8,8 +8,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde_json::{Map, Value, json};
 
-/// One case of a run: what the long window has more than the short one, so that the beginning and the end of a stream
-/// cancel out.
+/// One case of a run: what the long window has more than the short one, so that the beginning and
+/// the end of a stream cancel out.
 #[derive(Clone, Debug, Default)]
 pub struct Row {
     /// What stood behind the device: `sink`, `encoder`, or `proxy`, which is vicodec.
@@ -26,7 +26,8 @@ pub struct Row {
     pub sessions: u64,
     /// Frames, of all sessions, that the long window has more than the short one.
     pub frames: u64,
-    /// Counts over these frames: the guest's as they are named, the daemon's with `daemon.` before the name.
+    /// Counts over these frames: the guest's as they are named, the daemon's with `daemon.` before
+    /// the name.
     pub values: BTreeMap<String, f64>,
 }
 
@@ -49,7 +50,8 @@ impl Row {
         }
     }
 
-    /// Whether beginnings and ends are to cancel out. With one frame at a time each frame is a beginning and an end.
+    /// Whether beginnings and ends are to cancel out. With one frame at a time each frame is a
+    /// beginning and an end.
     fn overlaps(&self) -> bool {
         self.depth > 1
     }
@@ -85,8 +87,8 @@ impl Row {
         self.per_frame(&["kicks_command", "kicks_event"])
     }
 
-    /// Interrupts of both queues: those that the guest's kernel counts, or, where that is more, the signals that the
-    /// daemon sent. Without MSI-X several signals may be one interrupt.
+    /// Interrupts of both queues: those that the guest's kernel counts, or, where that is more, the
+    /// signals that the daemon sent. Without MSI-X several signals may be one interrupt.
     pub fn interrupts(&self) -> Option<f64> {
         let seen = self.per_frame(&["interrupts"])?;
         Some(seen.max(self.per_frame(&["daemon.interrupts"])?))
@@ -216,8 +218,8 @@ pub fn load(dir: &Path, run: &str) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Adds what the host noted: `LABEL WHAT VALUE`, or pairs `KEY=VALUE`, at points 0, 1 and 2: before, between and after
-/// the windows.
+/// Adds what the host noted: `LABEL WHAT VALUE`, or pairs `KEY=VALUE`, at points 0, 1 and 2:
+/// before, between and after the windows.
 fn note(row: &mut Row, notes: &str) {
     let of = |what: &str| {
         let prefix = format!("{} {what} ", row.label);

@@ -13,7 +13,8 @@ fn cell(value: Option<f64>, digits: usize) -> String {
     }
 }
 
-/// The whole table. `emulated`: guests run without hardware support, and rates through them are no measure.
+/// The whole table. `emulated`: guests run without hardware support, and rates through them are no
+/// measure.
 pub fn table(rows: &[Row], ratios: &[Ratio], targets: &[Target], emulated: bool) -> String {
     let mut out = String::new();
     // Writing to a String does not fail.

@@ -57,8 +57,9 @@ impl Target {
 
 type Measure = fn(&Row) -> Option<f64>;
 
-/// The daemon holds a signal back for 20 ms at most. Where a frame takes about half of that, signals are of one or two
-/// frames, as it comes. With a margin, as frames of one stream take their different times.
+/// The daemon holds a signal back for 20 ms at most. Where a frame takes about half of that,
+/// signals are of one or two frames, as it comes. With a margin, as frames of one stream take their
+/// different times.
 const FAST: f64 = 125.0;
 const SLOW: &str =
     "frames took about 10 ms or more, and the daemon holds no signal back for more than 20 ms";
@@ -102,8 +103,8 @@ fn at_most<'a>(
     target
 }
 
-/// All targets. Kicks and interrupts are judged for the encoder and one session: several share them, and a sink is done
-/// with a frame before the next can come.
+/// All targets. Kicks and interrupts are judged for the encoder and one session: several share
+/// them, and a sink is done with a frame before the next can come.
 pub fn targets(rows: &[Row], ratios: &[Ratio]) -> Vec<Target> {
     let all = || rows.iter();
     // A device of the host writes into the guest's buffers itself: nobody counts its bytes.

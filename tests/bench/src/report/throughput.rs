@@ -20,8 +20,8 @@ pub struct Ratio {
     pub size: String,
     /// Frames per second of the path and of the encoder on its own, for each pair.
     pub pairs: Vec<(f64, f64)>,
-    /// Time of processors for a frame in microseconds: the daemon, its encoder thread in that, and the encoder on its
-    /// own. Medians.
+    /// Time of processors for a frame in microseconds: the daemon, its encoder thread in that, and
+    /// the encoder on its own. Medians.
     pub cpu: Option<[f64; 3]>,
     /// Pairs of which both streams have as many bytes: the same work was done.
     pub same_bytes: usize,
@@ -88,7 +88,8 @@ fn cpu(object: &Map<String, Value>, key: &str) -> Option<f64> {
     Some(object.get(key)?.as_f64()? / object["frames"].as_f64()? / 1000.0)
 }
 
-/// The pairs in `dir`: cases of the path have a label `pair-SIZE-NUMBER`, and the encoder's run has the same.
+/// The pairs in `dir`: cases of the path have a label `pair-SIZE-NUMBER`, and the encoder's run has
+/// the same.
 /// `encoder` names what they are of; `path_cpu` tells the time of the daemon and of its encoder thread, in microseconds for a frame, where the case itself does not.
 ///
 /// # Errors
