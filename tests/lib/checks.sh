@@ -58,19 +58,11 @@ deny() {
     PATH=${CARGO_DENY%/*}:$PATH cargo deny --config .ci/deny.toml check licenses bans sources
 }
 
-REUSE_VERSION=6.2.0
-
-reuse_make() {
-    python3 -m venv "$1"
-    "$1/bin/python" -m pip install --quiet "reuse[charset-normalizer]==$REUSE_VERSION"
-}
-
 phase_lint() {
     try "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings || true
     RUSTDOCFLAGS="-D warnings" try "cargo doc" cargo doc --workspace --no-deps --locked || true
     try "cargo deny: licences, bans, sources" deny || true
-    make_once "reuse-$REUSE_VERSION" "reuse $REUSE_VERSION" reuse_make
-    try "reuse lint: licences of our files" "$CACHE/reuse-$REUSE_VERSION/bin/python" -m reuse lint || true
+    try "reuse lint: licences of our files" tests/lib/reuse lint || true
     try "a failure shows its reason" tests/lib/selftest || true
     try "layout: circles of files, lengths, columns" cargo xtask layout || true
 }
