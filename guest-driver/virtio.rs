@@ -31,14 +31,16 @@ use kernel::sync::Arc;
 use kernel::types::Opaque;
 use kernel::{device, driver};
 
+mod fifo;
 pub(crate) mod later;
 pub(crate) mod queue;
 pub(crate) mod request;
 pub(crate) mod sync;
 
+pub(crate) use fifo::{Context, Place};
 pub(crate) use later::Later;
 pub(crate) use queue::{new_virtqueue, Attach, Submitted, Tell, Virtqueue};
-pub(crate) use request::{Completed, Fifo, Request};
+pub(crate) use request::{Completed, Request};
 
 /// An adapter for the registration of virtio drivers.
 pub(crate) struct Adapter<T: Driver>(PhantomData<T>);

@@ -18,9 +18,8 @@
 //! the device refuses comes back as a buffer with an error.
 
 use super::clock::Clock;
-use super::command::{CommandRequest, Pending, Posting};
+use super::command::{CommandRequest, Posting};
 use super::lend::Loan;
-use crate::virtio::Fifo;
 use crate::wire::v4l2::{is_output, Buffer, Plane, VIDEO_MAX_PLANES};
 use kernel::prelude::*;
 
@@ -93,9 +92,9 @@ impl Queue {
         self.slots.len()
     }
 
-    /// Takes other buffers instead of those that there are; `slots` comes back with the old ones. Returns what stood in
-    /// line, to be dropped without the lock.
-    pub(super) fn replace(&mut self, slots: &mut Slots, rules: Rules) -> Fifo<Pending> {
+    /// Takes other buffers instead of those that there are; `slots` comes back with the old ones. Returns a STOP that
+    /// stood in line, to be dropped without the lock.
+    pub(super) fn replace(&mut self, slots: &mut Slots, rules: Rules) -> Option<CommandRequest> {
         self.rules = rules;
         core::mem::swap(&mut self.slots, slots);
         self.give_up()
@@ -152,9 +151,9 @@ impl Queue {
         Ok(())
     }
 
-    /// No buffer is with the device, nor waits to be dequeued. Returns what stood in line, to be dropped without the
-    /// lock.
-    fn give_up(&mut self) -> Fifo<Pending> {
+    /// No buffer is with the device, nor waits to be dequeued. Returns a STOP that stood in line, to be dropped without
+    /// the lock.
+    fn give_up(&mut self) -> Option<CommandRequest> {
         for slot in self.slots.iter_mut().flatten() {
             if slot.state == State::Held {
                 slot.fate.settle(slot.posting, false);
@@ -314,7 +313,7 @@ impl Queue {
             answered.left = Some(request);
             return answered;
         }
-        slot.request = Some(request);
+        answered.left = slot.request.replace(request);
         if refused && slot.state == State::Queued {
             slot.fail();
             self.gone();
@@ -490,11 +489,10 @@ impl Streams {
         }
     }
 
-    /// STREAMOFF has succeeded: all buffers are the client's. Returns what stood in line, to be dropped without the
-    /// lock.
-    pub(super) fn stop(&mut self, buf_type: u32) -> Fifo<Pending> {
-        self.get(buf_type)
-            .map_or_else(|_| Fifo::new(), Queue::give_up)
+    /// STREAMOFF has succeeded: all buffers are the client's. Returns a STOP that stood in line, to be dropped without
+    /// the lock.
+    pub(super) fn stop(&mut self, buf_type: u32) -> Option<CommandRequest> {
+        self.get(buf_type).ok().and_then(Queue::give_up)
     }
 
     /// Posts what is ready in all lines.

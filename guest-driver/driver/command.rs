@@ -13,7 +13,7 @@ use super::device::MediaDevice;
 use super::session::SessionHandle;
 pub(super) use crate::virtio::sync::Patience;
 use crate::virtio::sync::{new_irq_lock, Completion, IrqLock, Waited};
-use crate::virtio::{Completed, Request, Submitted, Tell};
+use crate::virtio::{Completed, Context, Place, Request, Submitted, Tell};
 use crate::wire::command::{
     CmdClose, CmdIoctl, CmdMmap, CmdMunmap, CmdOpen, RespHeader, RespIoctl, RespMmap, RespMunmap,
     RespOpen,
@@ -85,9 +85,19 @@ pub(super) enum Undo {
     Munmap(CommandRequest),
 }
 
+impl Context for Pending {
+    fn place(&self) -> Option<&Place> {
+        match self {
+            Self::Called(ticket, _) => Some(&ticket.0.place),
+            _ => None,
+        }
+    }
+}
+
 /// A call between two parties: who waits, and the [`Ticket`] that travels with the request.
 #[pin_data]
 struct Call {
+    place: Place,
     #[pin]
     done: Completion,
     #[pin]
@@ -322,6 +332,7 @@ impl MediaDevice {
     ) -> Result<(Completed<Pending>, Undo)> {
         let call = Arc::pin_init(
             pin_init!(Call {
+                place: Place::new(),
                 done <- Completion::new(),
                 state <- new_irq_lock!(State { outcome: None, abandoned: false, undo }, "virtio_v4l2_call"),
             }),
@@ -337,9 +348,7 @@ impl MediaDevice {
         let waited = self.wait(&call.done, patience);
         if waited != Waited::Completed {
             // What the device has not seen yet needs no answer.
-            let withdrawn = self
-                .commands()
-                .withdraw(|pending| matches!(pending, Pending::Called(ticket, _) if Arc::ptr_eq(&ticket.0, &call)));
+            let withdrawn = self.commands().withdraw(&call.place);
             let mut state = call.state.lock();
             if withdrawn.is_some() || state.outcome.is_none() {
                 state.abandoned = true;

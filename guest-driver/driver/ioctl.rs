@@ -352,8 +352,9 @@ fn waits(handle: &Handle<SessionNode>, command: u32, request: &mut Request<'_>) 
         drop(stop);
         return Ok(false);
     };
-    queue.hold_stop(stop);
+    let left = queue.hold_stop(stop);
     drop(state);
+    drop(left);
     handle.advance();
     Ok(true)
 }

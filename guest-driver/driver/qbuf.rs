@@ -136,9 +136,11 @@ fn send(
     set_buffer(&mut request, &wire, loan.map_or(&[], Loan::entries));
     set_posting(&mut request, posting);
     if fence.is_some() || queue.has_line() {
-        queue.hold(buffer.index, posting.number, request, fence);
-        queue.fill(buffer, planes)?;
+        let old = queue.hold(buffer.index, posting.number, request, fence);
+        let filled = queue.fill(buffer, planes);
         drop(state);
+        drop(old);
+        filled?;
         // The fence may be over by now.
         handle.advance();
         return Ok(());

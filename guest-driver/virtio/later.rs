@@ -2,7 +2,8 @@
 
 //! Dropping what may not be dropped in an interrupt.
 
-use super::request::{Fifo, Request};
+use super::fifo::Fifo;
+use super::request::Request;
 use super::sync::{new_irq_lock, IrqLock};
 use crate::bindings;
 use kernel::impl_has_work;

@@ -2,7 +2,8 @@
 
 //! Virtqueues that own what is in flight.
 
-use super::request::{Completed, Fifo, Request};
+use super::fifo::{Context, Fifo, Place};
+use super::request::{Completed, Request};
 use super::sync::IrqLock;
 use crate::bindings;
 use core::ptr::{self, NonNull};
@@ -24,7 +25,7 @@ use kernel::sync::{rcu, LockClassKey};
 /// All methods may be called in interrupts, except [`detach`](Attach::detach). The queue's lock is a leaf, except
 /// that [`recycle`](Self::recycle) calls its closure under it.
 #[pin_data]
-pub(crate) struct Virtqueue<C> {
+pub(crate) struct Virtqueue<C: Context> {
     #[pin]
     inner: IrqLock<Inner<C>>,
     /// How often the device was told of new requests, or did not want to be: the round.
@@ -43,7 +44,7 @@ macro_rules! new_virtqueue {
 }
 pub(crate) use new_virtqueue;
 
-struct Inner<C> {
+struct Inner<C: Context> {
     ring: Option<Ring>,
     waiting: Fifo<C>,
     /// How many the device has.
@@ -136,7 +137,54 @@ fn is_passing(error: Error) -> bool {
     error == ENOSPC || error == ENOMEM
 }
 
-impl<C> Inner<C> {
+impl<C: Context> Inner<C> {
+    /// What a [`Place`] knows this queue by.
+    fn address(&self) -> usize {
+        ptr::from_ref(self).addr()
+    }
+
+    /// Lets `request` wait for room, behind all others or, if `first`, before them.
+    fn wait(&mut self, mut request: KBox<Request<C>>, first: bool) {
+        let at = &raw mut *request;
+        if let Some(place) = request.context().place() {
+            place.enter(self.address(), at);
+        }
+        if first {
+            self.waiting.push_front(request);
+        } else {
+            self.waiting.push_back(request);
+        }
+    }
+
+    /// The request that has waited longest.
+    fn next_waiting(&mut self) -> Option<KBox<Request<C>>> {
+        let request = self.waiting.pop_front()?;
+        if let Some(place) = request.context().place() {
+            place.leave(self.address(), &raw const *request);
+        }
+        Some(request)
+    }
+
+    /// All that wait.
+    fn take_waiting(&mut self) -> Fifo<C> {
+        let mut waiting = Fifo::new();
+        while let Some(request) = self.next_waiting() {
+            waiting.push_back(request);
+        }
+        waiting
+    }
+
+    /// The request with that `place`, if it waits here.
+    fn withdraw(&mut self, place: &Place) -> Option<KBox<Request<C>>> {
+        let request = place.find(self.address())?;
+        let request = ptr::with_exposed_provenance_mut::<Request<C>>(request);
+        // SAFETY: By the type invariant of `Place` it waits in this queue, whose lock is held.
+        let request = unsafe { self.waiting.unlink(request) };
+        place.leave(self.address(), &raw const *request);
+        self.forget(&request);
+        Some(request)
+    }
+
     /// Passes on a request that can ever be in the ring: a chain may not be longer than the queue, with indirect
     /// descriptors neither.
     fn check(&self, mut request: KBox<Request<C>>) -> Result<KBox<Request<C>>, Refused<C>> {
@@ -200,9 +248,9 @@ impl<C> Inner<C> {
     ///
     /// Why none will go any more.
     fn refill(&mut self) -> Result {
-        while let Some(request) = self.waiting.pop_front() {
+        while let Some(request) = self.next_waiting() {
             if let Err((request, error)) = self.add(request) {
-                self.waiting.push_front(request);
+                self.wait(request, true);
                 return if is_passing(error) {
                     Ok(())
                 } else {
@@ -236,7 +284,14 @@ impl<C> Inner<C> {
     }
 }
 
-impl<C: Send> Virtqueue<C> {
+impl<C: Context> Drop for Inner<C> {
+    fn drop(&mut self) {
+        // No place is to name this queue when it is gone.
+        drop(self.take_waiting());
+    }
+}
+
+impl<C: Context> Virtqueue<C> {
     /// A queue without a device: see [`new_virtqueue`].
     pub(crate) fn new(
         name: &'static CStr,
@@ -292,7 +347,7 @@ impl<C: Send> Virtqueue<C> {
         match result {
             Ok(()) => {}
             // It goes with a later one, or when one comes back.
-            Err((request, error)) if is_passing(error) => inner.waiting.push_back(request),
+            Err((request, error)) if is_passing(error) => inner.wait(request, false),
             Err(refused) => return Err(refused),
         }
         inner.awaited += usize::from(awaited);
@@ -316,7 +371,7 @@ impl<C: Send> Virtqueue<C> {
         let mut inner = self.inner.lock();
         if inner.ring.is_some() {
             inner.awaited += usize::from(request.is_awaited());
-            inner.waiting.push_back(request);
+            inner.wait(request, false);
             return;
         }
         drop(inner);
@@ -359,12 +414,9 @@ impl<C: Send> Virtqueue<C> {
         }
     }
 
-    /// Takes back the first request in line that `wanted` picks. What the device has is not found.
-    pub(crate) fn withdraw(&self, wanted: impl Fn(&C) -> bool) -> Option<KBox<Request<C>>> {
-        let mut inner = self.inner.lock();
-        let request = inner.waiting.remove(wanted)?;
-        inner.forget(&request);
-        Some(request)
+    /// Takes back the request with that `place`, if it waits for room. What the device has is not found.
+    pub(crate) fn withdraw(&self, place: &Place) -> Option<KBox<Request<C>>> {
+        self.inner.lock().withdraw(place)
     }
 
     /// Passes the requests that the device is done with to `each`, in order, which owns them from then on.
@@ -409,7 +461,7 @@ impl<C: Send> Virtqueue<C> {
             while let Some(completed) = inner.take() {
                 each(&completed);
                 if let Err((request, _)) = inner.add(completed.into_request()) {
-                    inner.waiting.push_back(request);
+                    inner.wait(request, false);
                 }
             }
             if ring.enable_notification() {
@@ -452,23 +504,20 @@ pub(crate) trait Attach: Sync {
     unsafe fn detach(&self) -> bool;
 }
 
-impl<C: Send> Attach for Virtqueue<C> {
+impl<C: Context> Attach for Virtqueue<C> {
     unsafe fn attach(&self, ring: NonNull<bindings::virtqueue>) {
         // INVARIANT: By the safety requirements; there are no tokens yet.
         self.inner.lock().ring = Some(Ring(ring));
     }
 
     unsafe fn detach(&self) -> bool {
-        let (ring, waiting) = {
-            let mut inner = self.inner.lock();
-            inner.in_flight = 0;
-            inner.awaited = 0;
-            inner.untold = false;
-            (
-                inner.ring.take(),
-                core::mem::replace(&mut inner.waiting, Fifo::new()),
-            )
-        };
+        let mut inner = self.inner.lock();
+        inner.in_flight = 0;
+        inner.awaited = 0;
+        inner.untold = false;
+        let ring = inner.ring.take();
+        let waiting = inner.take_waiting();
+        drop(inner);
         drop(waiting);
         let Some(ring) = ring else { return false };
         // Somebody may still be about to notify.

@@ -2,6 +2,7 @@
 
 //! Memory on its way to a device and back.
 
+use super::fifo::Links;
 use crate::bindings;
 use core::mem::MaybeUninit;
 use kernel::page::PAGE_SIZE;
@@ -29,8 +30,8 @@ pub(crate) struct Request<C> {
     context: C,
     /// Somebody wants to know at once when it comes back.
     awaited: bool,
-    /// The next request in a [`Fifo`].
-    next: Option<KBox<Request<C>>>,
+    /// Where it is in a `Fifo`.
+    pub(super) links: Links<C>,
 }
 
 /// A scatterlist.
@@ -90,10 +91,14 @@ impl<C> Request<C> {
                 writable_entries,
                 context,
                 awaited: false,
-                next: None,
+                links: Links::new(),
             },
             GFP_KERNEL_ACCOUNT,
         )?)
+    }
+
+    pub(super) fn context(&self) -> &C {
+        &self.context
     }
 
     /// What the owner wants to know again.
@@ -237,79 +242,5 @@ impl<C> Completed<C> {
     /// The request, for another round.
     pub(crate) fn into_request(self) -> KBox<Request<C>> {
         self.request
-    }
-}
-
-/// Requests in line.
-pub(crate) struct Fifo<C> {
-    head: Option<KBox<Request<C>>>,
-}
-
-impl<C> Fifo<C> {
-    pub(crate) const fn new() -> Self {
-        Self { head: None }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.head.is_none()
-    }
-
-    pub(crate) fn push_back(&mut self, request: KBox<Request<C>>) {
-        let mut end = &mut self.head;
-        while let Some(next) = end {
-            end = &mut next.next;
-        }
-        *end = Some(request);
-    }
-
-    pub(crate) fn push_front(&mut self, mut request: KBox<Request<C>>) {
-        request.next = self.head.take();
-        self.head = Some(request);
-    }
-
-    pub(crate) fn pop_front(&mut self) -> Option<KBox<Request<C>>> {
-        let mut first = self.head.take()?;
-        self.head = first.next.take();
-        Some(first)
-    }
-
-    /// Whether there is a request that `wanted` picks.
-    pub(crate) fn any(&self, wanted: impl Fn(&C) -> bool) -> bool {
-        let mut next = &self.head;
-        while let Some(request) = next {
-            if wanted(&request.context) {
-                return true;
-            }
-            next = &request.next;
-        }
-        false
-    }
-
-    /// Takes out the first request that `wanted` picks.
-    pub(crate) fn remove(&mut self, wanted: impl Fn(&C) -> bool) -> Option<KBox<Request<C>>> {
-        let mut kept = Self::new();
-        let mut found = None;
-        while let Some(request) = self.pop_front() {
-            if found.is_none() && wanted(&request.context) {
-                found = Some(request);
-            } else {
-                kept.push_back(request);
-            }
-        }
-        *self = kept;
-        found
-    }
-}
-
-impl<C> Default for Fifo<C> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<C> Drop for Fifo<C> {
-    // One by one: the drop that the compiler would make recurses.
-    fn drop(&mut self) {
-        while self.pop_front().is_some() {}
     }
 }

@@ -2,36 +2,32 @@
 
 //! Buffers that wait for other devices.
 //!
-//! A buffer that another device still writes to (or reads) is not given to ours, but QBUF does not wait either: its
-//! request stands in its queue's line, and every later one of that queue behind it, so that their order is kept. What
-//! is ready is posted from the head of the line, by whoever makes it ready. A STOP stands in line as well: it must not
-//! overtake the frames before it.
+//! A buffer that another device still writes to (or reads) is not given to ours, but QBUF does not
+//! wait either: the buffer stands in its queue's line with its request, and every later one of that
+//! queue behind it, so that their order is kept. What is ready is posted from the head of the line,
+//! by whoever makes it ready. A STOP stands behind the buffers that came before it: it must not
+//! overtake their frames. A queue has one at most.
 
 use super::slot::State;
 use super::Queue;
-use crate::driver::command::{CommandRequest, Pending};
+use crate::driver::command::CommandRequest;
 use crate::driver::lend::{FenceState, Ready};
-use crate::virtio::{Fifo, Submitted};
+use crate::virtio::Submitted;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
-/// The requests in line.
+/// What stands in line.
+#[derive(Default)]
 pub(super) struct Line {
-    requests: Fifo<Pending>,
+    /// First and last of the buffers, which are linked by [`Slot::next`](super::Slot).
+    ends: Option<(u32, u32)>,
+    /// A STOP, and the buffer that it stands behind.
+    stop: Option<(u32, CommandRequest)>,
     /// Nothing is posted: an ioctl is under way that may take the buffers back.
     frozen: bool,
 }
 
-impl Default for Line {
-    fn default() -> Self {
-        Self {
-            requests: Fifo::new(),
-            frozen: false,
-        }
-    }
-}
-
-/// What posts a request: as [`MediaDevice::post_buffer`](crate::driver::device::MediaDevice::post_buffer).
+/// What posts a request, and gives it back with an error.
 pub(in crate::driver) type Post<'a> =
     &'a mut dyn FnMut(CommandRequest) -> Result<Submitted, (CommandRequest, Error)>;
 
@@ -47,89 +43,113 @@ pub(in crate::driver) struct Advanced {
 impl Queue {
     /// Whether anything stands in line.
     pub(in crate::driver) fn has_line(&self) -> bool {
-        !self.line.requests.is_empty()
+        self.line.ends.is_some()
     }
 
     /// Whether a STOP stands in line.
     pub(in crate::driver) fn stops(&self) -> bool {
-        self.line
-            .requests
-            .any(|pending| matches!(pending, Pending::Posted))
+        self.line.stop.is_some()
     }
 
-    /// QBUF number `posting` is to be posted when it is its turn and `fence` is over.
+    /// QBUF number `posting` is to be posted when it is its turn and `fence` is over. Returns a
+    /// request that is of no use here any more, to be dropped without a lock.
     pub(in crate::driver) fn hold(
         &mut self,
         index: u32,
         posting: u64,
         request: CommandRequest,
         fence: Option<Arc<FenceState>>,
-    ) {
-        let Ok(slot) = self.slot(index) else { return };
+    ) -> Option<CommandRequest> {
+        let Ok(slot) = self.slot(index) else {
+            return Some(request);
+        };
         slot.state = State::Held;
         slot.posting = posting;
         slot.fence = fence;
+        slot.next = None;
+        let old = slot.request.replace(request);
         self.outstanding += 1;
-        self.line.requests.push_back(request);
+        let first = self.line.ends.map_or(index, |(first, last)| {
+            if let Ok(slot) = self.slot(last) {
+                slot.next = Some(index);
+            }
+            first
+        });
+        self.line.ends = Some((first, index));
+        old
     }
 
-    /// STOP is to be posted when it is its turn.
-    pub(in crate::driver) fn hold_stop(&mut self, request: CommandRequest) {
-        self.line.requests.push_back(request);
+    /// STOP is to be posted when it is its turn. Comes back if nothing stands in line, or another
+    /// STOP does.
+    pub(in crate::driver) fn hold_stop(
+        &mut self,
+        request: CommandRequest,
+    ) -> Option<CommandRequest> {
+        match self.line.ends {
+            Some((_, last)) if self.line.stop.is_none() => {
+                self.line.stop = Some((last, request));
+                None
+            }
+            _ => Some(request),
+        }
     }
 
-    /// Posts what is ready. A buffer whose fence has failed, or that cannot be posted, is done with an error.
+    /// Posts what is ready. A buffer whose fence has failed, or that cannot be posted, is done with
+    /// an error.
     pub(super) fn advance(&mut self, post: Post<'_>, advanced: &mut Advanced) {
         if self.line.frozen {
             return;
         }
-        while let Some(mut request) = self.line.requests.pop_front() {
-            let Pending::Queued(posting) = *request.context_mut() else {
-                // If the device is gone, so is whoever waits for the end of the stream.
-                if let Ok(submitted) = post(request) {
-                    advanced.drain |= submitted.drain;
-                }
-                continue;
-            };
-            let Ok(slot) = self.slot(posting.index) else {
-                continue;
+        while let Some((first, last)) = self.line.ends {
+            let Ok(slot) = self.slot(first) else {
+                // Buffers in line are not removed.
+                self.line.ends = None;
+                break;
             };
             let ready = slot.fence.as_ref().map(|fence| fence.ready());
-            let failed = match ready.unwrap_or(Ready::Signalled) {
-                Ready::Pending => {
-                    self.line.requests.push_front(request);
-                    break;
+            let ready = ready.unwrap_or(Ready::Signalled);
+            if ready == Ready::Pending {
+                break;
+            }
+            let next = slot.next.take().filter(|_| first != last);
+            self.line.ends = next.map(|next| (next, last));
+            self.leave_line(first, ready, post, advanced);
+            if let Some((_, stop)) = self.line.stop.take_if(|(behind, _)| *behind == first) {
+                // If the device is gone, so is whoever waits for the end of the stream.
+                if let Ok(submitted) = post(stop) {
+                    advanced.drain |= submitted.drain;
                 }
-                Ready::Signalled => match post(request) {
-                    Ok(submitted) => {
-                        slot.fence = None;
-                        slot.state = State::Queued;
-                        self.posted(submitted.round);
-                        advanced.drain |= submitted.drain;
-                        continue;
-                    }
-                    Err((request, _)) => request,
-                },
-                Ready::Failed => request,
-            };
-            slot.request = Some(failed);
-            slot.fence = None;
-            slot.fate.settle(posting.number, false);
-            slot.fail();
-            self.finish(posting.index);
-            advanced.done = true;
+            }
         }
     }
 
-    /// Nothing more is posted; but STOPs in line are, at once.
+    /// A buffer has come to the head of the line, and is `ready`.
+    fn leave_line(&mut self, index: u32, ready: Ready, post: Post<'_>, advanced: &mut Advanced) {
+        let Ok(slot) = self.slot(index) else { return };
+        slot.fence = None;
+        match slot.request.take() {
+            Some(request) if ready == Ready::Signalled => match post(request) {
+                Ok(submitted) => {
+                    slot.state = State::Queued;
+                    self.posted(submitted.round);
+                    advanced.drain |= submitted.drain;
+                    return;
+                }
+                Err((request, _)) => slot.request = Some(request),
+            },
+            request => slot.request = request,
+        }
+        slot.fate.settle(slot.posting, false);
+        slot.fail();
+        self.finish(index);
+        advanced.done = true;
+    }
+
+    /// Nothing more is posted; but a STOP in line is, at once.
     pub(in crate::driver) fn freeze(&mut self, post: Post<'_>) {
         self.line.frozen = true;
-        loop {
-            let stop = |pending: &Pending| matches!(pending, Pending::Posted);
-            let Some(request) = self.line.requests.remove(stop) else {
-                break;
-            };
-            let _ = post(request);
+        if let Some((_, stop)) = self.line.stop.take() {
+            let _ = post(stop);
         }
     }
 
@@ -138,8 +158,8 @@ impl Queue {
         self.line.frozen = false;
     }
 
-    /// Ends the line; returns what stood there, to be dropped without a lock.
-    pub(super) fn end_line(&mut self) -> Fifo<Pending> {
-        core::mem::take(&mut self.line).requests
+    /// Ends the line. Returns a STOP that stood there, to be dropped without a lock.
+    pub(super) fn end_line(&mut self) -> Option<CommandRequest> {
+        core::mem::take(&mut self.line).stop.map(|(_, stop)| stop)
     }
 }

@@ -78,7 +78,7 @@ pub(in crate::driver) struct Slot {
     pub(super) prepared: bool,
     /// What it carries is of no use. Means something when it is `Done`.
     pub(super) failed: bool,
-    /// The next in the list of those that are done.
+    /// The next in line, or of those that are done.
     pub(super) next: Option<u32>,
     /// Number of the QBUF that was posted last.
     pub(super) posting: u64,
