@@ -2,22 +2,24 @@
 
 //! Abstractions for the virtio bus, as they could stand in the `kernel` crate.
 //!
-//! A driver implements [`Driver`] and is registered by [`module_virtio_driver!`](crate::module_virtio_driver).
-//! Its [`Handler`] has the [`Virtqueue`]s and serves the device's interrupts.
+//! A driver implements [`Driver`] and is registered by
+//! [`module_virtio_driver!`](crate::module_virtio_driver). Its [`Handler`] has the [`Virtqueue`]s
+//! and serves the device's interrupts.
 //!
 //! # Life of a device
 //!
-//! 1. [`Driver::probe`]: the driver makes its handler, [finds the queues](Device::find_queues) for it, declares
-//!    the device [ready](Device::ready) and offers its service to others.
+//! 1. [`Driver::probe`]: the driver makes its handler, [finds the queues](Device::find_queues) for
+//!    it, declares the device [ready](Device::ready) and offers its service to others.
 //! 2. [`Driver::unbind`]: it takes the service away again.
-//! 3. The bus resets the device, from when on no interrupt comes and no memory is touched, takes the queues from
-//!    the handler (what was in flight is dropped), deletes them and drops the handler.
+//! 3. The bus resets the device, from when on no interrupt comes and no memory is touched, takes
+//!    the queues from the handler (what was in flight is dropped), deletes them and drops the
+//!    handler.
 //! 4. The driver's private data is dropped.
 //!
 //! A probe that fails after `find_queues` is undone by step 3 alone.
 //!
-//! When the system is suspended: [`Driver::freeze`], the first half of step 3, the second half of step 1 with the same
-//! handler, [`Driver::restore`].
+//! When the system is suspended: [`Driver::freeze`], the first half of step 3, the second half of
+//! step 1 with the same handler, [`Driver::restore`].
 //!
 //! C header: `include/linux/virtio.h`
 
@@ -46,7 +48,8 @@ pub(crate) use request::{Completed, Request};
 pub(crate) struct Adapter<T: Driver>(PhantomData<T>);
 
 // SAFETY:
-// - `virtio_driver` is a C type declared as `repr(C)` and embeds a `struct device_driver` at that offset.
+// - `virtio_driver` is a C type declared as `repr(C)` and embeds a `struct device_driver` at that
+//   offset.
 // - `T::Data` is what `probe_callback` stores as the device's private data.
 unsafe impl<T: Driver> driver::DriverLayout for Adapter<T> {
     type DriverType = bindings::virtio_driver;
@@ -87,8 +90,8 @@ unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
 
 impl<T: Driver> Adapter<T> {
     extern "C" fn probe_callback(raw: *mut bindings::virtio_device) -> c_int {
-        // SAFETY: The bus calls this with a valid device, which is being bound. INVARIANT: It is valid while
-        // the callback runs.
+        // SAFETY: The bus calls this with a valid device, which is being bound. INVARIANT: It is
+        // valid while the callback runs.
         let dev = unsafe { &*raw.cast::<Device<device::CoreInternal<'_>>>() };
         from_result(|| {
             let id = dev.id();
@@ -120,7 +123,8 @@ impl<T: Driver> Adapter<T> {
     }
 
     extern "C" fn config_changed_callback(raw: *mut bindings::virtio_device) {
-        // SAFETY: The bus calls this between a successful probe and the removal, with a valid device.
+        // SAFETY: The bus calls this between a successful probe and the removal, with a valid
+        // device.
         let dev = unsafe { &*raw.cast::<Device<device::Bound>>() };
         // SAFETY: As above, so the handler does not change.
         if let Some(handler) = unsafe { handler::<T::Handler>(raw) } {
@@ -173,7 +177,7 @@ impl<T: Driver> Adapter<T> {
         }
         if any {
             // SAFETY: The queues exist, and nobody uses them any more.
-            unsafe { bindings::virtio_v4l2_del_vqs(raw) };
+            unsafe { bindings::virtio_helper_del_vqs(raw) };
         }
     }
 
@@ -186,7 +190,8 @@ impl<T: Driver> Adapter<T> {
         if pointer.is_null() {
             return;
         }
-        // SAFETY: `find_queues` stored an `Arc` there, and without queues nobody looks at it any more.
+        // SAFETY: `find_queues` stored an `Arc` there, and without queues nobody looks at it any
+        // more.
         drop(unsafe { Arc::<T::Handler>::from_raw(pointer.cast()) });
     }
 }
@@ -195,8 +200,8 @@ impl<T: Driver> Adapter<T> {
 ///
 /// # Safety
 ///
-/// `raw` is a valid device bound to a driver with this handler type, and its queues are not deleted while the
-/// reference is used.
+/// `raw` is a valid device bound to a driver with this handler type, and its queues are not deleted
+/// while the reference is used.
 unsafe fn handler<'a, H: Handler>(raw: *mut bindings::virtio_device) -> Option<&'a H> {
     // SAFETY: `priv_` is null or what `find_queues` stored, which lives as long as the queues.
     unsafe { (*raw).priv_.cast::<H>().as_ref() }
@@ -227,10 +232,11 @@ impl DeviceId {
     }
 }
 
-/// A table of the devices that a driver serves, from which it is made without the driver knowing its end.
+/// A table of the devices that a driver serves, from which it is made without the driver knowing
+/// its end.
 ///
-/// Not `kernel::device_id::IdArray`, which is not the same in 7.2 and 7.3; for the same reason the alias that
-/// loads the module is in C (`helpers/helpers.c`).
+/// Not `kernel::device_id::IdArray`, which is not the same in 7.2 and 7.3; for the same reason the
+/// alias that loads the module is in C (`helpers/module.c`).
 #[repr(C)]
 pub(crate) struct IdArray<const N: usize> {
     ids: [DeviceId; N],
@@ -252,7 +258,8 @@ impl<const N: usize> IdArray<N> {
 ///
 /// # Safety
 ///
-/// What [`as_ptr`](Self::as_ptr) returns is the start of an array that ends with an element of zeroes.
+/// What [`as_ptr`](Self::as_ptr) returns is the start of an array that ends with an element of
+/// zeroes.
 pub(crate) unsafe trait IdTable: Sync {
     /// The first element.
     fn as_ptr(&self) -> *const bindings::virtio_device_id;
@@ -286,19 +293,20 @@ pub(crate) trait Driver: 'static {
     /// Whatever it likes; `ENODEV` says silently that the device is none of its own.
     fn probe(dev: &Device<device::Core<'_>>, id: u32) -> Result<impl PinInit<Self::Data, Error>>;
 
-    /// Called when the device goes away or the driver does. When this returns nobody new may use the queues.
+    /// Called when the device goes away or the driver does. When this returns nobody new may use
+    /// the queues.
     fn unbind(dev: &Device<device::Core<'_>>, data: Pin<&Self::Data>);
 
-    /// Called when the system is to be suspended, in which the device's state is lost: when this has returned the device is
-    /// reset, and what it still has is dropped.
+    /// Called when the system is to be suspended, in which the device's state is lost: when this
+    /// has returned the device is reset, and what it still has is dropped.
     ///
     /// # Errors
     ///
     /// Whatever it likes; the system is not suspended then.
     fn freeze(dev: &Device<device::Core<'_>>, data: Pin<&Self::Data>) -> Result;
 
-    /// Called when the system has been resumed: the device is as in [`probe`](Self::probe), and has its queues again. It is
-    /// for the driver to declare it [ready](Device::ready).
+    /// Called when the system has been resumed: the device is as in [`probe`](Self::probe), and has
+    /// its queues again. It is for the driver to declare it [ready](Device::ready).
     ///
     /// # Errors
     ///
@@ -349,7 +357,8 @@ pub(crate) struct ShmRegion {
 /// `VIRTIO_F_VERSION_1`: the device follows the standard, from its version 1.0 on.
 pub(crate) const F_VERSION_1: u32 = 32;
 
-/// `VIRTIO_F_ACCESS_PLATFORM`: the device cannot reach memory by guest-physical addresses; an IOMMU or encryption is between.
+/// `VIRTIO_F_ACCESS_PLATFORM`: the device cannot reach memory by guest-physical addresses; an IOMMU
+/// or encryption is between.
 pub(crate) const F_ACCESS_PLATFORM: u32 = 33;
 
 /// `VIRTIO_CONFIG_S_NEEDS_RESET`: the device has come to an error that it cannot recover from.
@@ -373,7 +382,7 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
     /// The device takes memory in runs of any length.
     pub(crate) fn take_any_segment(&self) {
         // SAFETY: By the type invariant.
-        unsafe { bindings::virtio_v4l2_any_segment(self.as_raw()) };
+        unsafe { bindings::virtio_helper_any_segment(self.as_raw()) };
     }
 
     /// The device type.
@@ -385,18 +394,7 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
     /// Whether that feature was negotiated.
     pub(crate) fn has_feature(&self, bit: u32) -> bool {
         // SAFETY: By the type invariant; the features do not change while the device is bound.
-        unsafe { bindings::virtio_v4l2_has_feature(self.as_raw(), bit) }
-    }
-
-    /// Where the device is, in the form of V4L2's `bus_info`: `PCI:` and its address for a PCI function, else
-    /// `platform:` and its name on the virtio bus. NUL-terminated.
-    pub(crate) fn bus_info(&self) -> [u8; 32] {
-        let mut info = [0; 32];
-        // SAFETY: By the type invariant; `info` is writable for its length.
-        unsafe {
-            bindings::virtio_v4l2_bus_info(self.as_raw(), info.as_mut_ptr().cast(), info.len())
-        };
-        info
+        unsafe { bindings::virtio_helper_has_feature(self.as_raw(), bit) }
     }
 }
 
@@ -404,7 +402,7 @@ impl Device<device::Bound> {
     /// The device's status bits. May be called in interrupts.
     pub(crate) fn status(&self) -> u8 {
         // SAFETY: By the type invariant; the device is bound, so its transport is there.
-        unsafe { bindings::virtio_v4l2_status(self.as_raw()) }
+        unsafe { bindings::virtio_helper_status(self.as_raw()) }
     }
 
     /// Reads a structure at the start of the configuration space. May sleep.
@@ -413,7 +411,7 @@ impl Device<device::Bound> {
         let bytes = value.as_mut_bytes();
         // SAFETY: By the type invariant; `bytes` is writable for its length.
         unsafe {
-            bindings::virtio_v4l2_config_read(
+            bindings::virtio_helper_config_read(
                 self.as_raw(),
                 0,
                 bytes.as_mut_ptr().cast(),
@@ -427,7 +425,8 @@ impl Device<device::Bound> {
     pub(crate) fn shm_region(&self, id: u8) -> Option<ShmRegion> {
         let mut region = bindings::virtio_shm_region::default();
         // SAFETY: By the type invariant; `region` is writable.
-        let found = unsafe { bindings::virtio_v4l2_get_shm_region(self.as_raw(), &mut region, id) };
+        let found =
+            unsafe { bindings::virtio_helper_get_shm_region(self.as_raw(), &mut region, id) };
         found.then_some(ShmRegion {
             addr: region.addr,
             len: region.len,
@@ -436,7 +435,8 @@ impl Device<device::Bound> {
 }
 
 impl Device<device::Core<'_>> {
-    /// Finds the queues of the device and gives them to `handler`, which serves its interrupts from then on.
+    /// Finds the queues of the device and gives them to `handler`, which serves its interrupts from
+    /// then on.
     ///
     /// # Errors
     ///
@@ -449,8 +449,9 @@ impl Device<device::Core<'_>> {
             return Err(EBUSY);
         }
         let handler = Arc::into_raw(handler);
-        // SAFETY: The device is valid and bound. The queues' callbacks find the handler from the first moment
-        // on; it lives until `tear_down`, or until finding failed and there are no queues.
+        // SAFETY: The device is valid and bound. The queues' callbacks find the handler from the
+        // first moment on; it lives until `tear_down`, or until finding failed and there are no
+        // queues.
         unsafe { (*raw).priv_ = handler.cast_mut().cast() };
         // SAFETY: It lives until `tear_down`, which does not run at the same time.
         self.attach_queues(unsafe { &*handler }).inspect_err(|_| {
@@ -477,9 +478,10 @@ impl Device<device::Core<'_>> {
             )?;
         }
         let mut rings = KVec::from_elem(ptr::null_mut(), count, GFP_KERNEL)?;
-        // SAFETY: The device is valid and bound, and has no queues. Both arrays have `count` elements.
+        // SAFETY: The device is valid and bound, and has no queues. Both arrays have `count`
+        // elements.
         to_result(unsafe {
-            bindings::virtio_v4l2_find_vqs(
+            bindings::virtio_helper_find_vqs(
                 self.as_raw(),
                 count as u32,
                 rings.as_mut_ptr(),
@@ -498,14 +500,14 @@ impl Device<device::Core<'_>> {
     /// Lets the device use its queues: sets `DRIVER_OK`.
     pub(crate) fn ready(&self) {
         // SAFETY: The device is valid and bound, and probe has not returned.
-        unsafe { bindings::virtio_v4l2_device_ready(self.as_raw()) };
+        unsafe { bindings::virtio_helper_device_ready(self.as_raw()) };
     }
 }
 
 /// Whether a complaint about a device may be logged now: not more than a few at a time.
 pub(crate) fn may_log() -> bool {
     // SAFETY: May always be called.
-    unsafe { bindings::virtio_v4l2_ratelimit() }
+    unsafe { bindings::virtio_helper_ratelimit() }
 }
 
 /// The queues' callback.
@@ -514,7 +516,8 @@ pub(crate) fn may_log() -> bool {
 ///
 /// `queue` is one of the queues of a device whose handler is an `H`.
 unsafe extern "C" fn notified_callback<H: Handler>(queue: *mut bindings::virtqueue) {
-    // SAFETY: The queue is valid, and so is its device; callbacks end with the reset in `tear_down`.
+    // SAFETY: The queue is valid, and so is its device; callbacks end with the reset in
+    // `tear_down`.
     let (handler, index) = unsafe { (handler::<H>((*queue).vdev), (*queue).index) };
     if let Some(handler) = handler {
         handler.notified(index as usize);
@@ -523,8 +526,8 @@ unsafe extern "C" fn notified_callback<H: Handler>(queue: *mut bindings::virtque
 
 impl<Ctx: device::DeviceContext> AsRef<device::Device<Ctx>> for Device<Ctx> {
     fn as_ref(&self) -> &device::Device<Ctx> {
-        // SAFETY: By the type invariant the embedded `struct device` is valid as long as `self`; it is in the
-        // same state of the driver core.
+        // SAFETY: By the type invariant the embedded `struct device` is valid as long as `self`; it
+        // is in the same state of the driver core.
         unsafe { device::Device::from_raw(&raw mut (*self.as_raw()).dev) }
     }
 }

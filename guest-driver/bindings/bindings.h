@@ -24,4 +24,5 @@
 #include <media/v4l2-fh.h>
 #include <media/v4l2-ioctl.h>
 
-#include "../helpers/helpers.h"
+#include "../helpers/v4l2.h"
+#include "../helpers/virtio.h"

@@ -63,7 +63,6 @@ pub(crate) struct MediaDevice {
     #[pin]
     mappings: Mutex<Mappings>,
     config: Config,
-    bus_info: [u8; 32],
     shm: Option<ShmRegion>,
     /// Whether the device can be told where memory of the guest is.
     lends: bool,
@@ -91,7 +90,6 @@ impl MediaDevice {
         }
         let lends = !dev.has_feature(virtio::F_ACCESS_PLATFORM);
         dev.take_any_segment();
-        let bus_info = dev.bus_info();
         let config = *config;
         let pulse = Pulse::new()?;
         let dma_device = dev.dma_device();
@@ -106,7 +104,6 @@ impl MediaDevice {
                 pulse <- pulse,
                 mappings <- new_mutex!(Mappings::new()),
                 config,
-                bus_info,
                 shm,
                 lends,
                 dma_device,
@@ -139,11 +136,6 @@ impl MediaDevice {
     /// The configuration space.
     pub(super) fn config(&self) -> &Config {
         &self.config
-    }
-
-    /// Where the device is, as QUERYCAP says it.
-    pub(super) fn bus_info(&self) -> &[u8; 32] {
-        &self.bus_info
     }
 
     /// Shared memory region 0, if the device has it.

@@ -221,8 +221,7 @@ where
 struct Capability {
     driver: [u8; 16],
     card: [u8; 32],
-    bus_info: [u8; 32],
-    rest: [u32; 6],
+    rest: [u32; 14],
 }
 
 fn querycap(session: &Session, request: &mut Request<'_>) -> Result {
@@ -232,7 +231,6 @@ fn querycap(session: &Session, request: &mut Request<'_>) -> Result {
     capability.card = device.config().card;
     // The field of the configuration need not be terminated, this one must.
     capability.card[31] = 0;
-    capability.bus_info = *device.bus_info();
     Ok(())
 }
 

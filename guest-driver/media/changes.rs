@@ -48,7 +48,7 @@ impl Changes {
         )?;
         // SAFETY: The node stays where it is until `drop` has removed the notifier.
         to_result(unsafe {
-            bindings::virtio_v4l2_watch(node.notifier.get(), addr, len, &Node::OPERATIONS)
+            bindings::v4l2_helper_watch(node.notifier.get(), addr, len, &Node::OPERATIONS)
         })?;
         // INVARIANT: It was inserted just now.
         Ok(Self { node })
@@ -64,7 +64,7 @@ impl Changes {
     /// Whether it is the calling process whose addresses are watched.
     pub(super) fn is_of_caller(&self) -> bool {
         // SAFETY: By the type invariant.
-        unsafe { bindings::virtio_v4l2_watches_caller(self.node.notifier.get()) }
+        unsafe { bindings::v4l2_helper_watches_caller(self.node.notifier.get()) }
     }
 }
 

@@ -156,7 +156,7 @@ impl<T: Driver> Registration<T> {
                 node.kind,
                 -1,
                 0,
-                bindings::virtio_v4l2_this_module(),
+                bindings::v4l2_helper_this_module(),
             )
         };
         if ret < 0 {
@@ -178,7 +178,7 @@ impl<T: Driver> Registration<T> {
     /// Name of the node, as in `/dev/video0`.
     pub(crate) fn name(&self) -> &CStr {
         // SAFETY: By the type invariant; the name does not change.
-        unsafe { CStr::from_char_ptr(bindings::virtio_v4l2_node_name(self.inner().vdev())) }
+        unsafe { CStr::from_char_ptr(bindings::v4l2_helper_node_name(self.inner().vdev())) }
     }
 }
 

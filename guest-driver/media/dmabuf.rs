@@ -139,7 +139,7 @@ impl DmaBuf {
         // SAFETY: As above; nobody uses it.
         .inspect_err(|_| unsafe { bindings::dma_buf_detach(self.as_ptr(), attachment) })?;
         // SAFETY: There is a reference, so there may be another.
-        unsafe { bindings::virtio_v4l2_dma_buf_ref(self.as_ptr()) };
+        unsafe { bindings::v4l2_helper_dma_buf_ref(self.as_ptr()) };
         // INVARIANT: All was made just now.
         Ok(Attachment {
             dmabuf: Self(self.0),
@@ -208,7 +208,7 @@ impl Attachment {
                 let in_page = PAGE_SIZE as u64 - addr % PAGE_SIZE as u64;
                 let here = in_page.min(part);
                 // SAFETY: The device is valid, and the address mapped for it.
-                let start = unsafe { bindings::virtio_v4l2_dma_to_phys(raw(&self.dev), addr) };
+                let start = unsafe { bindings::v4l2_helper_dma_to_phys(raw(&self.dev), addr) };
                 runs.push(start, here)?;
                 addr += here;
                 part -= here;

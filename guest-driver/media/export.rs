@@ -56,7 +56,7 @@ pub(crate) fn export<T: Export>(memory: Arc<T>, size: usize, flags: u32) -> Resu
     info.priv_ = exported.cast();
     // SAFETY: The operations are for what `priv_` is. Those of virtio stand in a `virtio_dma_buf_ops`.
     let raw = from_err_ptr(unsafe {
-        info.owner = bindings::virtio_v4l2_this_module();
+        info.owner = bindings::v4l2_helper_this_module();
         if uuid {
             info.ops = &raw const Operations::<T>::VIRTIO.virtio.ops;
             bindings::virtio_dma_buf_export(&info)
@@ -91,8 +91,8 @@ struct Operations<T>(PhantomData<T>);
 
 impl<T: Export> Operations<T> {
     const OPS: bindings::dma_buf_ops = bindings::dma_buf_ops {
-        map_dma_buf: Some(bindings::virtio_v4l2_map_dma_buf),
-        unmap_dma_buf: Some(bindings::virtio_v4l2_unmap_dma_buf),
+        map_dma_buf: Some(bindings::v4l2_helper_map_dma_buf),
+        unmap_dma_buf: Some(bindings::v4l2_helper_unmap_dma_buf),
         release: Some(Self::release),
         mmap: Some(Self::mmap),
         vmap: Some(Self::vmap),
@@ -100,7 +100,7 @@ impl<T: Export> Operations<T> {
         ..pin_init::zeroed()
     };
 
-    const PLAIN: &'static bindings::virtio_v4l2_dma_buf_ops = &bindings::virtio_v4l2_dma_buf_ops {
+    const PLAIN: &'static bindings::v4l2_helper_dma_buf_ops = &bindings::v4l2_helper_dma_buf_ops {
         virtio: bindings::virtio_dma_buf_ops {
             ops: Self::OPS,
             device_attach: None,
@@ -110,7 +110,7 @@ impl<T: Export> Operations<T> {
         unmap: Some(Self::unmap_dma_buf),
     };
 
-    const VIRTIO: &'static bindings::virtio_v4l2_dma_buf_ops = &bindings::virtio_v4l2_dma_buf_ops {
+    const VIRTIO: &'static bindings::v4l2_helper_dma_buf_ops = &bindings::v4l2_helper_dma_buf_ops {
         virtio: bindings::virtio_dma_buf_ops {
             ops: bindings::dma_buf_ops {
                 attach: Some(bindings::virtio_dma_buf_attach),
@@ -199,7 +199,7 @@ impl<T: Export> Operations<T> {
             Place::Device(device, addr) => device.alive(|| {
                 // SAFETY: The memory is the device's, which is there; `table` is for the call to fill in.
                 to_result(unsafe {
-                    bindings::virtio_v4l2_map_resource(
+                    bindings::v4l2_helper_map_resource(
                         dev,
                         &mut *table,
                         addr,
@@ -225,7 +225,7 @@ impl<T: Export> Operations<T> {
             let dev = (*attachment).dev;
             match Self::exported((*attachment).dmabuf).memory.place() {
                 Place::Pages(_) => bindings::dma_unmap_sgtable(dev, table, direction, 0),
-                Place::Device(..) => bindings::virtio_v4l2_unmap_resource(dev, table, direction),
+                Place::Device(..) => bindings::v4l2_helper_unmap_resource(dev, table, direction),
             }
             bindings::sg_free_table(table);
             drop(KBox::from_raw(table));
@@ -268,7 +268,7 @@ impl<T: Export> Operations<T> {
                 Place::Pages(pages) => {
                     let mut list = pages.list()?;
                     // SAFETY: The pages are valid, and live as long as the mapping.
-                    unsafe { bindings::virtio_v4l2_vmap(list.as_mut_ptr(), list.len() as u32) }
+                    unsafe { bindings::v4l2_helper_vmap(list.as_mut_ptr(), list.len() as u32) }
                 }
                 Place::Device(device, addr) => device.alive(|| {
                     // SAFETY: The memory is the device's, which is there.

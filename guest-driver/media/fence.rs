@@ -79,7 +79,7 @@ impl Fence {
 impl Drop for Fence {
     fn drop(&mut self) {
         // SAFETY: By the type invariant; the reference ends here.
-        unsafe { bindings::virtio_v4l2_fence_put(self.0.as_ptr()) };
+        unsafe { bindings::v4l2_helper_fence_put(self.0.as_ptr()) };
     }
 }
 

@@ -147,14 +147,14 @@ impl<T: Driver> Handle<T> {
     /// Wakes who polls the file, because of `events` ([`poll`]). May be called in interrupts.
     pub(crate) fn wake(&self, events: u32) {
         // SAFETY: By the type invariant the wait queue is initialised.
-        unsafe { bindings::virtio_v4l2_wake_up(&raw mut (*self.fh()).wait, events) };
+        unsafe { bindings::v4l2_helper_wake_up(&raw mut (*self.fh()).wait, events) };
     }
 
     /// Whether somebody polls the file, or may do so: what was written before this call is seen by whoever starts to
     /// poll after it.
     pub(crate) fn is_polled(&self) -> bool {
         // SAFETY: By the type invariant the wait queue is initialised.
-        unsafe { bindings::virtio_v4l2_has_sleeper(&raw mut (*self.fh()).wait) }
+        unsafe { bindings::v4l2_helper_has_sleeper(&raw mut (*self.fh()).wait) }
     }
 }
 
@@ -272,7 +272,7 @@ impl<T: Driver> Callbacks<T> {
         let number = command & 0xff;
         if CHANGES.contains(&number) {
             // SAFETY: By the type invariant of `Handle`.
-            to_result(unsafe { bindings::virtio_v4l2_prio_check(handle.fh()) })?;
+            to_result(unsafe { bindings::v4l2_helper_prio_check(handle.fh()) })?;
         }
         let mut bytes = Argument([0; size_of::<bindings::v4l2_streamparm>()]);
         let size = (command >> 16 & 0x3fff) as usize;
@@ -372,8 +372,8 @@ impl<T: Driver> Callbacks<T> {
         // SAFETY: File and table are valid; the wait queue lives until the file's release, which comes after
         // everything that polls the file has let go of it.
         let requested = unsafe {
-            bindings::virtio_v4l2_poll_wait(file, &raw mut (*handle.fh()).wait, table);
-            bindings::virtio_v4l2_poll_requested(table)
+            bindings::v4l2_helper_poll_wait(file, &raw mut (*handle.fh()).wait, table);
+            bindings::v4l2_helper_poll_requested(table)
         };
         // Both at one moment. Who sees the event at the end of the stream must see the buffers that came before it, and
         // who sees the last buffer the event.

@@ -201,6 +201,25 @@ impl<T: Driver> IoctlTable<T> {
         }
     }
 
+    /// QUERYCAP; where the device is on its bus is filled in here.
+    ///
+    /// # Safety
+    ///
+    /// As called by the core.
+    unsafe extern "C" fn querycap(
+        file: *mut bindings::file,
+        private: *mut c_void,
+        capability: *mut bindings::v4l2_capability,
+    ) -> c_int {
+        // SAFETY: As in `call`.
+        let ret = unsafe { Self::call::<_, { number::QUERYCAP }>(file, private, capability) };
+        if ret == 0 {
+            // SAFETY: The core passes an open file of the node, and a valid pointer.
+            unsafe { bindings::v4l2_helper_bus_info(file, capability) };
+        }
+        ret
+    }
+
     /// LOG_STATUS.
     ///
     /// # Safety
@@ -246,16 +265,17 @@ macro_rules! table {
     ) => {
         impl<T: Driver> IoctlTable<T> {
             /// The table. What is not in it does not exist, is in `DIRECT` in file.rs, or the core does by itself.
-            pub(super) const OPS: &bindings::virtio_v4l2_ioctl_ops = &bindings::virtio_v4l2_ioctl_ops {
+            pub(super) const OPS: &bindings::v4l2_helper_ioctl_ops = &bindings::v4l2_helper_ioctl_ops {
                 ops: bindings::v4l2_ioctl_ops {
                     $($field: Some(Self::call::<_, { number::$number }>),)*
                     $($field_const: Some(Self::call_const::<_, { number::$number_const }>),)*
                     $($field_value: Some(Self::call_value::<_, { number::$number_value }>),)*
                     $($field_fh: Some(Self::call_fh::<{ number::$number_fh }>),)*
+                    vidioc_querycap: Some(Self::querycap),
                     vidioc_log_status: Some(Self::log_status),
                     vidioc_g_pixelaspect: Some(Self::pixel_aspect),
-                    vidioc_streamon: Some(bindings::virtio_v4l2_streamon),
-                    vidioc_streamoff: Some(bindings::virtio_v4l2_streamoff),
+                    vidioc_streamon: Some(bindings::v4l2_helper_streamon),
+                    vidioc_streamoff: Some(bindings::v4l2_helper_streamoff),
                     ..pin_init::zeroed()
                 },
                 streamon: Some(Self::call_value::<_, { number::STREAMON }>),
@@ -267,7 +287,6 @@ macro_rules! table {
 
 table! {
     call {
-        vidioc_querycap = QUERYCAP,
         vidioc_enum_fmt_vid_cap = ENUM_FMT, vidioc_enum_fmt_vid_overlay = ENUM_FMT,
         vidioc_enum_fmt_vid_out = ENUM_FMT, vidioc_enum_fmt_sdr_cap = ENUM_FMT,
         vidioc_enum_fmt_sdr_out = ENUM_FMT, vidioc_enum_fmt_meta_cap = ENUM_FMT,

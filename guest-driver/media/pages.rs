@@ -50,7 +50,7 @@ fn add_pages(
     for page in pages {
         let part = (PAGE_SIZE - offset).min(left);
         // SAFETY: The callers own the pages.
-        let start = unsafe { bindings::virtio_v4l2_page_to_phys(page) };
+        let start = unsafe { bindings::v4l2_helper_page_to_phys(page) };
         runs.push(start + offset as u64, part as u64)?;
         left -= part;
         offset = 0;
@@ -183,7 +183,7 @@ impl OwnPages {
     /// How many bytes of such pages make sense at once: half of the memory that there is.
     pub(crate) fn limit() -> u64 {
         // SAFETY: May always be called.
-        let pages = unsafe { bindings::virtio_v4l2_ram_pages() };
+        let pages = unsafe { bindings::v4l2_helper_ram_pages() };
         pages as u64 * PAGE_SIZE as u64 / 2
     }
 

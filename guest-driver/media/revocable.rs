@@ -67,7 +67,7 @@ impl Revocable {
     /// `file` is valid, nothing has been mapped through it, and it is released before `self` is dropped.
     pub(super) unsafe fn adopt(&self, file: *mut bindings::file) {
         // SAFETY: By the safety requirements, and the type invariant of `Space`.
-        unsafe { bindings::virtio_v4l2_space_adopt(self.space.0.as_ptr(), file) };
+        unsafe { bindings::v4l2_helper_space_adopt(self.space.0.as_ptr(), file) };
     }
 }
 
@@ -75,7 +75,7 @@ impl Revocable {
 ///
 /// # Invariants
 ///
-/// It is one of `virtio_v4l2_space_new`, with a reference of its own.
+/// It is one of `v4l2_helper_space_new`, with a reference of its own.
 struct Space(NonNull<bindings::inode>);
 
 // SAFETY: An inode may be used from any thread.
@@ -86,7 +86,7 @@ unsafe impl Sync for Space {}
 impl Space {
     fn new() -> Result<Self> {
         // SAFETY: May always be called.
-        let inode = from_err_ptr(unsafe { bindings::virtio_v4l2_space_new() })?;
+        let inode = from_err_ptr(unsafe { bindings::v4l2_helper_space_new() })?;
         // INVARIANT: It is new.
         NonNull::new(inode).map(Self).ok_or(ENOMEM)
     }
@@ -94,13 +94,13 @@ impl Space {
     /// Takes all pages away that are mapped. May sleep.
     fn unmap(&self) {
         // SAFETY: By the type invariant.
-        unsafe { bindings::virtio_v4l2_space_unmap(self.0.as_ptr()) };
+        unsafe { bindings::v4l2_helper_space_unmap(self.0.as_ptr()) };
     }
 }
 
 impl Drop for Space {
     fn drop(&mut self) {
         // SAFETY: By the type invariant. May sleep; nobody drops the last reference to a device where that is wrong.
-        unsafe { bindings::virtio_v4l2_space_free(self.0.as_ptr()) };
+        unsafe { bindings::v4l2_helper_space_free(self.0.as_ptr()) };
     }
 }

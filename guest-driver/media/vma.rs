@@ -106,7 +106,7 @@ impl Vma<'_> {
         let part = Arc::new(part, GFP_KERNEL_ACCOUNT)?;
         self.protect();
         // SAFETY: By the type invariant.
-        unsafe { bindings::virtio_v4l2_vma_device(self.vma) };
+        unsafe { bindings::v4l2_helper_vma_device(self.vma) };
         self.keep(part, &Keep::<Part<M>>::DEVICE);
         Ok(())
     }
@@ -115,7 +115,7 @@ impl Vma<'_> {
     fn protect(&mut self) {
         if !self.is_writable() {
             // SAFETY: By the type invariant.
-            unsafe { bindings::virtio_v4l2_vma_no_write(self.vma) };
+            unsafe { bindings::v4l2_helper_vma_no_write(self.vma) };
         }
     }
 }
@@ -144,7 +144,7 @@ impl Vma<'_> {
         self.protect();
         for (index, page) in pages.iter().skip(first).take(count).enumerate() {
             // SAFETY: By the type invariant; the pages are valid.
-            to_result(unsafe { bindings::virtio_v4l2_insert_page(self.vma, index, page) })?;
+            to_result(unsafe { bindings::v4l2_helper_insert_page(self.vma, index, page) })?;
         }
         self.keep(keep, &Keep::<M>::OPS);
         Ok(())
@@ -223,10 +223,10 @@ impl<M: Send + Sync + 'static> Keep<Part<M>> {
     /// As called by the memory management, for an area that [`Vma::map`] set up or a copy of one.
     unsafe extern "C" fn fault(fault: *mut bindings::vm_fault) -> bindings::vm_fault_t {
         // SAFETY: The area has a reference to its part.
-        let part = unsafe { &*bindings::virtio_v4l2_fault_data(fault).cast::<Part<M>>() };
+        let part = unsafe { &*bindings::v4l2_helper_fault_data(fault).cast::<Part<M>>() };
         let mapped = part.memory.alive(|| {
-            // SAFETY: The area is of `virtio_v4l2_vma_device`, and the memory is there.
-            Ok(unsafe { bindings::virtio_v4l2_fault(fault, part.frame, part.first, part.count) })
+            // SAFETY: The area is of `v4l2_helper_vma_device`, and the memory is there.
+            Ok(unsafe { bindings::v4l2_helper_fault(fault, part.frame, part.first, part.count) })
         });
         mapped.unwrap_or(bindings::vm_fault_reason_VM_FAULT_SIGBUS)
     }

@@ -38,8 +38,8 @@ impl<C: Send + 'static> Later<C> {
     pub(crate) fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
-                work <- kernel::new_work!("virtio_v4l2_later"),
-                requests <- new_irq_lock!(Fifo::new(), "virtio_v4l2_later"),
+                work <- kernel::new_work!("virtio_later"),
+                requests <- new_irq_lock!(Fifo::new(), "virtio_later"),
             }),
             GFP_KERNEL,
         )

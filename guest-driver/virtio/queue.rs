@@ -13,17 +13,18 @@ use kernel::sync::{rcu, LockClassKey};
 
 /// A virtqueue whose requests have a context of type `C`.
 ///
-/// A request belongs to the queue from [`submit`](Self::submit) until the device has returned it and
-/// [`drain`](Self::drain) hands it out. When the device goes away the queue drops what the device still had; a
-/// context whose owner waits must therefore wake it when it is dropped.
+/// A request belongs to the queue from [`submit`](Self::submit) until the device has returned it
+/// and [`drain`](Self::drain) hands it out. When the device goes away the queue drops what the
+/// device still had; a context whose owner waits must therefore wake it when it is dropped.
 ///
 /// A queue that is full keeps further requests in line and passes them on as room appears.
 ///
-/// The device notifies only while somebody [awaits](Request::set_awaited) a request or there is a line; what else it
-/// has returned is found by whoever drains the queue next. ([`recycle`](Self::recycle) always wants to be notified.)
+/// The device notifies only while somebody [awaits](Request::set_awaited) a request or there is a
+/// line; what else it has returned is found by whoever drains the queue next.
+/// ([`recycle`](Self::recycle) always wants to be notified.)
 ///
-/// All methods may be called in interrupts, except [`detach`](Attach::detach). The queue's lock is a leaf, except
-/// that [`recycle`](Self::recycle) calls its closure under it.
+/// All methods may be called in interrupts, except [`detach`](Attach::detach). The queue's lock is
+/// a leaf, except that [`recycle`](Self::recycle) calls its closure under it.
 #[pin_data]
 pub(crate) struct Virtqueue<C: Context> {
     #[pin]
@@ -34,9 +35,9 @@ pub(crate) struct Virtqueue<C: Context> {
     kicks: Atomic<u64>,
 }
 
-/// Creates a [`Virtqueue`] initialiser. The queue's lock has this name and a class of its own: queues of one device have
-/// other places in the order of locks. (A class that was made in [`Virtqueue::new`] would be that of all queues, whatever
-/// their type.)
+/// Creates a [`Virtqueue`] initialiser. The queue's lock has this name and a class of its own:
+/// queues of one device have other places in the order of locks. (A class that was made in
+/// [`Virtqueue::new`] would be that of all queues, whatever their type.)
 macro_rules! new_virtqueue {
     ($name:literal) => {
         $crate::virtio::Virtqueue::new(kernel::c_str!($name), kernel::static_lock_class!())
@@ -77,12 +78,14 @@ pub(crate) struct Submitted {
 ///
 /// # Invariants
 ///
-/// The pointer is valid, and its buffers' tokens come from `KBox<Request<C>>::into_raw` with the `C` of the
-/// [`Virtqueue`] that has this ring, for as long as that one has it; after that, for an RCU grace period.
+/// The pointer is valid, and its buffers' tokens come from `KBox<Request<C>>::into_raw` with the
+/// `C` of the [`Virtqueue`] that has this ring, for as long as that one has it; after that, for an
+/// RCU grace period.
 #[derive(Clone, Copy)]
 struct Ring(NonNull<bindings::virtqueue>);
 
-// SAFETY: A virtqueue may be used from any thread; users serialise, which the lock in `Virtqueue` does.
+// SAFETY: A virtqueue may be used from any thread; users serialise, which the lock in `Virtqueue`
+// does.
 unsafe impl Send for Ring {}
 
 impl Ring {
@@ -108,8 +111,8 @@ impl Ring {
         unsafe { bindings::virtqueue_disable_cb(self.as_ptr()) };
     }
 
-    /// Asks the device to notify. Fails if it has returned something already, which must be taken first. The
-    /// caller holds the queue's lock.
+    /// Asks the device to notify. Fails if it has returned something already, which must be taken
+    /// first. The caller holds the queue's lock.
     fn enable_notification(self) -> bool {
         // SAFETY: By the type invariant the pointer is valid; the lock serialises.
         unsafe { bindings::virtqueue_enable_cb(self.as_ptr()) || self.is_broken() }
@@ -121,10 +124,11 @@ impl Ring {
         unsafe { bindings::virtqueue_kick_prepare(self.as_ptr()) }
     }
 
-    /// Tells the device. Wants no lock, only that the queue is alive, for which the RCU guard stands.
+    /// Tells the device. Wants no lock, only that the queue is alive, for which the RCU guard
+    /// stands.
     fn notify(self, _guard: &rcu::Guard) {
-        // SAFETY: `detach` waits for a grace period after it took the ring away and before the queue is
-        // deleted, and the caller saw the ring within its read-side critical section.
+        // SAFETY: `detach` waits for a grace period after it took the ring away and before the
+        // queue is deleted, and the caller saw the ring within its read-side critical section.
         unsafe { bindings::virtqueue_notify(self.as_ptr()) };
     }
 }
@@ -185,8 +189,8 @@ impl<C: Context> Inner<C> {
         Some(request)
     }
 
-    /// Passes on a request that can ever be in the ring: a chain may not be longer than the queue, with indirect
-    /// descriptors neither.
+    /// Passes on a request that can ever be in the ring: a chain may not be longer than the queue,
+    /// with indirect descriptors neither.
     fn check(&self, mut request: KBox<Request<C>>) -> Result<KBox<Request<C>>, Refused<C>> {
         let [(_, readable), (_, writable)] = request.lists();
         if self
@@ -214,9 +218,9 @@ impl<C: Context> Inner<C> {
             }
         }
         let token = KBox::into_raw(request);
-        // SAFETY: The lists are terminated scatterlists over memory that the request owns, and the request is
-        // not touched until the queue returns its token. The lock serialises. INVARIANT: The token comes from
-        // `into_raw`.
+        // SAFETY: The lists are terminated scatterlists over memory that the request owns, and the
+        // request is not touched until the queue returns its token. The lock serialises. INVARIANT:
+        // The token comes from `into_raw`.
         let ret = unsafe {
             bindings::virtqueue_add_sgs(
                 ring.as_ptr(),
@@ -270,8 +274,9 @@ impl<C: Context> Inner<C> {
     fn take(&mut self) -> Option<Completed<C>> {
         let ring = self.ring?;
         let mut written = 0;
-        // SAFETY: By the type invariant the pointer is valid; the lock serialises. The ring keeps its tokens
-        // in memory that the device cannot write, and refuses an id that is not in flight.
+        // SAFETY: By the type invariant the pointer is valid; the lock serialises. The ring keeps
+        // its tokens in memory that the device cannot write, and refuses an id that is not in
+        // flight.
         let token = unsafe { bindings::virtqueue_get_buf(ring.as_ptr(), &mut written) };
         if token.is_null() {
             return None;
@@ -397,7 +402,8 @@ impl<C: Context> Virtqueue<C> {
         self.kicks.load(Relaxed)
     }
 
-    /// Starts a new round if there is anything to tell. Returns the ring if the device wants to hear it.
+    /// Starts a new round if there is anything to tell. Returns the ring if the device wants to
+    /// hear it.
     fn next_round(&self, inner: &mut Inner<C>) -> Option<Ring> {
         if !core::mem::replace(&mut inner.untold, false) {
             return None;
@@ -414,18 +420,21 @@ impl<C: Context> Virtqueue<C> {
         }
     }
 
-    /// Takes back the request with that `place`, if it waits for room. What the device has is not found.
+    /// Takes back the request with that `place`, if it waits for room. What the device has is not
+    /// found.
     pub(crate) fn withdraw(&self, place: &Place) -> Option<KBox<Request<C>>> {
         self.inner.lock().withdraw(place)
     }
 
-    /// Passes the requests that the device is done with to `each`, in order, which owns them from then on.
+    /// Passes the requests that the device is done with to `each`, in order, which owns them from
+    /// then on.
     ///
-    /// Without the queue's lock: `each` may submit. When there are no more the device's notification is enabled if
-    /// it is wanted.
+    /// Without the queue's lock: `each` may submit. When there are no more the device's
+    /// notification is enabled if it is wanted.
     pub(crate) fn drain(&self, mut each: impl FnMut(Completed<C>)) {
         let mut inner = self.inner.lock();
-        // What there was no memory for: if the device has nothing it returns nothing, and this is the only chance.
+        // What there was no memory for: if the device has nothing it returns nothing, and this is
+        // the only chance.
         let mut refilled = !inner.waiting.is_empty();
         let _ = inner.refill();
         loop {
@@ -448,10 +457,11 @@ impl<C: Context> Virtqueue<C> {
         }
     }
 
-    /// Passes all that the device has returned to `each`, in order, and gives the buffers back to the device.
+    /// Passes all that the device has returned to `each`, in order, and gives the buffers back to
+    /// the device.
     ///
-    /// `each` runs under the queue's lock: when this returns, everything that the device had returned before
-    /// the call has been passed on, by this call or by one on another CPU.
+    /// `each` runs under the queue's lock: when this returns, everything that the device had
+    /// returned before the call has been passed on, by this call or by one on another CPU.
     pub(crate) fn recycle(&self, mut each: impl FnMut(&Completed<C>)) {
         let rcu = rcu::read_lock();
         let mut inner = self.inner.lock();
@@ -496,7 +506,8 @@ pub(crate) trait Attach: Sync {
     /// [`detach`](Self::detach) has returned.
     unsafe fn attach(&self, ring: NonNull<bindings::virtqueue>);
 
-    /// Stops to use the ring, and drops what the device still had. Returns whether there was one. May sleep.
+    /// Stops to use the ring, and drops what the device still had. Returns whether there was one.
+    /// May sleep.
     ///
     /// # Safety
     ///

@@ -9,11 +9,11 @@ use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 use zerocopy::{FromBytes, IntoBytes};
 
-/// A buffer for a virtqueue: bytes that the device reads, bytes that it writes, and what its owner wants to
-/// know again when it comes back.
+/// A buffer for a virtqueue: bytes that the device reads, bytes that it writes, and what its owner
+/// wants to know again when it comes back.
 ///
-/// A request owns its memory. While the device has it, it belongs to the [`Virtqueue`](super::Virtqueue), so
-/// whoever waits for it may give up at any time.
+/// A request owns its memory. While the device has it, it belongs to the
+/// [`Virtqueue`](super::Virtqueue), so whoever waits for it may give up at any time.
 ///
 /// # Invariants
 ///
@@ -53,7 +53,7 @@ impl<C> Request<C> {
         let mut writable = KVVec::from_elem(0u8, writable, GFP_KERNEL_ACCOUNT)?;
         let pages = |data: &KVVec<u8>| {
             // SAFETY: Only the address is looked at.
-            unsafe { bindings::virtio_v4l2_pages(data.as_ptr().cast(), data.len()) as usize }
+            unsafe { bindings::virtio_helper_pages(data.as_ptr().cast(), data.len()) as usize }
         };
         let (readable_entries, writable_entries) = (pages(&readable), pages(&writable));
         let count = readable_entries + writable_entries;
@@ -68,12 +68,12 @@ impl<C> Request<C> {
             if list.is_empty() {
                 continue;
             }
-            // SAFETY: `list` has `list.len()` elements, which is what `data` needs. INVARIANT: The elements
-            // cover `data`.
+            // SAFETY: `list` has `list.len()` elements, which is what `data` needs. INVARIANT: The
+            // elements cover `data`.
             unsafe {
                 let len = list.len() as u32;
-                bindings::virtio_v4l2_sg_init_table(list.as_mut_ptr(), len);
-                bindings::virtio_v4l2_sg_set(
+                bindings::virtio_helper_sg_init_table(list.as_mut_ptr(), len);
+                bindings::virtio_helper_sg_set(
                     list.as_mut_ptr(),
                     len,
                     data.as_mut_ptr().cast(),
@@ -106,7 +106,8 @@ impl<C> Request<C> {
         &mut self.context
     }
 
-    /// The device is to notify when it returns the request; otherwise that is noticed sooner or later.
+    /// The device is to notify when it returns the request; otherwise that is noticed sooner or
+    /// later.
     pub(crate) fn set_awaited(&mut self) {
         self.awaited = true;
     }
@@ -125,7 +126,8 @@ impl<C> Request<C> {
         (self.readable.len(), self.writable.len())
     }
 
-    /// The two scatterlists: pointer and number of elements of what the device reads, then of what it writes.
+    /// The two scatterlists: pointer and number of elements of what the device reads, then of what
+    /// it writes.
     pub(super) fn lists(&mut self) -> [(*mut bindings::scatterlist, usize); 2] {
         let (first, second) = self.entries.0.split_at_mut(self.readable_entries);
         [
@@ -135,7 +137,8 @@ impl<C> Request<C> {
     }
 }
 
-/// Calls `each` with start and length of every run of guest-physical memory that `memory` consists of.
+/// Calls `each` with start and length of every run of guest-physical memory that `memory` consists
+/// of.
 ///
 /// # Errors
 ///
@@ -147,7 +150,7 @@ pub(crate) fn physical_runs(
     let mut rest = memory.as_slice();
     while !rest.is_empty() {
         // SAFETY: The address lies in memory of `kvmalloc`.
-        let start = unsafe { bindings::virtio_v4l2_phys(rest.as_ptr().cast()) };
+        let start = unsafe { bindings::virtio_helper_phys(rest.as_ptr().cast()) };
         // The next page may be anywhere.
         let to_page_end = PAGE_SIZE - start as usize % PAGE_SIZE;
         let (run, after) = rest.split_at(to_page_end.min(rest.len()));
@@ -157,8 +160,8 @@ pub(crate) fn physical_runs(
     Ok(())
 }
 
-/// Copies memory that a device may be writing to, from byte `start` on: each byte is read once. What `memory` does not
-/// have is not copied.
+/// Copies memory that a device may be writing to, from byte `start` on: each byte is read once.
+/// What `memory` does not have is not copied.
 pub(crate) fn copy_from_device(memory: &KVVec<u8>, start: usize, to: &mut [u8]) {
     const WORD: usize = size_of::<u64>();
     let len = memory.len().saturating_sub(start).min(to.len());
@@ -193,8 +196,8 @@ impl<C> Completed<C> {
 
     /// Copies the start of what the device wrote to `to`. Returns how many bytes.
     ///
-    /// The device can still change what it wrote, but not the copy: nothing is to be copied twice and believed to be the
-    /// same.
+    /// The device can still change what it wrote, but not the copy: nothing is to be copied twice
+    /// and believed to be the same.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What `kernel::sync` does not have yet: a spinlock that may be taken in interrupts, and a completion that a
-//! signal or a time limit ends.
+//! What `kernel::sync` does not have yet: a spinlock that may be taken in interrupts, and a
+//! completion that a signal or a time limit ends.
 
 use crate::bindings;
 use kernel::prelude::*;
@@ -9,8 +9,9 @@ use kernel::sync::lock::{Backend, Lock};
 use kernel::time::{msecs_to_jiffies, Msecs};
 use kernel::types::Opaque;
 
-/// A spinlock that disables interrupts on this CPU while it is held, so that an interrupt handler may take it
-/// too. Guards may be dropped in any order: interrupts are enabled again with the last of them.
+/// A spinlock that disables interrupts on this CPU while it is held, so that an interrupt handler
+/// may take it too. Guards may be dropped in any order: interrupts are enabled again with the last
+/// of them.
 pub(crate) type IrqLock<T> = Lock<T, IrqSpinLock>;
 
 /// Creates an [`IrqLock`] initialiser with the given name and a lock class of its own.
@@ -25,11 +26,13 @@ macro_rules! new_irq_lock {
 }
 pub(crate) use new_irq_lock;
 
-/// The [`Backend`] of [`IrqLock`]: as `spin_lock_irqsave()`, but the state of interrupts is not the guard's.
+/// The [`Backend`] of [`IrqLock`]: as `spin_lock_irqsave()`, but the state of interrupts is not the
+/// guard's.
 pub(crate) struct IrqSpinLock;
 
-// SAFETY: `spinlock_t` ensures mutual exclusion; `relock` is the default, which locks in the same way. A guard is not
-// `Send`, so it is dropped by the task that took it, on the same CPU as interrupts are off.
+// SAFETY: `spinlock_t` ensures mutual exclusion; `relock` is the default, which locks in the same
+// way. A guard is not `Send`, so it is dropped by the task that took it, on the same CPU as
+// interrupts are off.
 unsafe impl Backend for IrqSpinLock {
     type State = bindings::spinlock_t;
     type GuardState = ();
@@ -39,23 +42,24 @@ unsafe impl Backend for IrqSpinLock {
         name: *const kernel::ffi::c_char,
         key: *mut bindings::lock_class_key,
     ) {
-        // SAFETY: The caller guarantees that `ptr` is valid for writes and that `name` and `key` live for ever.
+        // SAFETY: The caller guarantees that `ptr` is valid for writes and that `name` and `key`
+        // live for ever.
         unsafe { bindings::__spin_lock_init(ptr, name, key) }
     }
 
     unsafe fn lock(ptr: *mut Self::State) {
         // SAFETY: The caller guarantees that `ptr` is an initialised lock.
-        unsafe { bindings::virtio_v4l2_irq_lock(ptr) }
+        unsafe { bindings::virtio_helper_irq_lock(ptr) }
     }
 
     unsafe fn try_lock(ptr: *mut Self::State) -> Option<()> {
         // SAFETY: The caller guarantees that `ptr` is an initialised lock.
-        unsafe { bindings::virtio_v4l2_irq_trylock(ptr) }.then_some(())
+        unsafe { bindings::virtio_helper_irq_trylock(ptr) }.then_some(())
     }
 
     unsafe fn unlock(ptr: *mut Self::State, _state: &()) {
         // SAFETY: The caller guarantees that it owns the lock.
-        unsafe { bindings::virtio_v4l2_irq_unlock(ptr) }
+        unsafe { bindings::virtio_helper_irq_unlock(ptr) }
     }
 
     unsafe fn assert_is_held(ptr: *mut Self::State) {
@@ -105,7 +109,7 @@ impl Completion {
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             // SAFETY: `slot` is valid for writes. INVARIANT: This initialises it.
-            inner <- Opaque::ffi_init(|slot| unsafe { bindings::virtio_v4l2_init_completion(slot) }),
+            inner <- Opaque::ffi_init(|slot| unsafe { bindings::virtio_helper_init_completion(slot) }),
         })
     }
 
@@ -115,7 +119,8 @@ impl Completion {
         unsafe { bindings::complete_all(self.inner.get()) }
     }
 
-    /// Waits until it is completed, there is a signal, or `timeout` milliseconds are over (0 is for ever).
+    /// Waits until it is completed, there is a signal, or `timeout` milliseconds are over (0 is for
+    /// ever).
     pub(crate) fn wait(&self, timeout: Msecs, patience: Patience) -> Waited {
         let jiffies = if timeout == 0 {
             kernel::ffi::c_long::MAX as usize
