@@ -12,8 +12,8 @@ use zerocopy::{FromZeros, IntoBytes};
 /// Finds a session and calls something with it.
 type Find<'a> = &'a dyn Fn(u32, &dyn Fn(&SessionHandle) -> Result<bool>) -> Result<bool>;
 
-/// Decodes an event and delivers it to its session, which `find` looks up. Returns whether the device should be told
-/// of what it has not been told of.
+/// Decodes an event and delivers it to its session, which `find` looks up. Returns whether the
+/// device should be told of what it has not been told of.
 ///
 /// Called in interrupts.
 ///

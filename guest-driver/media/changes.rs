@@ -54,7 +54,8 @@ impl Changes {
         Ok(Self { node })
     }
 
-    /// Whether anything has changed: the memory has been unmapped, replaced or copied on write, or may be so soon.
+    /// Whether anything has changed: the memory has been unmapped, replaced or copied on write, or
+    /// may be so soon.
     pub(super) fn seen(&self) -> bool {
         self.node.seen.load(Relaxed) != 0
     }

@@ -2,8 +2,9 @@
 
 //! Device nodes.
 
-use super::file::{Driver, Files};
+use super::file::Files;
 use super::ioctl::IoctlTable;
+use super::node::{Driver, Inner};
 use super::revocable::Revocable;
 use crate::bindings;
 use core::ptr::NonNull;
@@ -34,56 +35,10 @@ pub(crate) struct Node {
     pub(crate) device_caps: u32,
 }
 
-/// A node, its V4L2 device and the driver's data, in one allocation that the V4L2 device counts.
-///
-/// # Invariants
-///
-/// From `video_register_device` on, `vdev` is a registered, or unregistered but not yet released, video device
-/// whose V4L2 device is `v4l2_dev`.
-#[pin_data]
-pub(super) struct Inner<T: Driver> {
-    #[pin]
-    v4l2_dev: Opaque<bindings::v4l2_device>,
-    #[pin]
-    vdev: Opaque<bindings::video_device>,
-    /// What the node's files map.
-    pub(super) memory: Arc<Revocable>,
-    pub(super) data: T::Data,
-}
-
-impl<T: Driver> Inner<T> {
-    pub(super) fn vdev(&self) -> *mut bindings::video_device {
-        self.vdev.get()
-    }
-
-    /// The node that a `struct video_device` belongs to.
-    ///
-    /// # Safety
-    ///
-    /// `vdev` is the one in an `Inner<T>`.
-    pub(super) unsafe fn from_vdev(vdev: *mut bindings::video_device) -> *const Self {
-        // SAFETY: By the safety requirements; `Opaque` is transparent.
-        unsafe { kernel::container_of!(vdev.cast::<Opaque<bindings::video_device>>(), Self, vdev) }
-    }
-
-    /// The last reference of the V4L2 device is gone.
-    ///
-    /// # Safety
-    ///
-    /// Called by the core, for the `v4l2_dev` of an `Inner<T>` that [`Registration::new`] made.
-    unsafe extern "C" fn release(v4l2_dev: *mut bindings::v4l2_device) {
-        let v4l2_dev = v4l2_dev.cast::<Opaque<bindings::v4l2_device>>();
-        // SAFETY: Only called for the `v4l2_dev` of an `Inner<T>`.
-        let inner = unsafe { kernel::container_of!(v4l2_dev, Self, v4l2_dev) };
-        // SAFETY: It was boxed in `Registration::new`, and with the last reference nobody has a pointer to it.
-        drop(unsafe { Pin::new_unchecked(KBox::from_raw(inner)) });
-    }
-}
-
 /// The registration of a node, which ends when it is dropped.
 ///
-/// Files that are open then stay open; all they can do is fail with `ENODEV`, and be closed. The driver's data
-/// goes with the last of them.
+/// Files that are open then stay open; all they can do is fail with `ENODEV`, and be closed. The
+/// driver's data goes with the last of them.
 ///
 /// # Invariants
 ///
@@ -128,8 +83,8 @@ impl<T: Driver> Registration<T> {
         let (v4l2_dev, vdev) = unsafe { ((*inner).v4l2_dev.get(), (*inner).vdev.get()) };
         let parent: *const kernel::device::Device = &**parent;
 
-        // SAFETY: `v4l2_dev` is zeroed and ours. Without a parent it must have a name, and touches no driver
-        // data. It cannot fail then.
+        // SAFETY: `v4l2_dev` is zeroed and ours. Without a parent it must have a name, and touches
+        // no driver data. It cannot fail then.
         unsafe {
             copy_name(&mut (*v4l2_dev).name, &node.name);
             let _ = bindings::v4l2_device_register(core::ptr::null_mut(), v4l2_dev);
@@ -144,7 +99,8 @@ impl<T: Driver> Registration<T> {
             (*vdev).ioctl_ops = &raw const IoctlTable::<T>::OPS.ops;
             (*vdev).release = Some(bindings::video_device_release_empty);
             (*vdev).device_caps = node.device_caps;
-            // S_STD is passed on with any standard, ENUMSTD as it is: what there is depends on the input.
+            // S_STD is passed on with any standard, ENUMSTD as it is: what there is depends on the
+            // input.
             (*vdev).tvnorms = u64::MAX;
             (*vdev).vfl_dir = match node.direction {
                 Direction::Rx => bindings::vfl_devnode_direction_VFL_DIR_RX,
@@ -187,7 +143,8 @@ impl<T: Driver> Drop for Registration<T> {
         let (vdev, v4l2_dev) = (self.inner().vdev(), self.inner().v4l2_dev.get());
         // SAFETY: By the type invariant. From here on open, ioctl and mmap fail.
         unsafe { bindings::video_unregister_device(vdev) };
-        // SAFETY: The reference of `v4l2_device_register` is ours. Open files have one to `vdev`, which has one.
+        // SAFETY: The reference of `v4l2_device_register` is ours. Open files have one to `vdev`,
+        // which has one.
         unsafe { bindings::v4l2_device_put(v4l2_dev) };
     }
 }

@@ -2,7 +2,7 @@
 
 //! V4L2 events, in the core's queue of each file handle.
 
-use super::file::{Driver, Handle};
+use super::node::{Driver, Handle};
 use crate::bindings;
 use kernel::error::to_result;
 use kernel::prelude::*;
@@ -12,7 +12,8 @@ pub(crate) const EVENT_SIZE: usize = size_of::<bindings::v4l2_event>();
 /// `struct v4l2_event_subscription` as bytes.
 pub(crate) const SUBSCRIPTION_SIZE: usize = size_of::<bindings::v4l2_event_subscription>();
 
-/// How many events of one subscription wait to be dequeued, for types whose events cannot be merged.
+/// How many events of one subscription wait to be dequeued, for types whose events cannot be
+/// merged.
 const DEPTH: u32 = 8;
 
 /// Later events of these types take the place of earlier ones, and say together what changed.
@@ -63,8 +64,8 @@ impl<T: Driver> Handle<T> {
         to_result(unsafe { bindings::v4l2_event_unsubscribe(self.fh(), &subscription) })
     }
 
-    /// Queues an event, if it is subscribed to, and wakes who waits for it. The core numbers it and gives it the
-    /// time. May be called in interrupts.
+    /// Queues an event, if it is subscribed to, and wakes who waits for it. The core numbers it and
+    /// gives it the time. May be called in interrupts.
     pub(crate) fn queue_event(&self, event: &[u8; EVENT_SIZE]) {
         // SAFETY: Any bytes are a `v4l2_event`.
         let event: bindings::v4l2_event = unsafe {

@@ -1,81 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Open files of a node.
+//! The file operations of nodes.
 
-use super::device::Inner;
-use super::ioctl::{number, Request};
+use super::ioctl::number;
+use super::node::{poll, Driver, Handle, Inner, OpenFile, Request};
 use super::vma::Vma;
 use crate::bindings;
 use core::marker::PhantomData;
-use core::ops::Deref;
 use core::ptr::NonNull;
 use kernel::error::{from_result, to_result};
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel::types::Opaque;
 use kernel::uaccess::{UserPtr, UserSlice};
-
-/// Poll masks: `EPOLL*`.
-pub(crate) mod poll {
-    /// There is something to read: `EPOLLIN | EPOLLRDNORM`.
-    pub(crate) const IN: u32 = 0x0001 | 0x0040;
-    /// An exceptional condition, such as an event: `EPOLLPRI`.
-    pub(crate) const PRI: u32 = 0x0002;
-    /// Something may be written: `EPOLLOUT | EPOLLWRNORM`.
-    pub(crate) const OUT: u32 = 0x0004 | 0x0100;
-    /// An error: `EPOLLERR`.
-    pub(crate) const ERR: u32 = 0x0008;
-    /// The device is no more: `EPOLLHUP`.
-    pub(crate) const HUP: u32 = 0x0010;
-}
-
-/// A driver of V4L2 device nodes.
-///
-/// Methods run in the context of the calling process and may sleep.
-pub(crate) trait Driver: Sized + 'static {
-    /// Data of a node.
-    type Data: Send + Sync + 'static;
-
-    /// Data of an open file.
-    type File: Send + Sync + 'static;
-
-    /// A file is being opened.
-    fn open(data: &Self::Data) -> Result<impl PinInit<Self::File, Error>>;
-
-    /// A file has been opened: it can have events from now on.
-    fn opened(handle: &Arc<Handle<Self>>) -> Result;
-
-    /// A file is closed. Whoever else has the handle should let go of it.
-    fn release(handle: Arc<Handle<Self>>);
-
-    /// An ioctl. G_CTRL or S_CTRL that fails with `ENOTTY` comes again, as one of extended controls.
-    fn ioctl(handle: &Handle<Self>, request: Request<'_>) -> Result;
-
-    /// Writes how the device is to the kernel log.
-    fn log_status(handle: &Handle<Self>);
-
-    /// DQEVENT. Waits, unless `nonblocking`, until the file [has an event](Handle::has_events), and returns what `take`
-    /// does, which takes it.
-    ///
-    /// `take` must only be called while there is an event, and not twice at once: the V4L2 core would wait for one even
-    /// if none can come any more.
-    ///
-    /// # Errors
-    ///
-    /// `ENOENT`: there is none; also if none can come any more.
-    fn take_event(
-        handle: &Handle<Self>,
-        nonblocking: bool,
-        take: &mut dyn FnMut() -> isize,
-    ) -> Result<isize>;
-
-    /// What of `requested` is the case. Called after the file's wait queue has been registered; the V4L2 core's
-    /// events are added by the caller.
-    fn poll(handle: &Handle<Self>, requested: u32) -> u32;
-
-    /// A mapping is wanted.
-    fn mmap(handle: &Handle<Self>, vma: &mut Vma<'_>) -> Result;
-}
 
 /// Generates what the C side calls.
 pub(super) trait Files: Driver {
@@ -98,119 +35,16 @@ impl<T: Driver> Files for T {
     };
 }
 
-/// An open file: the core's `struct v4l2_fh` and the driver's data.
-///
-/// # Invariants
-///
-/// - `fh` is initialised, for the video device of `node`.
-/// - `node` is valid: the handle has a reference to its device.
-#[pin_data(PinnedDrop)]
-pub(crate) struct Handle<T: Driver> {
-    #[pin]
-    fh: Opaque<bindings::v4l2_fh>,
-    node: NonNull<Inner<T>>,
-    #[pin]
-    file: T::File,
-}
-
-// SAFETY: `v4l2_fh` is protected by the core's own locks, the node's data is `Sync`, the file's data `Send`.
-unsafe impl<T: Driver> Send for Handle<T> {}
-// SAFETY: As above, and the file's data is `Sync`.
-unsafe impl<T: Driver> Sync for Handle<T> {}
-
-impl<T: Driver> Handle<T> {
-    /// The handle that a `struct v4l2_fh` belongs to.
-    ///
-    /// # Safety
-    ///
-    /// `fh` is the one in a `Handle<T>` that lives for `'a`.
-    pub(super) unsafe fn from_fh<'a>(fh: *mut bindings::v4l2_fh) -> &'a Self {
-        let fh = fh.cast::<Opaque<bindings::v4l2_fh>>();
-        // SAFETY: By the safety requirements; `Opaque` is transparent.
-        unsafe { &*kernel::container_of!(fh, Self, fh) }
-    }
-
-    /// The handle of an open file.
-    ///
-    /// # Safety
-    ///
-    /// `file` is an open file of a node with driver `T`, and is not released during `'a`.
-    pub(super) unsafe fn from_file<'a>(file: *mut bindings::file) -> &'a Self {
-        // SAFETY: `v4l2_fh_add` has stored the `v4l2_fh` there, and `release` is not running.
-        unsafe { Self::from_fh((*file).private_data.cast()) }
-    }
-
-    pub(super) fn fh(&self) -> *mut bindings::v4l2_fh {
-        self.fh.get()
-    }
-
-    /// Wakes who polls the file, because of `events` ([`poll`]). May be called in interrupts.
-    pub(crate) fn wake(&self, events: u32) {
-        // SAFETY: By the type invariant the wait queue is initialised.
-        unsafe { bindings::v4l2_helper_wake_up(&raw mut (*self.fh()).wait, events) };
-    }
-
-    /// Whether somebody polls the file, or may do so: what was written before this call is seen by whoever starts to
-    /// poll after it.
-    pub(crate) fn is_polled(&self) -> bool {
-        // SAFETY: By the type invariant the wait queue is initialised.
-        unsafe { bindings::v4l2_helper_has_sleeper(&raw mut (*self.fh()).wait) }
-    }
-}
-
-impl<T: Driver> Deref for Handle<T> {
-    type Target = T::File;
-
-    fn deref(&self) -> &T::File {
-        &self.file
-    }
-}
-
-#[pinned_drop]
-impl<T: Driver> PinnedDrop for Handle<T> {
-    fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the type invariant, and nobody has the handle any more. The reference is its own.
-        unsafe {
-            let vdev = self.node.as_ref().vdev();
-            bindings::v4l2_fh_exit(self.fh());
-            bindings::put_device(&raw mut (*vdev).dev);
-        }
-    }
-}
-
-/// The file that a call came through.
-#[derive(Clone, Copy)]
-pub(crate) struct OpenFile<'a> {
-    file: *mut bindings::file,
-    _lifetime: PhantomData<&'a bindings::file>,
-}
-
-impl OpenFile<'_> {
-    /// # Safety
-    ///
-    /// `file` is valid during the lifetime.
-    pub(super) unsafe fn new(file: *mut bindings::file) -> Self {
-        Self {
-            file,
-            _lifetime: PhantomData,
-        }
-    }
-
-    /// Whether calls are not to wait: `O_NONBLOCK` as it is now.
-    pub(crate) fn nonblocking(&self) -> bool {
-        // SAFETY: The file is valid. A race with `fcntl` gives one of the two values.
-        unsafe { (&raw const (*self.file).f_flags).read_volatile() & bindings::O_NONBLOCK != 0 }
-    }
-}
-
 struct Callbacks<T: Driver>(PhantomData<T>);
 
-/// Type and number of VIDIOC_DQEVENT, without direction and size: a 32-bit program's event has another size.
+/// Type and number of VIDIOC_DQEVENT, without direction and size: a 32-bit program's event has
+/// another size.
 const DQEVENT: u32 = (b'V' as u32) << 8 | 89;
 
-/// Ioctls that go to the driver as they are, as `VIDIOC_*` numbers. The V4L2 core would answer them, or refuse some of them, by
-/// what it was told of the node; but it is the device that knows which standards its input has at the moment, and what it
-/// does not have at all. And it would make one of extended controls of G_CTRL and S_CTRL, which has other rules.
+/// Ioctls that go to the driver as they are, as `VIDIOC_*` numbers. The V4L2 core would answer
+/// them, or refuse some of them, by what it was told of the node; but it is the device that knows
+/// which standards its input has at the moment, and what it does not have at all. And it would make
+/// one of extended controls of G_CTRL and S_CTRL, which has other rules.
 ///
 /// The numbers of 32-bit programs are the same, but for ENUMSTD, which the core then answers.
 const DIRECT: [u32; 6] = [
@@ -296,7 +130,8 @@ impl<T: Driver> Callbacks<T> {
     ///
     /// As called by the core.
     unsafe extern "C" fn open(file: *mut bindings::file) -> c_int {
-        // SAFETY: The core calls this for a file of a node with driver `T`, of which it has a reference.
+        // SAFETY: The core calls this for a file of a node with driver `T`, of which it has a
+        // reference.
         let node = unsafe {
             let vdev = bindings::video_devdata(file);
             NonNull::from(&*Inner::<T>::from_vdev(vdev))
@@ -305,16 +140,16 @@ impl<T: Driver> Callbacks<T> {
             let handle = Self::new_handle(node)?;
             // SAFETY: As above.
             let inner = unsafe { node.as_ref() };
-            // SAFETY: The file is being opened. The handle is initialised and lives until `release`, which takes it out
-            // first; and with it live the node and its memory.
+            // SAFETY: The file is being opened. The handle is initialised and lives until
+            // `release`, which takes it out first; and with it live the node and its memory.
             unsafe {
                 inner.memory.adopt(file);
                 bindings::v4l2_fh_add(handle.fh(), file);
             }
-            if let Err(error) = T::opened(&handle) {
+            if let Err(error) = T::opened(&inner.data, &handle) {
                 // SAFETY: It was added above.
                 unsafe { bindings::v4l2_fh_del(handle.fh(), file) };
-                T::release(handle);
+                T::release(&inner.data, handle);
                 return Err(error);
             }
             // `release` takes it back.
@@ -331,8 +166,8 @@ impl<T: Driver> Callbacks<T> {
             try_pin_init!(Handle {
                 file <- file,
                 fh <- Opaque::ffi_init(|fh| {
-                    // SAFETY: `fh` is valid for writes; the video device is registered. INVARIANT: The
-                    // reference is given back in `drop`. Nothing after this fails.
+                    // SAFETY: `fh` is valid for writes; the video device is registered. INVARIANT:
+                    // The reference is given back in `drop`. Nothing after this fails.
                     unsafe {
                         core::ptr::write_bytes(fh, 0, 1);
                         bindings::v4l2_fh_init(fh, inner.vdev());
@@ -355,7 +190,11 @@ impl<T: Driver> Callbacks<T> {
         let handle = unsafe { Arc::from_raw(handle) };
         // SAFETY: `open` has added it for this file.
         unsafe { bindings::v4l2_fh_del(handle.fh(), file) };
-        T::release(handle);
+        // The handle may be dropped, and with it its reference to the node.
+        let node = handle.node;
+        // SAFETY: The core has a reference to the video device of an open file until this has
+        // returned.
+        T::release(unsafe { &node.as_ref().data }, handle);
         0
     }
 
@@ -369,14 +208,14 @@ impl<T: Driver> Callbacks<T> {
         // SAFETY: The file is open during the call.
         let handle = unsafe { Handle::<T>::from_file(file) };
         // Always registered, even if nothing is requested: EPOLL_CTL_ADD with no events.
-        // SAFETY: File and table are valid; the wait queue lives until the file's release, which comes after
-        // everything that polls the file has let go of it.
+        // SAFETY: File and table are valid; the wait queue lives until the file's release, which
+        // comes after everything that polls the file has let go of it.
         let requested = unsafe {
             bindings::v4l2_helper_poll_wait(file, &raw mut (*handle.fh()).wait, table);
             bindings::v4l2_helper_poll_requested(table)
         };
-        // Both at one moment. Who sees the event at the end of the stream must see the buffers that came before it, and
-        // who sees the last buffer the event.
+        // Both at one moment. Who sees the event at the end of the stream must see the buffers that
+        // came before it, and who sees the last buffer the event.
         let mut events = handle.has_events();
         loop {
             let ready = T::poll(handle, requested);

@@ -2,32 +2,18 @@
 
 //! The table of ioctls, and what they carry.
 
-use super::file::{Driver, Handle};
+use super::node::{Driver, Handle, OpenFile, Request};
 use crate::bindings;
 use core::marker::PhantomData;
 use kernel::error::from_result;
 use kernel::prelude::*;
 
-/// An ioctl as the V4L2 core passes it on.
-pub(crate) struct Request<'a> {
-    /// Number of the ioctl: the second argument of its `_IO*` macro.
-    pub(crate) number: u32,
-    /// The argument, to be read or written or both as the macro says. For `_IOR` its content means nothing at
-    /// first.
-    pub(crate) payload: &'a mut [u8],
-    /// What a pointer in the argument refers to: planes, controls, or blocks of an EDID. The pointer itself is the
-    /// kernel's, and must come back as it is.
-    pub(crate) array: &'a mut [u8],
-    /// Whether the call is not to wait: `O_NONBLOCK`, as it is now.
-    pub(crate) nonblocking: bool,
-}
-
 /// Arguments of ioctls.
 ///
 /// # Safety
 ///
-/// Any bytes are a valid value; `array` gives memory that the core has allocated for the duration of the ioctl, apart
-/// from the argument itself, and has initialised.
+/// Any bytes are a valid value; `array` gives memory that the core has allocated for the duration
+/// of the ioctl, apart from the argument itself, and has initialised.
 unsafe trait Argument: Sized {
     /// Start and length of the memory that a pointer in the argument refers to.
     ///
@@ -80,8 +66,8 @@ unsafe impl Argument for bindings::v4l2_edid {
 
 macro_rules! plain {
     ($($name:ident,)*) => {
-        // SAFETY: These structures, made for user space, consist of integers, and have no pointers that the core
-        // replaces.
+        // SAFETY: These structures, made for user space, consist of integers, and have no pointers
+        // that the core replaces.
         $(unsafe impl Argument for bindings::$name {})*
     };
 }
@@ -119,7 +105,8 @@ unsafe fn dispatch<T: Driver, A: Argument>(
         // SAFETY: By the safety requirements of `Argument` and of this function.
         unsafe { core::slice::from_raw_parts_mut(array, len) }
     };
-    // SAFETY: Any bytes are a valid `A`; the core has copied all of it from the user or set it to zero.
+    // SAFETY: Any bytes are a valid `A`; the core has copied all of it from the user or set it to
+    // zero.
     let payload = unsafe { core::slice::from_raw_parts_mut(argument.cast::<u8>(), size_of::<A>()) };
     T::ioctl(
         handle,
@@ -147,7 +134,7 @@ impl<T: Driver> IoctlTable<T> {
         // SAFETY: The core calls with an open file of the node, and an argument of its own.
         unsafe {
             let handle = Handle::<T>::from_file(file);
-            let nonblocking = super::OpenFile::new(file).nonblocking();
+            let nonblocking = OpenFile::new(file).nonblocking();
             from_result(|| dispatch(handle, NUMBER, argument, nonblocking).map(|()| 0))
         }
     }
@@ -193,7 +180,8 @@ impl<T: Driver> IoctlTable<T> {
         fh: *mut bindings::v4l2_fh,
         argument: *const bindings::v4l2_event_subscription,
     ) -> c_int {
-        // SAFETY: The core calls with the handle of an open file and an argument of its own; the copy is ours.
+        // SAFETY: The core calls with the handle of an open file and an argument of its own; the
+        // copy is ours.
         unsafe {
             let mut copy = argument.read();
             let handle = Handle::<T>::from_fh(fh);
@@ -264,7 +252,8 @@ macro_rules! table {
         call_fh { $($field_fh:ident = $number_fh:ident,)* }
     ) => {
         impl<T: Driver> IoctlTable<T> {
-            /// The table. What is not in it does not exist, is in `DIRECT` in file.rs, or the core does by itself.
+            /// The table. What is not in it does not exist, is in `DIRECT` in file.rs, or the core
+            /// does by itself.
             pub(super) const OPS: &bindings::v4l2_helper_ioctl_ops = &bindings::v4l2_helper_ioctl_ops {
                 ops: bindings::v4l2_ioctl_ops {
                     $($field: Some(Self::call::<_, { number::$number }>),)*

@@ -60,13 +60,15 @@ fn add_pages(
 
 /// Memory of a process that stays where it is, until this is dropped.
 ///
-/// As with videobuf2 it does not count against `RLIMIT_MEMLOCK`, whose usual 8 MiB are a few frames.
+/// As with videobuf2 it does not count against `RLIMIT_MEMLOCK`, whose usual 8 MiB are a few
+/// frames.
 ///
 /// # Invariants
 ///
 /// Each of `pages` has a pin of `pin_user_pages_fast` with `FOLL_LONGTERM`.
 pub(crate) struct PinnedPages {
     pages: KVVec<*mut bindings::page>,
+    addr: usize,
     offset: usize,
     len: usize,
     writable: bool,
@@ -79,8 +81,8 @@ unsafe impl Send for PinnedPages {}
 unsafe impl Sync for PinnedPages {}
 
 impl PinnedPages {
-    /// Pins `len` bytes from `addr` on of the calling process's memory, for a device that reads it or, if
-    /// `writable`, writes to it.
+    /// Pins `len` bytes from `addr` on of the calling process's memory, for a device that reads it
+    /// or, if `writable`, writes to it.
     ///
     /// # Errors
     ///
@@ -98,6 +100,7 @@ impl PinnedPages {
         let changes = Changes::watch(addr - offset, count * PAGE_SIZE)?;
         let mut this = Self {
             pages: KVVec::with_capacity(count, GFP_KERNEL_ACCOUNT)?,
+            addr,
             offset,
             len,
             writable,
@@ -132,8 +135,13 @@ impl PinnedPages {
         Ok(this)
     }
 
-    /// Whether the calling process may have other pages at these addresses: it is another process, or has unmapped the
-    /// memory (as `free(3)` does), or written to what was shared before.
+    /// Whether it is the memory of these addresses: `len` bytes from `addr` on.
+    pub(crate) fn is_at(&self, addr: usize, len: usize) -> bool {
+        (self.addr, self.len) == (addr, len)
+    }
+
+    /// Whether the calling process may have other pages at these addresses: it is another process,
+    /// or has unmapped the memory (as `free(3)` does), or written to what was shared before.
     pub(crate) fn are_stale(&self) -> bool {
         self.changes.seen() || !self.changes.is_of_caller()
     }

@@ -12,9 +12,10 @@ use kernel::sync::{new_mutex, Arc, Mutex};
 
 /// The memory of one device that processes and other drivers map.
 ///
-/// All files through which processes map it, those of the node and those of dmabufs, have one address space, which is
-/// this object's own. `mmap(2)` maps nothing: pages are mapped when they are touched, under the lock of `ended`. So who
-/// has set `ended` finds in the address space all that was ever mapped, and nothing is mapped any more.
+/// All files through which processes map it, those of the node and those of dmabufs, have one
+/// address space, which is this object's own. `mmap(2)` maps nothing: pages are mapped when they
+/// are touched, under the lock of `ended`. So who has set `ended` finds in the address space all
+/// that was ever mapped, and nothing is mapped any more.
 ///
 /// The lock is a leaf: a page fault takes it below `mmap_lock`.
 #[pin_data]
@@ -41,7 +42,8 @@ impl Revocable {
         )
     }
 
-    /// The device goes away: touching what is mapped of its memory is `SIGBUS` from now on. May sleep.
+    /// The device goes away: touching what is mapped of its memory is `SIGBUS` from now on. May
+    /// sleep.
     pub(crate) fn end(&self) {
         *self.ended.lock() = true;
         self.space.unmap();
@@ -64,7 +66,8 @@ impl Revocable {
     ///
     /// # Safety
     ///
-    /// `file` is valid, nothing has been mapped through it, and it is released before `self` is dropped.
+    /// `file` is valid, nothing has been mapped through it, and it is released before `self` is
+    /// dropped.
     pub(super) unsafe fn adopt(&self, file: *mut bindings::file) {
         // SAFETY: By the safety requirements, and the type invariant of `Space`.
         unsafe { bindings::v4l2_helper_space_adopt(self.space.0.as_ptr(), file) };
@@ -100,7 +103,8 @@ impl Space {
 
 impl Drop for Space {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant. May sleep; nobody drops the last reference to a device where that is wrong.
+        // SAFETY: By the type invariant. May sleep; nobody drops the last reference to a device
+        // where that is wrong.
         unsafe { bindings::v4l2_helper_space_free(self.0.as_ptr()) };
     }
 }

@@ -2,31 +2,10 @@
 
 //! Requests that wait their turn.
 
-use super::request::Request;
+use super::request::{Links, Request};
 use core::ptr;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
-
-/// Neighbours of a request in a [`Fifo`].
-pub(super) struct Links<C> {
-    previous: *mut Request<C>,
-    next: *mut Request<C>,
-}
-
-// SAFETY: The pointers are only followed by the list, which owns the requests.
-unsafe impl<C> Send for Links<C> {}
-// SAFETY: As above; there are no methods that take `&self`.
-unsafe impl<C> Sync for Links<C> {}
-
-impl<C> Links<C> {
-    /// Of a request in no list.
-    pub(super) const fn new() -> Self {
-        Self {
-            previous: ptr::null_mut(),
-            next: ptr::null_mut(),
-        }
-    }
-}
 
 /// Requests in order. Everything takes the same time however many there are.
 ///

@@ -2,9 +2,9 @@
 
 //! Memory on its way to a device and back.
 
-use super::fifo::Links;
 use crate::bindings;
 use core::mem::MaybeUninit;
+use core::ptr;
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 use zerocopy::{FromBytes, IntoBytes};
@@ -30,8 +30,29 @@ pub(crate) struct Request<C> {
     context: C,
     /// Somebody wants to know at once when it comes back.
     awaited: bool,
-    /// Where it is in a `Fifo`.
+    /// Where it is in a [`Fifo`](super::fifo::Fifo).
     pub(super) links: Links<C>,
+}
+
+/// Neighbours of a request in a `Fifo`.
+pub(super) struct Links<C> {
+    pub(super) previous: *mut Request<C>,
+    pub(super) next: *mut Request<C>,
+}
+
+// SAFETY: The pointers are only followed by the list, which owns the requests.
+unsafe impl<C> Send for Links<C> {}
+// SAFETY: As above; there are no methods that take `&self`.
+unsafe impl<C> Sync for Links<C> {}
+
+impl<C> Links<C> {
+    /// Of a request in no list.
+    pub(super) const fn new() -> Self {
+        Self {
+            previous: ptr::null_mut(),
+            next: ptr::null_mut(),
+        }
+    }
 }
 
 /// A scatterlist.

@@ -2,13 +2,14 @@
 
 //! EXPBUF: MMAP buffers as dmabufs.
 //!
-//! A dmabuf has the memory of its buffer, not the buffer: it stays when the buffer is freed and when its session is
-//! closed. If the device has given it a UUID, it is a virtio dmabuf, which can be queued to this device, and others of
-//! the host, as an object.
+//! A dmabuf has the memory of its buffer, not the buffer: it stays when the buffer is freed and
+//! when its session is closed. If the device has given it a UUID, it is a virtio dmabuf, which can
+//! be queued to this device, and others of the host, as an object.
 
-use crate::driver::buffers::{Mappable, User};
-use crate::driver::ioctl::{exchange, payload};
+use super::args::payload;
+use super::forward::exchange;
 use crate::driver::memory::{establish, Mapping};
+use crate::driver::queue::{Mappable, User};
 use crate::driver::session::Session;
 use crate::media::export::{export, Export, Place};
 use crate::media::ioctl::number;
@@ -67,7 +68,7 @@ impl Export for Exported {
 /// - `EINVAL`: no such plane, not an MMAP buffer, unknown flags.
 /// - `EMFILE`: the process has too many files.
 /// - `ENOMEM`; the device's; as any command.
-pub(in crate::driver) fn expbuf(session: &Session, request: &mut Request<'_>) -> Result {
+pub(super) fn expbuf(session: &Session, request: &mut Request<'_>) -> Result {
     let wanted = *payload::<ExportBuffer>(request)?;
     if wanted.flags & !(ACCESS_MODE | CLOSE_ON_EXEC) != 0 {
         return Err(EINVAL);
@@ -79,7 +80,10 @@ pub(in crate::driver) fn expbuf(session: &Session, request: &mut Request<'_>) ->
     drop(state);
     let plane = plane?;
 
-    let (memory, size) = match session.lending().own_pages(&plane) {
+    let own = session
+        .imports()
+        .own_pages(plane.buf_type, plane.index, plane.plane);
+    let (memory, size) = match own {
         Some(pages) => {
             let size = pages.count() * PAGE_SIZE;
             (Memory::Own(pages), size)
@@ -120,7 +124,7 @@ fn mapped(session: &Session, wanted: &ExportBuffer, plane: &Mappable) -> Result<
     };
     let at = u32::try_from(plane.at).map_err(|_| EIO)?;
     // Writable whatever the client's file is: other drivers that import it do not ask.
-    let (mapping, addr, len) = establish(session, at, MMAP_FLAG_RW)?;
+    let (mapping, addr, len) = establish(session.device(), session.id(), at, MMAP_FLAG_RW)?;
     let memory = Memory::Mapped {
         mapping,
         addr,

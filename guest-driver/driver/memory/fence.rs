@@ -2,24 +2,13 @@
 
 //! Waiting, without sleeping, for what other devices have yet to do with a buffer.
 
-use super::plane::Lent;
-use crate::driver::device::MediaDevice;
-use crate::driver::session::Session;
+use super::plane::ImportedBuffer;
+use crate::driver::channel::Channel;
+use crate::driver::queue::{Fence, Ready};
 use crate::media::fence::{Signal, Watch};
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Full, Relaxed};
 use kernel::sync::Arc;
-
-/// Whether a buffer may be given to the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::driver) enum Ready {
-    /// Not yet: [`MediaDevice::fence_signalled`] will be called.
-    Pending,
-    /// It may.
-    Signalled,
-    /// What another device was to do has failed: the buffer's content is not what it should be.
-    Failed,
-}
 
 /// What is known of the fences of one QBUF. May be looked at and dropped in any context.
 pub(in crate::driver) struct FenceState {
@@ -27,9 +16,8 @@ pub(in crate::driver) struct FenceState {
     failed: Atomic<u32>,
 }
 
-impl FenceState {
-    /// Whether the buffer may be given to the device.
-    pub(in crate::driver) fn ready(&self) -> Ready {
+impl Fence for Arc<FenceState> {
+    fn ready(&self) -> Ready {
         // Ordered: what was written before the fence was signalled is visible, and so is `failed`.
         if self.pending.load(kernel::sync::atomic::Acquire) > 0 {
             Ready::Pending
@@ -39,7 +27,9 @@ impl FenceState {
             Ready::Signalled
         }
     }
+}
 
+impl FenceState {
     /// One of the fences is over. Returns whether it was the last.
     fn end(&self, result: Result) -> bool {
         if result.is_err() {
@@ -52,19 +42,21 @@ impl FenceState {
 /// What the callback of a fence needs.
 struct Waiter {
     state: Arc<FenceState>,
-    device: Arc<MediaDevice>,
+    channel: Arc<Channel>,
     session: u32,
 }
 
 impl Signal for Waiter {
     fn signalled(&self, result: Result) {
         if self.state.end(result) {
-            self.device.fence_signalled(self.session);
+            self.channel.advance(self.session);
         }
     }
 }
 
-/// The fences of one QBUF. Dropped by processes only, and with no lock of the driver's that interrupts take.
+/// The fences of one QBUF; none by default. Dropped by processes only, and with no lock of the
+/// driver's that interrupts take.
+#[derive(Default)]
 pub(super) struct Watches {
     state: Option<Arc<FenceState>>,
     watches: KVec<Watch<Waiter>>,
@@ -79,15 +71,20 @@ impl Watches {
         }
     }
 
-    /// Watches what other devices have yet to do with the memory: who reads it waits for writers, who writes to it for
-    /// everybody.
+    /// Watches what other devices have yet to do with the memory: who reads it waits for writers,
+    /// who writes to it for everybody.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(super) fn new(session: &Session, lent: &Lent, output: bool) -> Result<Self> {
+    pub(super) fn new(
+        channel: &Arc<Channel>,
+        session: u32,
+        imported: &ImportedBuffer,
+        output: bool,
+    ) -> Result<Self> {
         let mut this = Self::none();
-        for dmabuf in lent.dmabufs() {
+        for dmabuf in imported.dmabufs() {
             let Some(fence) = dmabuf.fence(!output)? else {
                 continue;
             };
@@ -108,8 +105,8 @@ impl Watches {
             state.pending.fetch_add(1, Full);
             let waiter = Waiter {
                 state: state.clone(),
-                device: session.device().clone(),
-                session: session.id(),
+                channel: channel.clone(),
+                session,
             };
             match fence.watch(waiter)? {
                 Ok(watch) => this.watches.push(watch, GFP_KERNEL_ACCOUNT)?,

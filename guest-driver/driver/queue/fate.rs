@@ -2,8 +2,8 @@
 
 //! Whether the device may remember memory that a buffer was queued with.
 //!
-//! A device keeps what it has made of a buffer's memory, for the next time. It has forgotten it when it has taken the buffer with
-//! other memory, and has said so.
+//! A device keeps what it has made of a buffer's memory, for the next time. It has forgotten it
+//! when it has taken the buffer with other memory, and has said so.
 
 /// What has become of the QBUFs and PREPARE_BUFs of a buffer. They have numbers, which grow.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,19 +24,20 @@ impl Fate {
     }
 }
 
-/// The commands that named some memory, from the first to the last. Those in between named no other.
+/// The commands that named some memory, from the first to the last. Those in between named no
+/// other.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Span(Option<(u64, u64)>);
+pub(in crate::driver) struct Span(Option<(u64, u64)>);
 
 impl Span {
     /// Number `number` names it.
-    pub(super) fn extend(&mut self, number: u64) {
+    pub(in crate::driver) fn extend(&mut self, number: u64) {
         let first = self.0.map_or(number, |(first, _)| first);
         self.0 = Some((first, number));
     }
 
     /// Whether the device may remember the memory.
-    pub(super) fn is_remembered(&self, fate: Fate) -> bool {
+    pub(in crate::driver) fn is_remembered(&self, fate: Fate) -> bool {
         self.0.is_some_and(|(first, last)| {
             let replaced = fate.accepted > last;
             let refused = fate.accepted < first && fate.settled >= last;

@@ -1,37 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A buffer, by the rules of videobuf2: what a client may say of it, and what it is told.
+//! A buffer: what a client may say of it, and what it is told.
 
-use super::mapped::Users;
-use crate::driver::clock::Clock;
-use crate::driver::command::CommandRequest;
-use crate::driver::lend::{Fate, FenceState, Layout, Loan, Occasion, Purpose};
+use super::clock::Clock;
+use super::fate::Fate;
+use super::mapping::{offset, Users};
+use super::rules::{flag, ImportRequest, Imported, Layout, OnWire, Purpose, Rules};
 use crate::wire::v4l2::{is_multiplanar, Buffer, Plane, MEMORY_MMAP, VIDEO_MAX_PLANES};
 use kernel::prelude::*;
 use kernel::sync::Arc;
-
-/// `V4L2_BUF_FLAG_*`.
-pub(in crate::driver) mod flag {
-    pub(in crate::driver) const MAPPED: u32 = 0x0000_0001;
-    pub(in crate::driver) const QUEUED: u32 = 0x0000_0002;
-    pub(in crate::driver) const DONE: u32 = 0x0000_0004;
-    pub(in crate::driver) const ERROR: u32 = 0x0000_0040;
-    pub(in crate::driver) const TIMECODE: u32 = 0x0000_0100;
-    pub(in crate::driver) const HOLD_CAPTURE: u32 = 0x0000_0200;
-    pub(in crate::driver) const PREPARED: u32 = 0x0000_0400;
-    pub(in crate::driver) const CACHE_HINTS: u32 = 0x0000_0800 | 0x0000_1000;
-    pub(in crate::driver) const TIMESTAMP_MASK: u32 = 0x0000_e000;
-    pub(in crate::driver) const TIMESTAMP_MONOTONIC: u32 = 0x0000_2000;
-    pub(in crate::driver) const TIMESTAMP_COPY: u32 = 0x0000_4000;
-    pub(in crate::driver) const TIMESTAMP_SOURCE: u32 = 0x0007_0000;
-    pub(in crate::driver) const LAST: u32 = 0x0010_0000;
-    pub(in crate::driver) const REQUEST_FD: u32 = 0x0080_0000;
-    /// Not the client's to say: state, mapping, requests, and the kind of timestamp.
-    pub(in crate::driver) const OURS: u32 =
-        MAPPED | QUEUED | DONE | ERROR | 0x0080 | PREPARED | REQUEST_FD | TIMESTAMP_MASK;
-    /// What a frame is; said of OUTPUT buffers by the client, of CAPTURE buffers by the device.
-    pub(in crate::driver) const FRAME: u32 = 0x0008 | 0x0010 | 0x0020 | TIMECODE | HOLD_CAPTURE;
-}
 
 /// "Invalid request descriptor", which the `kernel` crate has no name for.
 const EBADR: i32 = 53;
@@ -46,33 +23,18 @@ const CAP_HOLD_CAPTURE: u32 = 0x0020;
 /// `V4L2_BUF_CAP_SUPPORTS_MMAP_CACHE_HINTS`.
 const CAP_CACHE_HINTS: u32 = 0x0040;
 
-/// What holds for all buffers of a queue.
-#[derive(Clone, Copy, Default)]
-pub(in crate::driver) struct Rules {
-    /// They carry data to the device.
-    pub(in crate::driver) output: bool,
-    /// Their memory, as the client knows it.
-    pub(in crate::driver) memory: u32,
-    /// Their memory, as the device knows it.
-    pub(in crate::driver) wire_memory: u32,
-    /// What `V4L2_FIELD_ANY` means for OUTPUT: the format's field.
-    pub(in crate::driver) field: u32,
-    /// `V4L2_BUF_CAP_*`.
-    pub(in crate::driver) capabilities: u32,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Dequeued,
-    /// In its queue's line.
-    Held,
+    /// Pending on a fence, its own or that of a buffer before it.
+    Pending,
     /// With the device.
     Queued,
     Done,
 }
 
 /// A buffer.
-pub(in crate::driver) struct Slot {
+pub(in crate::driver) struct Slot<R, F> {
     pub(super) state: State,
     /// Its payload was settled by PREPARE_BUF.
     pub(super) prepared: bool,
@@ -84,15 +46,17 @@ pub(in crate::driver) struct Slot {
     pub(super) posting: u64,
     /// What has become of its QBUFs and PREPARE_BUFs.
     pub(super) fate: Fate,
-    /// What must be over before the device may have it. Means something when it is `Held`.
-    pub(super) fence: Option<Arc<FenceState>>,
+    /// What must be over before the device may have it. Means something when it is `Pending`.
+    pub(super) fence: Option<F>,
     /// The QBUF, for the next time; not here while the device has it.
-    pub(super) request: Option<CommandRequest>,
+    pub(super) request: Option<R>,
     /// As QUERYBUF answers, but for the flags of state and the planes.
     buffer: Buffer,
-    /// Of a single-planar buffer one, as videobuf2 has it.
+    /// Of a single-planar buffer one, as videobuf2 has it. `m` is what the client named in QBUF: an
+    /// address or a file descriptor. (Where it maps MMAP buffers follows from their index:
+    /// [`offset`].)
     planes: [Plane; VIDEO_MAX_PLANES],
-    count: usize,
+    layout: Layout,
     /// What the device calls the planes for MMAP; clients know them by other numbers.
     offsets: [u64; VIDEO_MAX_PLANES],
     /// Who has mapped it.
@@ -101,15 +65,8 @@ pub(in crate::driver) struct Slot {
     wire_memory: u32,
 }
 
-/// The argument of QBUF as the device is to have it.
-pub(in crate::driver) struct OnWire {
-    pub(in crate::driver) buffer: Buffer,
-    pub(in crate::driver) planes: [Plane; VIDEO_MAX_PLANES],
-    /// How many planes follow the buffer; 0 if it is single-planar.
-    pub(in crate::driver) count: usize,
-}
-
-/// Size of a plane of a buffer of `buf_type`, on the wire; a single-planar buffer has none apart from it.
+/// Size of a plane of a buffer of `buf_type`, on the wire; a single-planar buffer has none apart
+/// from it.
 const fn planes_on_wire(buf_type: u32, count: usize) -> usize {
     if is_multiplanar(buf_type) {
         count
@@ -118,7 +75,7 @@ const fn planes_on_wire(buf_type: u32, count: usize) -> usize {
     }
 }
 
-impl Slot {
+impl<R, F> Slot<R, F> {
     /// A new buffer, as QUERYBUF of the device describes it.
     ///
     /// # Errors
@@ -136,34 +93,38 @@ impl Slot {
             request: None,
             buffer: *buffer,
             planes: [Plane::default(); VIDEO_MAX_PLANES],
-            count: 1,
+            layout: Layout {
+                planes: 1,
+                ..Layout::default()
+            },
             offsets: [0; VIDEO_MAX_PLANES],
             users: Users::none()?,
             wire_memory: MEMORY_MMAP,
         };
         slot.buffer.flags &= flag::TIMESTAMP_MASK | flag::TIMESTAMP_SOURCE;
         if is_multiplanar(buffer.type_) {
-            slot.count = buffer.length as usize;
-            if slot.count == 0 || slot.count > planes.len() {
+            let count = buffer.length as usize;
+            slot.layout.planes = count;
+            if count == 0 || count > planes.len() {
                 return Err(EIO);
             }
-            for (to, from) in slot.planes.iter_mut().zip(planes).take(slot.count) {
-                to.length = from.length;
-                to.m = from.m;
+            let to = slot.layout.lengths.iter_mut().zip(&mut slot.offsets);
+            for ((length, offset), from) in to.zip(planes).take(count) {
+                (*length, *offset) = (from.length, from.m);
             }
         } else {
-            slot.planes[0].length = buffer.length;
-            slot.planes[0].m = buffer.m;
+            slot.layout.lengths[0] = buffer.length;
+            slot.offsets[0] = buffer.m;
         }
-        for (to, plane) in slot.offsets.iter_mut().zip(&slot.planes) {
-            *to = plane.m;
+        for (plane, length) in slot.planes.iter_mut().zip(slot.layout.lengths) {
+            plane.length = length;
         }
         Ok(slot)
     }
 
     /// Length of the QBUF on the wire, without what follows it.
     pub(in crate::driver) fn wire_size(&self) -> usize {
-        let planes = planes_on_wire(self.buffer.type_, self.count);
+        let planes = planes_on_wire(self.buffer.type_, self.layout.planes);
         size_of::<Buffer>() + planes * size_of::<Plane>()
     }
 
@@ -191,7 +152,7 @@ impl Slot {
     /// `EINVAL`: it has not, or too short a one.
     pub(super) fn check_planes(&self, planes: &[Plane]) -> Result {
         if is_multiplanar(self.buffer.type_)
-            && !(self.count..=VIDEO_MAX_PLANES).contains(&planes.len())
+            && !(self.layout.planes..=VIDEO_MAX_PLANES).contains(&planes.len())
         {
             return Err(EINVAL);
         }
@@ -219,9 +180,9 @@ impl Slot {
             return Err(EINVAL);
         }
         if rules.output && !self.prepared {
-            // How long memory is that is lent is only known when it is.
+            // How long imported memory is is only known when it is imported.
             if rules.wire_memory == MEMORY_MMAP {
-                for at in 0..self.count {
+                for at in 0..self.layout.planes {
                     let length = self.planes.get(at).map_or(0, |own| own.length);
                     check_payload(length, &self.said(at, buffer, planes))?;
                 }
@@ -239,41 +200,41 @@ impl Slot {
         Ok(())
     }
 
-    /// Takes over what memory is lent.
+    /// Takes over what memory has been imported.
     ///
     /// # Errors
     ///
     /// `EINVAL`: the payload is not within it.
-    pub(super) fn borrow(
+    pub(super) fn set_memory(
         &mut self,
         rules: &Rules,
-        loan: &Loan,
+        imported: &Imported,
         buffer: &Buffer,
         planes: &[Plane],
     ) -> Result {
+        let lengths = imported.lengths.iter().take(self.layout.planes);
         if rules.output && !self.prepared {
-            for (at, length) in loan.lengths().iter().enumerate() {
+            for (at, length) in lengths.clone().enumerate() {
                 check_payload(*length, &self.said(at, buffer, planes))?;
             }
         }
-        let memory = loan.lengths().iter().zip(loan.pointers());
-        for (plane, (length, pointer)) in self.planes.iter_mut().zip(memory) {
-            (plane.length, plane.m) = (*length, *pointer);
+        for (at, length) in lengths.enumerate() {
+            let m = self.said(at, buffer, planes).m;
+            let Some(plane) = self.planes.get_mut(at) else {
+                break;
+            };
+            plane.length = *length;
+            if !self.prepared {
+                plane.m = m;
+            }
         }
-        self.wire_memory = loan.wire();
+        self.wire_memory = imported.wire_memory;
         Ok(())
     }
 
-    /// The planes as the format wants them, if nothing was lent yet.
-    pub(in crate::driver) fn layout(&self) -> Layout {
-        let mut layout = Layout {
-            planes: self.count,
-            ..Layout::default()
-        };
-        for (length, plane) in layout.lengths.iter_mut().zip(&self.planes).take(self.count) {
-            *length = plane.length;
-        }
-        layout
+    /// The planes as the format wants them.
+    pub(in crate::driver) fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     /// Length of a plane, and what the device calls it.
@@ -282,22 +243,22 @@ impl Slot {
     ///
     /// `EINVAL` if there is none.
     pub(super) fn plane(&self, at: usize) -> Result<(u32, u64)> {
-        let planes = self.planes.get(..self.count).unwrap_or_default();
+        let planes = self.planes.get(..self.layout.planes).unwrap_or_default();
         let plane = planes.get(at).ok_or(EINVAL)?;
         let offset = self.offsets.get(at).ok_or(EINVAL)?;
         Ok((plane.length, *offset))
     }
 
-    /// Sets what the client is to know a plane by.
-    pub(in crate::driver) fn set_pointer(&mut self, plane: usize, pointer: u64) {
-        if let Some(plane) = self.planes.get_mut(plane) {
-            plane.m = pointer;
-        }
-    }
-
-    /// What QBUF (or PREPARE_BUF) number `number` wants its memory for.
-    pub(in crate::driver) fn occasion(&self, number: u64, prepare: bool) -> Occasion {
-        Occasion {
+    /// What memory QBUF (or PREPARE_BUF) number `number` is to have imported.
+    pub(super) fn import_request(
+        &self,
+        rules: &Rules,
+        number: u64,
+        prepare: bool,
+    ) -> ImportRequest {
+        ImportRequest {
+            rules: *rules,
+            layout: self.layout,
             purpose: match (prepare, self.prepared) {
                 (true, _) => Purpose::Prepare,
                 (false, true) => Purpose::QueuePrepared,
@@ -309,11 +270,11 @@ impl Slot {
     }
 
     /// Takes over what the client says of a buffer that [`Self::check`] has let pass.
-    pub(super) fn settle(&mut self, rules: &Rules, buffer: &Buffer, planes: &[Plane]) {
+    pub(super) fn take_argument(&mut self, rules: &Rules, buffer: &Buffer, planes: &[Plane]) {
         if self.prepared {
             return;
         }
-        for at in 0..self.count {
+        for at in 0..self.layout.planes {
             let said = self.said(at, buffer, planes);
             let Some(plane) = self.planes.get_mut(at) else {
                 break;
@@ -362,8 +323,8 @@ impl Slot {
         }
     }
 
-    /// Replaces the flags that are not of the driver's making. Who does not copy timestamps takes them all from one
-    /// source.
+    /// Replaces the flags that are not of the driver's making. Who does not copy timestamps takes
+    /// them all from one source.
     fn set_flags(&mut self, flags: u32) {
         let mut kept = flag::TIMESTAMP_MASK;
         if !self.copies_timestamps() {
@@ -372,11 +333,12 @@ impl Slot {
         self.buffer.flags = self.buffer.flags & kept | flags & !flag::OURS & !kept;
     }
 
-    /// Takes over what the device says of a buffer that it returns. A program reads from `data_offset` to `bytesused`: more
-    /// than the length is an error, and so is what ends before it begins.
+    /// Takes over what the device says of a buffer that it returns. A program reads from
+    /// `data_offset` to `bytesused`: more than the length is an error, and so is what ends before
+    /// it begins.
     pub(super) fn take_back(&mut self, buffer: &Buffer, planes: &[Plane; VIDEO_MAX_PLANES]) {
         self.failed = buffer.flags & flag::ERROR != 0;
-        for at in 0..self.count {
+        for at in 0..self.layout.planes {
             let said = self.said(at, buffer, planes);
             let Some(plane) = self.planes.get_mut(at) else {
                 break;
@@ -395,10 +357,11 @@ impl Slot {
         self.buffer.sequence = buffer.sequence;
     }
 
-    /// Makes a time of the device's clock one of this machine's; `last` is the one before in the queue.
-    pub(super) fn translate(&mut self, clock: &mut Clock, last: &mut i64) {
+    /// Makes a time of the device's clock one of this machine's; `last` is the one before in the
+    /// queue.
+    pub(super) fn translate(&mut self, clock: &mut Clock, last: &mut i64, now: i64) {
         if self.buffer.flags & flag::TIMESTAMP_MASK == flag::TIMESTAMP_MONOTONIC {
-            self.buffer.timestamp = clock.translate(self.buffer.timestamp, last);
+            self.buffer.timestamp = clock.translate(self.buffer.timestamp, last, now);
         }
     }
 
@@ -423,7 +386,7 @@ impl Slot {
         buffer.flags |= match self.state {
             State::Dequeued if self.prepared => flag::PREPARED,
             State::Dequeued => 0,
-            State::Held | State::Queued => flag::QUEUED,
+            State::Pending | State::Queued => flag::QUEUED,
             State::Done if self.failed => flag::DONE | flag::ERROR,
             State::Done => flag::DONE,
         };
@@ -432,15 +395,25 @@ impl Slot {
         }
         if is_multiplanar(self.buffer.type_) {
             buffer.m = pointer;
-            buffer.length = self.count as u32;
-            for (to, from) in planes.iter_mut().zip(&self.planes).take(self.count) {
-                *to = *from;
+            buffer.length = self.layout.planes as u32;
+            for (at, to) in planes.iter_mut().enumerate().take(self.layout.planes) {
+                *to = self.told(rules, at);
             }
         } else {
-            buffer.bytesused = self.planes[0].bytesused;
-            buffer.length = self.planes[0].length;
-            buffer.m = self.planes[0].m;
+            let plane = self.told(rules, 0);
+            buffer.bytesused = plane.bytesused;
+            buffer.length = plane.length;
+            buffer.m = plane.m;
         }
+    }
+
+    /// A plane, as the client is told of it.
+    fn told(&self, rules: &Rules, at: usize) -> Plane {
+        let mut plane = self.planes.get(at).copied().unwrap_or_default();
+        if rules.memory == MEMORY_MMAP {
+            plane.m = offset(self.buffer.type_, self.buffer.index, at).unwrap_or(0);
+        }
+        plane
     }
 
     /// The argument of QBUF as the device is to have it.
@@ -448,7 +421,7 @@ impl Slot {
         let mut wire = OnWire {
             buffer: Buffer::default(),
             planes: self.planes,
-            count: planes_on_wire(self.buffer.type_, self.count),
+            count: planes_on_wire(self.buffer.type_, self.layout.planes),
         };
         self.fill(rules, &mut wire.buffer, &mut []);
         wire.buffer.memory = self.wire_memory;

@@ -2,14 +2,14 @@
 
 //! The memory that one buffer is queued with.
 
-use super::fate::{Fate, Span};
-use super::{Layout, Loan, Named};
-use crate::driver::buffers::offset;
-use crate::driver::session::Session;
+use super::device::DeviceMemory;
+use crate::driver::queue::{Fate, Layout, Span};
 use crate::media::dmabuf::{Attachment, DmaBuf};
 use crate::media::pages::{OwnPages, PinnedPages, Runs};
 use crate::wire::sg::{SgEntry, Uuid};
-use crate::wire::v4l2::{Buffer, MEMORY_DMABUF, MEMORY_USERPTR, VIDEO_MAX_PLANES};
+use crate::wire::v4l2::{
+    is_multiplanar, Buffer, Plane, MEMORY_DMABUF, MEMORY_USERPTR, VIDEO_MAX_PLANES,
+};
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 use kernel::sync::atomic::Relaxed;
@@ -24,16 +24,16 @@ const MAX_ENTRY: u64 = u32::MAX as u64 + 1 - PAGE_SIZE as u64;
 
 /// How the device is told of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+enum WireMemory {
     /// `VIRTIO_MEDIA_SHARED_PAGES`: SG entries.
     Pages,
     /// `VIRTIO_MEDIA_OBJECT`: UUIDs.
     Objects,
 }
 
-impl Form {
+impl WireMemory {
     /// `memory` of the buffer.
-    pub(super) fn wire(self) -> u32 {
+    fn number(self) -> u32 {
         match self {
             Self::Pages => MEMORY_USERPTR,
             Self::Objects => MEMORY_DMABUF,
@@ -47,33 +47,91 @@ enum Memory {
     User(PinnedPages),
     /// Of the driver.
     Own(Arc<OwnPages>),
-    /// Of another device; attached if its pages are lent and not its UUID.
+    /// Of another device; attached if the device gets its pages and not its UUID.
     DmaBuf(DmaBuf, Option<Attachment>),
 }
 
+/// The memory that a client names in QBUF: length in bytes, and `m` (address or file descriptor), a
+/// plane each.
+#[derive(Clone, Copy)]
+pub(super) struct NamedMemory {
+    planes: usize,
+    lengths: [u32; VIDEO_MAX_PLANES],
+    m: [u64; VIDEO_MAX_PLANES],
+}
+
+impl NamedMemory {
+    /// # Errors
+    ///
+    /// `EINVAL` if there is no room for the buffer's planes.
+    pub(super) fn new(buffer: &Buffer, planes: &[Plane], layout: &Layout) -> Result<Self> {
+        let mut named = Self {
+            planes: layout.planes,
+            lengths: [0; VIDEO_MAX_PLANES],
+            m: [0; VIDEO_MAX_PLANES],
+        };
+        if !is_multiplanar(buffer.type_) {
+            (named.lengths[0], named.m[0]) = (buffer.length, buffer.m);
+            return Ok(named);
+        }
+        let planes = planes.get(..layout.planes).ok_or(EINVAL)?;
+        let to = named.lengths.iter_mut().zip(named.m.iter_mut());
+        for ((length, m), plane) in to.zip(planes) {
+            (*length, *m) = (plane.length, plane.m);
+        }
+        Ok(named)
+    }
+
+    /// Address or file descriptor, and length.
+    fn iter(&self) -> impl Iterator<Item = (u64, u32)> + '_ {
+        let both = self.m.iter().copied().zip(self.lengths);
+        both.take(self.planes)
+    }
+
+    /// Whether these are the pages that it means.
+    fn is_of<'a>(&self, mut pages: impl Iterator<Item = &'a PinnedPages>) -> bool {
+        let same = |(addr, len): (u64, u32)| {
+            let pages = pages.next();
+            pages.is_some_and(|pages| pages.is_at(addr as usize, len as usize))
+        };
+        self.iter().all(same) && pages.next().is_none()
+    }
+}
+
 /// What a buffer is queued with.
-pub(super) struct Lent {
-    /// As the client named it, with lengths where it left them out.
-    pub(super) named: Named,
+pub(super) struct ImportedBuffer {
     /// The device has yet to say whether it takes the objects.
     pub(super) trial: bool,
     /// The commands that told the device of it.
     pub(super) span: Span,
-    form: Form,
+    /// Of the planes, in bytes; where the client left them out, of all the memory.
+    lengths: [u32; VIDEO_MAX_PLANES],
+    wire: WireMemory,
     entries: Arc<KVVec<u8>>,
     planes: KVec<Memory>,
 }
 
-impl Lent {
-    /// What the device is to be told.
-    pub(super) fn loan(&self) -> Loan {
-        Loan {
-            form: self.form,
-            planes: self.planes.len(),
-            named: self.named,
-            entries: self.entries.clone(),
-            trial: self.trial,
-            fence: None,
+impl ImportedBuffer {
+    /// `memory` of the buffer, as the device is to see it.
+    pub(super) fn wire_memory(&self) -> u32 {
+        self.wire.number()
+    }
+
+    /// Lengths of the planes in bytes.
+    pub(super) fn lengths(&self) -> [u32; VIDEO_MAX_PLANES] {
+        self.lengths
+    }
+
+    /// What goes behind the planes: SG entries or UUIDs.
+    pub(super) fn entries(&self) -> &Arc<KVVec<u8>> {
+        &self.entries
+    }
+
+    /// How many bytes the answer has behind the planes.
+    pub(super) fn reply_tail(&self) -> usize {
+        match self.wire {
+            WireMemory::Objects => self.entries.len(),
+            WireMemory::Pages => 0,
         }
     }
 
@@ -90,65 +148,60 @@ impl Lent {
         self.span.is_remembered(fate)
     }
 
-    /// Whether it is the memory of a process that is named so. (The same addresses say little: programs free memory and
-    /// get it back with other pages.)
-    pub(super) fn is_named(&self, named: &Named) -> bool {
-        let mut planes = self.planes.iter();
-        let stale = planes.any(|plane| matches!(plane, Memory::User(pages) if pages.are_stale()));
-        self.named == *named && !stale
+    /// Whether it is the memory of a process that is named so. (The same addresses say little:
+    /// programs free memory and get it back with other pages.)
+    pub(super) fn is_named(&self, named: &NamedMemory) -> bool {
+        let pages = self.planes.iter().filter_map(|plane| match plane {
+            Memory::User(pages) => Some(pages),
+            _ => None,
+        });
+        named.is_of(pages.clone()) && !pages.clone().any(PinnedPages::are_stale)
     }
 
     /// Whether it is these dmabufs. (The number of a file descriptor says nothing.)
     fn is_of(&self, dmabufs: &[DmaBuf], lengths: &[u32]) -> bool {
-        self.named.lengths == *lengths && self.dmabufs().eq(dmabufs.iter())
+        self.lengths == *lengths && self.dmabufs().eq(dmabufs.iter())
     }
 }
 
 /// Memory of the calling process that is to be pinned.
 pub(in crate::driver) struct Unpinned {
-    named: Named,
-    planes: usize,
+    named: NamedMemory,
     writable: bool,
 }
 
 /// The same when it is.
-pub(in crate::driver) struct Pinned {
-    named: Named,
-    planes: KVec<PinnedPages>,
-}
+pub(in crate::driver) struct Pinned(KVec<PinnedPages>);
 
 impl Unpinned {
-    /// Pins it. This takes as long as the process's memory takes, for ever even: no lock is held, nor the session's gate.
+    /// Pins it. This takes as long as the process's memory takes, for ever even: no lock is held,
+    /// nor the session's gate.
     ///
     /// # Errors
     ///
     /// As [`PinnedPages::new`].
     #[inline(never)] // Page faults need much of the stack.
-    pub(in crate::driver) fn pin(self, session: &Session) -> Result<Pinned> {
-        let mut planes = KVec::with_capacity(self.planes, GFP_KERNEL_ACCOUNT)?;
-        let both = self.named.m.iter().zip(self.named.lengths);
-        for (addr, length) in both.take(self.planes) {
-            let pages = PinnedPages::new(*addr as usize, length as usize, self.writable)?;
+    pub(in crate::driver) fn pin(self, device: &DeviceMemory) -> Result<Pinned> {
+        let mut planes = KVec::with_capacity(self.named.planes, GFP_KERNEL_ACCOUNT)?;
+        for (addr, length) in self.named.iter() {
+            let pages = PinnedPages::new(addr as usize, length as usize, self.writable)?;
             planes.push(pages, GFP_KERNEL_ACCOUNT)?;
-            session.device().stats().pins.fetch_add(1, Relaxed);
+            device.channel().stats().pins.fetch_add(1, Relaxed);
         }
-        Ok(Pinned {
-            named: self.named,
-            planes,
-        })
+        Ok(Pinned(planes))
     }
 }
 
 impl Pinned {
     /// Whether it is the memory that is named so.
-    pub(super) fn is_named(&self, named: &Named) -> bool {
-        self.named == *named
+    pub(super) fn is_named(&self, named: &NamedMemory) -> bool {
+        named.is_of(self.0.iter())
     }
 }
 
-/// Makes memory fit to be lent.
-pub(super) struct Maker<'a> {
-    pub(super) session: &'a Session,
+/// Makes memory fit for the device.
+pub(super) struct Importer<'a> {
+    pub(super) device: &'a DeviceMemory,
     /// The device only reads.
     pub(super) output: bool,
     pub(super) layout: &'a Layout,
@@ -156,14 +209,14 @@ pub(super) struct Maker<'a> {
     pub(super) objects: bool,
 }
 
-impl Maker<'_> {
+impl Importer<'_> {
     /// Pages of a process.
-    pub(super) fn user(&self, pinned: Pinned) -> Result<Lent> {
+    pub(super) fn user(&self, named: &NamedMemory, pinned: Pinned) -> Result<ImportedBuffer> {
         let mut planes = KVec::with_capacity(self.layout.planes, GFP_KERNEL_ACCOUNT)?;
-        for pages in pinned.planes {
+        for pages in pinned.0 {
             planes.push(Memory::User(pages), GFP_KERNEL_ACCOUNT)?;
         }
-        self.pages(pinned.named, planes)
+        self.pages(named.lengths, planes)
     }
 
     /// What is to be pinned for [`Self::user`].
@@ -171,11 +224,10 @@ impl Maker<'_> {
     /// # Errors
     ///
     /// `EINVAL` if a plane is shorter than the format wants it.
-    pub(super) fn unpinned(&self, named: Named) -> Result<Unpinned> {
+    pub(super) fn unpinned(&self, named: NamedMemory) -> Result<Unpinned> {
         self.check(&named.lengths)?;
         Ok(Unpinned {
             named,
-            planes: self.layout.planes,
             writable: !self.output,
         })
     }
@@ -183,68 +235,67 @@ impl Maker<'_> {
     /// Pages of the driver's own.
     pub(super) fn own(
         &self,
-        old: Option<Lent>,
+        old: Option<ImportedBuffer>,
         own: KVec<Arc<OwnPages>>,
-        buffer: &Buffer,
-    ) -> Result<Lent> {
+    ) -> Result<ImportedBuffer> {
         if let Some(old) = old {
             return Ok(old);
         }
-        let own_planes = own.len();
-        let mut planes = KVec::with_capacity(own_planes, GFP_KERNEL_ACCOUNT)?;
+        let mut planes = KVec::with_capacity(own.len(), GFP_KERNEL_ACCOUNT)?;
         for pages in own {
             planes.push(Memory::Own(pages), GFP_KERNEL_ACCOUNT)?;
         }
-        let mut named = Named {
-            lengths: self.layout.lengths,
-            m: [0; VIDEO_MAX_PLANES],
-        };
-        for (plane, m) in named.m.iter_mut().enumerate().take(own_planes) {
-            *m = offset(buffer.type_, buffer.index, plane)?;
-        }
-        self.pages(named, planes)
+        self.pages(self.layout.lengths, planes)
     }
 
     /// Dmabufs; takes `old` if they are the same.
-    pub(super) fn dmabuf(&self, old: &mut Option<Lent>, mut named: Named) -> Result<Lent> {
+    pub(super) fn dmabuf(
+        &self,
+        old: &mut Option<ImportedBuffer>,
+        named: &NamedMemory,
+    ) -> Result<ImportedBuffer> {
+        let mut lengths = named.lengths;
         let mut dmabufs = KVec::with_capacity(self.layout.planes, GFP_KERNEL_ACCOUNT)?;
-        for (plane, (fd, length)) in self.planes(&{ named }).enumerate() {
+        for ((fd, length), all) in named.iter().zip(&mut lengths) {
             let dmabuf = DmaBuf::from_fd(fd as i32).map_err(|_| EINVAL)?;
             let size = u32::try_from(dmabuf.size()).unwrap_or(u32::MAX);
             if length > size {
                 return Err(EINVAL);
             }
             if length == 0 {
-                named.lengths[plane] = size;
+                *all = size;
             }
             dmabufs.push(dmabuf, GFP_KERNEL_ACCOUNT)?;
         }
-        self.check(&named.lengths)?;
-        if let Some(mut old) = old.take_if(|old| old.is_of(&dmabufs, &named.lengths)) {
-            old.named = named;
+        self.check(&lengths)?;
+        if let Some(old) = old.take_if(|old| old.is_of(&dmabufs, &lengths)) {
             return Ok(old);
         }
         if self.objects {
-            if let Some(lent) = self.as_objects(&named, &mut dmabufs)? {
-                return Ok(lent);
+            if let Some(imported) = self.as_objects(&lengths, &mut dmabufs)? {
+                return Ok(imported);
             }
         }
-        self.attached(named, dmabufs)
+        self.attached(lengths, dmabufs)
     }
 
     /// The same dmabufs, by their pages.
-    pub(super) fn pages_of(&self, lent: Lent) -> Result<Lent> {
-        let mut dmabufs = KVec::with_capacity(lent.planes.len(), GFP_KERNEL_ACCOUNT)?;
-        for plane in lent.planes {
+    pub(super) fn pages_of(&self, imported: ImportedBuffer) -> Result<ImportedBuffer> {
+        let mut dmabufs = KVec::with_capacity(imported.planes.len(), GFP_KERNEL_ACCOUNT)?;
+        for plane in imported.planes {
             if let Memory::DmaBuf(dmabuf, _) = plane {
                 dmabufs.push(dmabuf, GFP_KERNEL_ACCOUNT)?;
             }
         }
-        self.attached(lent.named, dmabufs)
+        self.attached(imported.lengths, dmabufs)
     }
 
     /// The dmabufs by their UUIDs, if all of them have one.
-    fn as_objects(&self, named: &Named, dmabufs: &mut KVec<DmaBuf>) -> Result<Option<Lent>> {
+    fn as_objects(
+        &self,
+        lengths: &[u32; VIDEO_MAX_PLANES],
+        dmabufs: &mut KVec<DmaBuf>,
+    ) -> Result<Option<ImportedBuffer>> {
         let mut entries = KVVec::new();
         for dmabuf in dmabufs.iter() {
             let Some(uuid) = dmabuf.uuid() else {
@@ -257,31 +308,29 @@ impl Maker<'_> {
         for dmabuf in core::mem::replace(dmabufs, KVec::new()) {
             planes.push(Memory::DmaBuf(dmabuf, None), GFP_KERNEL_ACCOUNT)?;
         }
-        Ok(Some(Lent {
-            named: *named,
+        Ok(Some(ImportedBuffer {
+            lengths: *lengths,
             trial: true,
             span: Span::default(),
-            form: Form::Objects,
+            wire: WireMemory::Objects,
             entries,
             planes,
         }))
     }
 
-    fn attached(&self, named: Named, dmabufs: KVec<DmaBuf>) -> Result<Lent> {
+    fn attached(
+        &self,
+        lengths: [u32; VIDEO_MAX_PLANES],
+        dmabufs: KVec<DmaBuf>,
+    ) -> Result<ImportedBuffer> {
         let mut planes = KVec::with_capacity(dmabufs.len(), GFP_KERNEL_ACCOUNT)?;
         for dmabuf in dmabufs {
-            let dev = self.session.device().dma_device().clone();
+            let dev = self.device.dma_device().clone();
             let attachment = dmabuf.attach(dev, !self.output)?;
-            self.session.device().stats().attaches.fetch_add(1, Relaxed);
+            self.device.channel().stats().attaches.fetch_add(1, Relaxed);
             planes.push(Memory::DmaBuf(dmabuf, Some(attachment)), GFP_KERNEL_ACCOUNT)?;
         }
-        self.pages(named, planes)
-    }
-
-    /// What the client named for each plane, and the length.
-    fn planes<'a>(&self, named: &'a Named) -> impl Iterator<Item = (u64, u32)> + 'a {
-        let both = named.m.iter().copied().zip(named.lengths);
-        both.take(self.layout.planes)
+        self.pages(lengths, planes)
     }
 
     /// # Errors
@@ -299,11 +348,15 @@ impl Maker<'_> {
     ///
     /// # Errors
     ///
-    /// As [`MediaDevice::check_lending`](crate::driver::device::MediaDevice::check_lending); `E2BIG`; `ENOMEM`.
-    fn pages(&self, named: Named, planes: KVec<Memory>) -> Result<Lent> {
-        self.session.device().check_lending()?;
+    /// As [`DeviceMemory::check_import`]; `E2BIG`; `ENOMEM`.
+    fn pages(
+        &self,
+        lengths: [u32; VIDEO_MAX_PLANES],
+        planes: KVec<Memory>,
+    ) -> Result<ImportedBuffer> {
+        self.device.check_import()?;
         let mut entries = KVVec::new();
-        for (plane, length) in planes.iter().zip(named.lengths) {
+        for (plane, length) in planes.iter().zip(lengths) {
             let mut runs = Runs::new();
             let length = length as usize;
             match plane {
@@ -323,11 +376,11 @@ impl Maker<'_> {
             }
         }
         self.fits(entries.len())?;
-        Ok(Lent {
-            named,
+        Ok(ImportedBuffer {
+            lengths,
             trial: false,
             span: Span::default(),
-            form: Form::Pages,
+            wire: WireMemory::Pages,
             entries: Arc::new(entries, GFP_KERNEL_ACCOUNT)?,
             planes,
         })
@@ -340,7 +393,7 @@ impl Maker<'_> {
     /// `E2BIG`.
     fn fits(&self, bytes: usize) -> Result {
         let needed = bytes.div_ceil(PAGE_SIZE) + OTHER_DESCRIPTORS;
-        let size = self.session.device().commands().size();
+        let size = self.device.channel().commands().size();
         if size == 0 || needed <= size {
             return Ok(());
         }

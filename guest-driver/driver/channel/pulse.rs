@@ -1,79 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Noticing that a device is dead when nobody asks it anything.
-//!
-//! A command that is not answered in time is noticed by whoever sent it. But a program that waits for a buffer or
-//! polls has sent its commands long ago, and a VMM need not tell when its backend is gone. So while there are
-//! sessions and the device says nothing for a whole period, it is sent an ioctl that it must refuse.
-//!
-//! In each period it also looks at answers that nobody waits for, and tells the device of all that it should know.
+//! Whether the device has said anything lately.
 
-use super::command::{ping_request, CommandRequest};
-use super::device::MediaDevice;
+use super::message::ping_request;
+use super::pending::CommandRequest;
 use crate::virtio::sync::{new_irq_lock, IrqLock};
-use kernel::impl_has_hr_timer;
 use kernel::prelude::*;
-use kernel::sync::{Arc, ArcBorrow};
-use kernel::time::hrtimer::{
-    ArcHrTimerHandle, HrTimer, HrTimerCallback, HrTimerCallbackContext, HrTimerPointer,
-    HrTimerRestart, RelativeMode,
-};
-use kernel::time::{Delta, Monotonic};
-
-/// The period if commands may take for ever, in milliseconds.
-const UNLIMITED: i64 = 1000;
-
-/// The timer of a device.
-#[pin_data]
-pub(super) struct Watchdog {
-    #[pin]
-    timer: HrTimer<Self>,
-    device: Arc<MediaDevice>,
-    period: Delta,
-}
-
-impl_has_hr_timer! {
-    impl HasHrTimer<Self> for Watchdog {
-        mode: RelativeMode<Monotonic>, field: self.timer
-    }
-}
-
-/// As long as it lives the timer runs.
-pub(super) type Running = ArcHrTimerHandle<Watchdog>;
-
-impl Watchdog {
-    /// Starts to watch the device.
-    pub(super) fn start(device: &Arc<MediaDevice>) -> Result<Running> {
-        let period = match device.timeout() {
-            0 => UNLIMITED,
-            timeout => i64::from(timeout),
-        };
-        let period = Delta::from_millis(period);
-        let device = device.clone();
-        let watchdog = Arc::pin_init(
-            pin_init!(Self {
-                timer <- HrTimer::new(),
-                device,
-                period,
-            }),
-            GFP_KERNEL,
-        )?;
-        Ok(watchdog.start(period))
-    }
-}
-
-impl HrTimerCallback for Watchdog {
-    type Pointer<'a> = Arc<Self>;
-
-    fn run(
-        this: ArcBorrow<'_, Self>,
-        mut context: HrTimerCallbackContext<'_, Self>,
-    ) -> HrTimerRestart {
-        this.device.look_after();
-        context.forward_now(this.period);
-        HrTimerRestart::Restart
-    }
-}
 
 /// What is known since the last look.
 #[pin_data]

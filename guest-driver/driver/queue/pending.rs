@@ -8,86 +8,55 @@
 //! by whoever makes it ready. A STOP stands behind the buffers that came before it: it must not
 //! overtake their frames. A queue has one at most.
 
+use super::buffers::{Advanced, Post, Queue};
+use super::fence::{Fence, Ready};
 use super::slot::State;
-use super::Queue;
-use crate::driver::command::CommandRequest;
-use crate::driver::lend::{FenceState, Ready};
-use crate::virtio::Submitted;
-use kernel::prelude::*;
-use kernel::sync::Arc;
 
-/// What stands in line.
-#[derive(Default)]
-pub(super) struct Line {
-    /// First and last of the buffers, which are linked by [`Slot::next`](super::Slot).
-    ends: Option<(u32, u32)>,
-    /// A STOP, and the buffer that it stands behind.
-    stop: Option<(u32, CommandRequest)>,
-    /// Nothing is posted: an ioctl is under way that may take the buffers back.
-    frozen: bool,
-}
-
-/// What posts a request, and gives it back with an error.
-pub(in crate::driver) type Post<'a> =
-    &'a mut dyn FnMut(CommandRequest) -> Result<Submitted, (CommandRequest, Error)>;
-
-/// What came of looking at lines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::driver) struct Advanced {
-    /// A buffer can be dequeued.
-    pub(in crate::driver) done: bool,
-    /// The command queue is to be drained.
-    pub(in crate::driver) drain: bool,
-}
-
-impl Queue {
+impl<R, F: Fence> Queue<R, F> {
     /// Whether anything stands in line.
-    pub(in crate::driver) fn has_line(&self) -> bool {
-        self.line.ends.is_some()
+    pub(in crate::driver) fn has_pending(&self) -> bool {
+        self.pending.ends.is_some()
     }
 
     /// Whether a STOP stands in line.
     pub(in crate::driver) fn stops(&self) -> bool {
-        self.line.stop.is_some()
+        self.pending.stop.is_some()
     }
 
     /// QBUF number `posting` is to be posted when it is its turn and `fence` is over. Returns a
     /// request that is of no use here any more, to be dropped without a lock.
-    pub(in crate::driver) fn hold(
+    pub(in crate::driver) fn wait(
         &mut self,
         index: u32,
         posting: u64,
-        request: CommandRequest,
-        fence: Option<Arc<FenceState>>,
-    ) -> Option<CommandRequest> {
+        request: R,
+        fence: Option<F>,
+    ) -> Option<R> {
         let Ok(slot) = self.slot(index) else {
             return Some(request);
         };
-        slot.state = State::Held;
+        slot.state = State::Pending;
         slot.posting = posting;
         slot.fence = fence;
         slot.next = None;
         let old = slot.request.replace(request);
         self.outstanding += 1;
-        let first = self.line.ends.map_or(index, |(first, last)| {
+        let first = self.pending.ends.map_or(index, |(first, last)| {
             if let Ok(slot) = self.slot(last) {
                 slot.next = Some(index);
             }
             first
         });
-        self.line.ends = Some((first, index));
+        self.pending.ends = Some((first, index));
         old
     }
 
     /// STOP is to be posted when it is its turn. Comes back if nothing stands in line, or another
     /// STOP does.
-    pub(in crate::driver) fn hold_stop(
-        &mut self,
-        request: CommandRequest,
-    ) -> Option<CommandRequest> {
-        match self.line.ends {
-            Some((_, last)) if self.line.stop.is_none() => {
-                self.line.stop = Some((last, request));
+    pub(in crate::driver) fn wait_stop(&mut self, request: R) -> Option<R> {
+        match self.pending.ends {
+            Some((_, last)) if self.pending.stop.is_none() => {
+                self.pending.stop = Some((last, request));
                 None
             }
             _ => Some(request),
@@ -96,14 +65,14 @@ impl Queue {
 
     /// Posts what is ready. A buffer whose fence has failed, or that cannot be posted, is done with
     /// an error.
-    pub(super) fn advance(&mut self, post: Post<'_>, advanced: &mut Advanced) {
-        if self.line.frozen {
+    pub(super) fn advance(&mut self, post: Post<'_, R>, advanced: &mut Advanced) {
+        if self.pending.frozen {
             return;
         }
-        while let Some((first, last)) = self.line.ends {
+        while let Some((first, last)) = self.pending.ends {
             let Ok(slot) = self.slot(first) else {
                 // Buffers in line are not removed.
-                self.line.ends = None;
+                self.pending.ends = None;
                 break;
             };
             let ready = slot.fence.as_ref().map(|fence| fence.ready());
@@ -112,9 +81,9 @@ impl Queue {
                 break;
             }
             let next = slot.next.take().filter(|_| first != last);
-            self.line.ends = next.map(|next| (next, last));
-            self.leave_line(first, ready, post, advanced);
-            if let Some((_, stop)) = self.line.stop.take_if(|(behind, _)| *behind == first) {
+            self.pending.ends = next.map(|next| (next, last));
+            self.leave(first, ready, post, advanced);
+            if let Some((_, stop)) = self.pending.stop.take_if(|(behind, _)| *behind == first) {
                 // If the device is gone, so is whoever waits for the end of the stream.
                 if let Ok(submitted) = post(stop) {
                     advanced.drain |= submitted.drain;
@@ -124,7 +93,7 @@ impl Queue {
     }
 
     /// A buffer has come to the head of the line, and is `ready`.
-    fn leave_line(&mut self, index: u32, ready: Ready, post: Post<'_>, advanced: &mut Advanced) {
+    fn leave(&mut self, index: u32, ready: Ready, post: Post<'_, R>, advanced: &mut Advanced) {
         let Ok(slot) = self.slot(index) else { return };
         slot.fence = None;
         match slot.request.take() {
@@ -146,20 +115,22 @@ impl Queue {
     }
 
     /// Nothing more is posted; but a STOP in line is, at once.
-    pub(in crate::driver) fn freeze(&mut self, post: Post<'_>) {
-        self.line.frozen = true;
-        if let Some((_, stop)) = self.line.stop.take() {
+    pub(in crate::driver) fn freeze(&mut self, post: Post<'_, R>) {
+        self.pending.frozen = true;
+        if let Some((_, stop)) = self.pending.stop.take() {
             let _ = post(stop);
         }
     }
 
     /// The opposite.
     pub(in crate::driver) fn thaw(&mut self) {
-        self.line.frozen = false;
+        self.pending.frozen = false;
     }
 
     /// Ends the line. Returns a STOP that stood there, to be dropped without a lock.
-    pub(super) fn end_line(&mut self) -> Option<CommandRequest> {
-        core::mem::take(&mut self.line).stop.map(|(_, stop)| stop)
+    pub(super) fn end_pending(&mut self) -> Option<R> {
+        core::mem::take(&mut self.pending)
+            .stop
+            .map(|(_, stop)| stop)
     }
 }

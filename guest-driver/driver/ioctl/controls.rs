@@ -2,16 +2,16 @@
 
 //! Controls. The values of extended ones may stand in memory of their own.
 
-use super::command::Lent;
-use super::ioctl::{elements_mut, exchange, forward};
-use super::session::Session;
+use super::args::elements_mut;
+use super::forward::{exchange, forward};
+use crate::driver::channel::CommandMemory;
+use crate::driver::session::Session;
 use crate::media::ioctl::number;
 use crate::media::Request;
 use crate::virtio::request::{copy_from_device, physical_runs};
 use crate::wire::sg::SgEntry;
 use crate::wire::v4l2::{ExtControl, QueryExtCtrl};
 use kernel::prelude::*;
-use kernel::sync::{new_mutex, Mutex};
 use kernel::uaccess::{UserPtr, UserSlice};
 use zerocopy::IntoBytes;
 
@@ -29,38 +29,6 @@ struct Elsewhere {
     user: usize,
     /// How long it is.
     size: usize,
-}
-
-/// Most controls of which a session notes what they are like.
-const MAX_KINDS: usize = 1024;
-
-/// Which of a session's controls have their value elsewhere: what is known of that.
-#[pin_data]
-pub(super) struct Kinds {
-    #[pin]
-    known: Mutex<KVec<(u32, bool)>>,
-}
-
-impl Kinds {
-    pub(super) fn new() -> impl PinInit<Self> {
-        pin_init!(Self {
-            known <- new_mutex!(KVec::new()),
-        })
-    }
-
-    fn get(&self, id: u32) -> Option<bool> {
-        let known = self.known.lock();
-        let entry = known.iter().find(|entry| entry.0 == id);
-        entry.map(|entry| entry.1)
-    }
-
-    /// Without memory, or with too many, it is asked for again.
-    fn note(&self, id: u32, elsewhere: bool) {
-        let mut known = self.known.lock();
-        if known.len() < MAX_KINDS {
-            let _ = known.push((id, elsewhere), GFP_KERNEL_ACCOUNT);
-        }
-    }
 }
 
 /// Runs G/S/TRY_EXT_CTRLS.
@@ -107,8 +75,8 @@ pub(super) fn run(session: &Session, request: &mut Request<'_>) -> Result {
 }
 
 fn with_memory(session: &Session, request: &mut Request<'_>, elsewhere: &[Elsewhere]) -> Result {
-    session.device().check_lending()?;
-    let mut lent = Lent::new();
+    session.device().check_import()?;
+    let mut memories = CommandMemory::new();
     let mut entries = KVVec::new();
     let mut total = 0usize;
     for control in elsewhere {
@@ -126,9 +94,9 @@ fn with_memory(session: &Session, request: &mut Request<'_>, elsewhere: &[Elsewh
         })?;
         // The pointer is the process's, and none of the device's business.
         control_mut(request.array, control.index)?.value = [0; 2];
-        lent.push(memory, GFP_KERNEL_ACCOUNT)?;
+        memories.push(memory, GFP_KERNEL_ACCOUNT)?;
     }
-    let result = exchange(session, request, &entries, lent);
+    let result = exchange(session, request, &entries, memories);
     for control in elsewhere {
         let pointer = control_mut(request.array, control.index)?;
         pointer.set_value64(control.user as i64);

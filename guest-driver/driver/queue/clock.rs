@@ -2,29 +2,34 @@
 
 //! The device's clock.
 //!
-//! Who captures says when, by its own `CLOCK_MONOTONIC`, which means nothing on this machine. What a buffer was late by
-//! is unknown, but never negative: of all differences between a buffer's arrival and its timestamp the least is nearest
-//! to that of the clocks.
+//! Capture devices stamp buffers with the host's `CLOCK_MONOTONIC`, which means nothing on this
+//! machine. How late a buffer arrives is unknown, but never negative: of all differences between a
+//! buffer's arrival and its timestamp the least is nearest to that of the clocks.
 
-use crate::media::monotonic_us;
 use crate::wire::v4l2::Timeval;
 
 const SECOND: i64 = 1_000_000;
 
 /// What is known of it, by the buffers of a session.
-pub(super) struct Clock {
+pub(in crate::driver) struct Clock {
     /// How far this machine's clock is ahead, in µs.
     ahead: Option<i64>,
 }
 
 impl Clock {
-    pub(super) const fn new() -> Self {
+    pub(in crate::driver) const fn new() -> Self {
         Self { ahead: None }
     }
 
-    /// The time of this machine at which the device's clock showed `stamp`, by a buffer that arrives just now: neither
-    /// in the future nor before `last`, the one of the buffer before. No time stays none.
-    pub(super) fn translate(&mut self, stamp: Timeval, last: &mut i64) -> Timeval {
+    /// The time of this machine at which the device's clock showed `stamp`, by a buffer that
+    /// arrives at `now` (in µs): neither in the future nor before `last`, the time of the buffer
+    /// before. No time stays none.
+    pub(in crate::driver) fn translate(
+        &mut self,
+        stamp: Timeval,
+        last: &mut i64,
+        now: i64,
+    ) -> Timeval {
         // Any number may come from the device.
         let time = stamp
             .tv_sec
@@ -33,7 +38,6 @@ impl Clock {
         if time <= 0 {
             return Timeval::default();
         }
-        let now = monotonic_us();
         let lag = now.saturating_sub(time);
         let ahead = self.ahead.map_or(lag, |ahead| ahead.min(lag));
         self.ahead = Some(ahead);
