@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Driver of virtio Media Devices (VIRTIO 1.4, "Media Device"): V4L2 devices of the host as `/dev/video*`.
+//! Driver of virtio Media Devices (VIRTIO 1.4, "Media Device"): V4L2 devices of the host as
+//! `/dev/video*`.
 
 mod bindings;
 mod driver;
@@ -19,7 +20,7 @@ module_virtio_driver! {
     params: {
         allow_id30: u8 {
             default: 0,
-            description: "Take devices with virtio ID 30 too, for VMMs that cannot name ID 48 (0 or 1)",
+            description: "Take virtio ID 30 too, for VMMs that cannot name ID 48 (0 or 1)",
         },
         timeout_ms: u32 {
             default: 5000,

@@ -2,7 +2,8 @@
 
 //! Bindings for what the `kernel` crate does not cover yet: virtio and V4L2.
 //!
-//! Generated from `bindings.h` when the module is built. Types that the crate has are the crate's own.
+//! Generated from `bindings.h` when the module is built. Types that the crate has are the crate's
+//! own.
 
 #![allow(
     clippy::all,

@@ -191,7 +191,8 @@ impl MediaDevice {
         if sessions > 0 || mappings > 0 {
             dev_err!(
                 self.channel.dev(),
-                "cannot be suspended: programs have the device open {} times and {} of its buffers mapped; end them first\n",
+                "cannot be suspended: programs have the device open {} times and {} of its buffers \
+                 mapped; end them first\n",
                 sessions,
                 mappings
             );

@@ -48,7 +48,8 @@ static const struct v4l2_helper_dma_buf_ops *dma_buf_ops(struct dma_buf_attachme
 	return container_of(attachment->dmabuf->ops, struct v4l2_helper_dma_buf_ops, virtio.ops);
 }
 
-struct sg_table *v4l2_helper_map_dma_buf(struct dma_buf_attachment *attachment, enum dma_data_direction direction)
+struct sg_table *v4l2_helper_map_dma_buf(struct dma_buf_attachment *attachment,
+					 enum dma_data_direction direction)
 {
 	return dma_buf_ops(attachment)->map(attachment, direction);
 }
@@ -78,8 +79,8 @@ void v4l2_helper_dma_buf_ref(struct dma_buf *dmabuf)
 }
 
 /* Maps memory of a device, which has no pages, for @dev. */
-int v4l2_helper_map_resource(struct device *dev, struct sg_table *table, phys_addr_t addr, unsigned int len,
-			     enum dma_data_direction dir)
+int v4l2_helper_map_resource(struct device *dev, struct sg_table *table, phys_addr_t addr,
+			     unsigned int len, enum dma_data_direction dir)
 {
 	dma_addr_t dma;
 	int ret;
@@ -98,7 +99,8 @@ int v4l2_helper_map_resource(struct device *dev, struct sg_table *table, phys_ad
 	return 0;
 }
 
-void v4l2_helper_unmap_resource(struct device *dev, struct sg_table *table, enum dma_data_direction dir)
+void v4l2_helper_unmap_resource(struct device *dev, struct sg_table *table,
+				enum dma_data_direction dir)
 {
 	dma_unmap_resource(dev, sg_dma_address(table->sgl), sg_dma_len(table->sgl), dir, 0);
 }
@@ -119,8 +121,8 @@ void v4l2_helper_fence_put(struct dma_fence *fence)
 }
 
 /*
- * Fills in where the device is, as the core does for PCI functions and platform devices only. Programs
- * and v4l2-compliance accept neither another prefix nor an empty string.
+ * Fills in where the device is, as the core does for PCI functions and platform devices only.
+ * Programs and v4l2-compliance accept neither another prefix nor an empty string.
  */
 void v4l2_helper_bus_info(struct file *file, struct v4l2_capability *cap)
 {
@@ -143,7 +145,8 @@ const char *v4l2_helper_node_name(struct video_device *vdev)
 	return video_device_node_name(vdev);
 }
 
-void v4l2_helper_poll_wait(struct file *file, wait_queue_head_t *wait, struct poll_table_struct *table)
+void v4l2_helper_poll_wait(struct file *file, wait_queue_head_t *wait,
+			   struct poll_table_struct *table)
 {
 	poll_wait(file, wait, table);
 }
@@ -169,8 +172,8 @@ static int space_init_fs_context(struct fs_context *context)
 }
 
 /*
- * What the inodes of address spaces are of. It has no owner: a bound device has such an inode, and must not keep the
- * module from being removed. Whoever else has one has the module, too.
+ * What the inodes of address spaces are of. It has no owner: a bound device has such an inode, and
+ * must not keep the module from being removed. Whoever else has one has the module, too.
  */
 static struct file_system_type space_type = {
 	.name = "virtio_v4l2",
@@ -214,8 +217,8 @@ void v4l2_helper_space_unmap(struct inode *inode)
 }
 
 /*
- * Makes the area, which nobody sees yet, one of memory without pages, of which nothing is mapped so far. Protection and
- * caching are what the area has: the memory is RAM of the host.
+ * Makes the area, which nobody sees yet, one of memory without pages, of which nothing is mapped so
+ * far. Protection and caching are what the area has: the memory is RAM of the host.
  */
 void v4l2_helper_vma_device(struct vm_area_struct *vma)
 {
@@ -241,18 +244,21 @@ static int insert_pfn(pte_t *pte, unsigned long addr, void *data)
 	struct vm_area_struct *vma = at->vma;
 
 	if (pte_none(ptep_get(pte)))
-		set_pte_at(vma->vm_mm, addr, pte, pte_mkspecial(pfn_pte(at->pfn, vma->vm_page_prot)));
+		set_pte_at(vma->vm_mm, addr, pte,
+			   pte_mkspecial(pfn_pte(at->pfn, vma->vm_page_prot)));
 	at->pfn++;
 	return 0;
 }
 
 /*
- * Maps pages of an area of v4l2_helper_vma_device() to memory from frame @pfn on, which has @count pages. The first of
- * them is the one at page @first of the file.
+ * Maps pages of an area of v4l2_helper_vma_device() to memory from frame @pfn on, which has @count
+ * pages. The first of them is the one at page @first of the file.
  *
- * Not vmf_insert_pfn(): on x86 it maps memory uncached of which nobody has said how it is to be cached.
+ * Not vmf_insert_pfn(): on x86 it maps memory uncached of which nobody has said how it is to be
+ * cached.
  */
-vm_fault_t v4l2_helper_fault(struct vm_fault *fault, unsigned long pfn, unsigned long first, unsigned long count)
+vm_fault_t v4l2_helper_fault(struct vm_fault *fault, unsigned long pfn, unsigned long first,
+			     unsigned long count)
 {
 	struct vm_area_struct *vma = fault->vma;
 	unsigned long start, end, index;
@@ -267,7 +273,9 @@ vm_fault_t v4l2_helper_fault(struct vm_fault *fault, unsigned long pfn, unsigned
 	if (index >= count || (end - start) >> PAGE_SHIFT > count - index)
 		return VM_FAULT_SIGBUS;
 	at.pfn = pfn + index;
-	return apply_to_page_range(vma->vm_mm, start, end - start, insert_pfn, &at) ? VM_FAULT_OOM : VM_FAULT_NOPAGE;
+	if (apply_to_page_range(vma->vm_mm, start, end - start, insert_pfn, &at))
+		return VM_FAULT_OOM;
+	return VM_FAULT_NOPAGE;
 }
 
 /* Maps the @index-th page of the area, which nobody sees yet, to @page. */
@@ -283,15 +291,18 @@ void v4l2_helper_vma_no_write(struct vm_area_struct *vma)
 }
 
 /* Has @ops called for what changes in memory of the calling process. A kernel thread has none. */
-int v4l2_helper_watch(struct mmu_interval_notifier *notifier, unsigned long start, unsigned long len,
-		      const struct mmu_interval_notifier_ops *ops)
+int v4l2_helper_watch(struct mmu_interval_notifier *notifier, unsigned long start,
+		      unsigned long len, const struct mmu_interval_notifier_ops *ops)
 {
 	if (!current->mm)
 		return -EFAULT;
 	return mmu_interval_notifier_insert(notifier, current->mm, start, len, ops);
 }
 
-/* Whether it is memory of the calling process that is watched. (The other process's structure lives as long as the notifier.) */
+/*
+ * Whether it is memory of the calling process that is watched. (The other process's structure lives
+ * as long as the notifier.)
+ */
 bool v4l2_helper_watches_caller(const struct mmu_interval_notifier *notifier)
 {
 	return notifier->mm == current->mm;

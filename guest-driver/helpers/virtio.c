@@ -11,7 +11,10 @@
 
 #include "virtio.h"
 
-/* How many locks of virtio_helper_irq_lock() this CPU holds, and how interrupts were before the first of them. */
+/*
+ * How many locks of virtio_helper_irq_lock() this CPU holds, and how interrupts were before the
+ * first of them.
+ */
 static DEFINE_PER_CPU(unsigned int, irq_locks);
 static DEFINE_PER_CPU(unsigned long, irq_flags);
 
@@ -41,7 +44,10 @@ static void irq_enable(void)
 	preempt_enable();
 }
 
-/* As spin_lock_irqsave(); but these locks may be released in any order, by code that knows nothing of flags. */
+/*
+ * As spin_lock_irqsave(); but these locks may be released in any order, by code that knows nothing
+ * of flags.
+ */
 void virtio_helper_irq_lock(spinlock_t *lock)
 {
 	irq_disable();
@@ -68,7 +74,9 @@ void virtio_helper_init_completion(struct completion *done)
 	init_completion(done);
 }
 
-/* How many scatterlist entries virtio_helper_sg_set() needs for @data, which kvmalloc() returned. */
+/*
+ * How many scatterlist entries virtio_helper_sg_set() needs for @data, which kvmalloc() returned.
+ */
 unsigned int virtio_helper_pages(const void *data, size_t len)
 {
 	if (!len)
@@ -84,8 +92,8 @@ void virtio_helper_sg_init_table(struct scatterlist *sgs, unsigned int count)
 }
 
 /*
- * Points entries from @sgs on at @data, which kvmalloc() returned, and returns how many it took. The caller made
- * room for virtio_helper_pages() entries; @max is that number again.
+ * Points entries from @sgs on at @data, which kvmalloc() returned, and returns how many it took.
+ * The caller made room for virtio_helper_pages() entries; @max is that number again.
  */
 unsigned int virtio_helper_sg_set(struct scatterlist *sgs, unsigned int max, void *data, size_t len)
 {
@@ -145,7 +153,8 @@ void virtio_helper_device_ready(struct virtio_device *vdev)
 	virtio_device_ready(vdev);
 }
 
-void virtio_helper_config_read(struct virtio_device *vdev, unsigned int offset, void *data, unsigned int len)
+void virtio_helper_config_read(struct virtio_device *vdev, unsigned int offset, void *data,
+			       unsigned int len)
 {
 	virtio_cread_bytes(vdev, offset, data, len);
 }
@@ -155,7 +164,8 @@ u8 virtio_helper_status(struct virtio_device *vdev)
 	return vdev->config->get_status(vdev);
 }
 
-bool virtio_helper_get_shm_region(struct virtio_device *vdev, struct virtio_shm_region *region, u8 id)
+bool virtio_helper_get_shm_region(struct virtio_device *vdev, struct virtio_shm_region *region,
+				  u8 id)
 {
 	return virtio_get_shm_region(vdev, region, id);
 }

@@ -14,7 +14,8 @@ void virtio_helper_irq_unlock(spinlock_t *lock);
 void virtio_helper_init_completion(struct completion *done);
 unsigned int virtio_helper_pages(const void *data, size_t len);
 void virtio_helper_sg_init_table(struct scatterlist *sgs, unsigned int count);
-unsigned int virtio_helper_sg_set(struct scatterlist *sgs, unsigned int max, void *data, size_t len);
+unsigned int virtio_helper_sg_set(struct scatterlist *sgs, unsigned int max, void *data,
+				  size_t len);
 phys_addr_t virtio_helper_phys(const void *addr);
 void virtio_helper_any_segment(struct virtio_device *vdev);
 bool virtio_helper_has_feature(const struct virtio_device *vdev, unsigned int bit);
@@ -22,9 +23,11 @@ int virtio_helper_find_vqs(struct virtio_device *vdev, unsigned int count, struc
 			 struct virtqueue_info infos[]);
 void virtio_helper_del_vqs(struct virtio_device *vdev);
 void virtio_helper_device_ready(struct virtio_device *vdev);
-void virtio_helper_config_read(struct virtio_device *vdev, unsigned int offset, void *data, unsigned int len);
+void virtio_helper_config_read(struct virtio_device *vdev, unsigned int offset, void *data,
+			       unsigned int len);
 u8 virtio_helper_status(struct virtio_device *vdev);
-bool virtio_helper_get_shm_region(struct virtio_device *vdev, struct virtio_shm_region *region, u8 id);
+bool virtio_helper_get_shm_region(struct virtio_device *vdev, struct virtio_shm_region *region,
+				  u8 id);
 bool virtio_helper_ratelimit(void);
 
 #endif

@@ -80,8 +80,8 @@ impl DmaBuf {
         unsafe { (*self.as_ptr()).size }
     }
 
-    /// The UUID under which the host knows it, if it is from a virtio device that has told the host. May wait for
-    /// that device.
+    /// The UUID under which the host knows it, if it is from a virtio device that has told the
+    /// host. May wait for that device.
     pub(crate) fn uuid(&self) -> Option<[u8; 16]> {
         let mut uuid = bindings::uuid_t::default();
         // SAFETY: By the type invariant. Other dmabufs than those of virtio are refused.
@@ -89,7 +89,8 @@ impl DmaBuf {
         (ret == 0).then_some(uuid.b)
     }
 
-    /// What must be over before the memory may be read or, if `writable`, written to: `None` if nothing is under way.
+    /// What must be over before the memory may be read or, if `writable`, written to: `None` if
+    /// nothing is under way.
     ///
     /// # Errors
     ///
@@ -184,8 +185,8 @@ unsafe impl Sync for Attachment {}
 impl Attachment {
     /// Adds where the first `len` bytes are.
     ///
-    /// The table need not have pages, so it is the device's addresses that are used, translated back if there is an
-    /// IOMMU.
+    /// The table need not have pages, so it is the device's addresses that are used, translated
+    /// back if there is an IOMMU.
     ///
     /// # Errors
     ///

@@ -34,11 +34,11 @@ pub(crate) enum Place<'a> {
     Device(&'a Arc<Revocable>, u64),
 }
 
-/// Exports `size` bytes, a multiple of the page size, of memory. `flags` is the access mode: `O_RDONLY`, `O_WRONLY`
-/// or `O_RDWR`. The module cannot be removed while the dmabuf lives.
+/// Exports `size` bytes, a multiple of the page size, of memory. `flags` is the access mode:
+/// `O_RDONLY`, `O_WRONLY` or `O_RDWR`. The module cannot be removed while the dmabuf lives.
 ///
-/// If it is a device's, the dmabuf goes on when that memory [ends](Revocable::end), but touching what is mapped of it is
-/// `SIGBUS`, and nothing can be mapped any more.
+/// If it is a device's, the dmabuf goes on when that memory [ends](Revocable::end), but touching
+/// what is mapped of it is `SIGBUS`, and nothing can be mapped any more.
 ///
 /// # Errors
 ///
@@ -54,7 +54,8 @@ pub(crate) fn export<T: Export>(memory: Arc<T>, size: usize, flags: u32) -> Resu
     info.size = size;
     info.flags = flags as i32;
     info.priv_ = exported.cast();
-    // SAFETY: The operations are for what `priv_` is. Those of virtio stand in a `virtio_dma_buf_ops`.
+    // SAFETY: The operations are for what `priv_` is. Those of virtio stand in a
+    // `virtio_dma_buf_ops`.
     let raw = from_err_ptr(unsafe {
         info.owner = bindings::v4l2_helper_this_module();
         if uuid {
@@ -70,8 +71,8 @@ pub(crate) fn export<T: Export>(memory: Arc<T>, size: usize, flags: u32) -> Resu
         // SAFETY: There is no dmabuf that has it.
         drop(unsafe { KBox::from_raw(exported) });
     })?;
-    // SAFETY: The dmabuf and its file are new, and nobody else has them. The memory lives until the dmabuf's release,
-    // which comes after that of the file.
+    // SAFETY: The dmabuf and its file are new, and nobody else has them. The memory lives until the
+    // dmabuf's release, which comes after that of the file.
     unsafe {
         if let Place::Device(device, _) = (*exported).memory.place() {
             device.adopt((*raw.as_ptr()).file);
@@ -180,8 +181,8 @@ impl<T: Export> Operations<T> {
         match this.memory.place() {
             Place::Pages(pages) => {
                 let mut list = pages.list()?;
-                // SAFETY: `list` has the pages of the whole size, and `table` is for the call to fill in. What fails is
-                // undone.
+                // SAFETY: `list` has the pages of the whole size, and `table` is for the call to
+                // fill in. What fails is undone.
                 unsafe {
                     to_result(bindings::sg_alloc_table_from_pages_segment(
                         &mut *table,
@@ -197,7 +198,8 @@ impl<T: Export> Operations<T> {
                 }
             }
             Place::Device(device, addr) => device.alive(|| {
-                // SAFETY: The memory is the device's, which is there; `table` is for the call to fill in.
+                // SAFETY: The memory is the device's, which is there; `table` is for the call to
+                // fill in.
                 to_result(unsafe {
                     bindings::v4l2_helper_map_resource(
                         dev,
@@ -305,8 +307,9 @@ impl<T: Export> Operations<T> {
     ///
     /// See [`Self::get_uuid`].
     unsafe extern "C" fn release(dmabuf: *mut bindings::dma_buf) {
-        // SAFETY: As called by the core, which calls nothing for this dmabuf any more. (Its file has gone already: a
-        // reference to the path alone, as by `O_PATH`, keeps the dmabuf longer.)
+        // SAFETY: As called by the core, which calls nothing for this dmabuf any more. (Its file
+        // has gone already: a reference to the path alone, as by `O_PATH`, keeps the dmabuf
+        // longer.)
         drop(unsafe { KBox::from_raw((*dmabuf).priv_.cast::<Exported<T>>()) });
     }
 }

@@ -44,8 +44,8 @@ impl Fence {
         }
     }
 
-    /// Has `signal` called when it is over, unless the watch is dropped before. If it is over already there is no
-    /// watch but the result.
+    /// Has `signal` called when it is over, unless the watch is dropped before. If it is over
+    /// already there is no watch but the result.
     ///
     /// # Errors
     ///
@@ -58,7 +58,8 @@ impl Fence {
             }),
             GFP_KERNEL_ACCOUNT,
         )?;
-        // SAFETY: The node stays where it is until `Watch::drop` has taken the callback back, or it has run.
+        // SAFETY: The node stays where it is until `Watch::drop` has taken the callback back, or it
+        // has run.
         // INVARIANT: The callback is in a `Node<S>`.
         let ret = unsafe {
             bindings::dma_fence_add_callback(
@@ -85,7 +86,8 @@ impl Drop for Fence {
 
 /// Who is to know of a fence.
 pub(crate) trait Signal: Send + Sync + 'static {
-    /// What it stands for is over. Called in any context, with the fence's lock held and interrupts off.
+    /// What it stands for is over. Called in any context, with the fence's lock held and interrupts
+    /// off.
     fn signalled(&self, result: Result);
 }
 
@@ -119,8 +121,8 @@ impl<S: Signal> Node<S> {
 
 /// Somebody who waits for a fence without sleeping.
 ///
-/// Dropping it ends the wait: no call is under way or comes any more. It must not be dropped in the call itself, nor
-/// with a lock held that the call takes.
+/// Dropping it ends the wait: no call is under way or comes any more. It must not be dropped in the
+/// call itself, nor with a lock held that the call takes.
 ///
 /// # Invariants
 ///
@@ -137,8 +139,8 @@ unsafe impl<S: Signal> Sync for Watch<S> {}
 
 impl<S: Signal> Drop for Watch<S> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants. As the callback runs under the fence's lock, which this takes, it is over
-        // when this returns, whatever this returns.
+        // SAFETY: By the type invariants. As the callback runs under the fence's lock, which this
+        // takes, it is over when this returns, whatever this returns.
         unsafe {
             bindings::dma_fence_remove_callback(self.fence.0.as_ptr(), self.node.callback.get())
         };

@@ -74,11 +74,11 @@ macro_rules! plain {
 
 plain! {
     v4l2_audio, v4l2_audioout, v4l2_capability, v4l2_create_buffers, v4l2_cropcap, v4l2_decoder_cmd,
-    v4l2_dv_timings, v4l2_dv_timings_cap, v4l2_enc_idx, v4l2_encoder_cmd, v4l2_enum_dv_timings, v4l2_exportbuffer,
-    v4l2_event_subscription, v4l2_fmtdesc, v4l2_format, v4l2_framebuffer, v4l2_frequency, v4l2_frequency_band,
-    v4l2_frmivalenum, v4l2_frmsizeenum, v4l2_input, v4l2_modulator, v4l2_output,
-    v4l2_query_ext_ctrl, v4l2_querymenu, v4l2_remove_buffers, v4l2_requestbuffers, v4l2_selection,
-    v4l2_sliced_vbi_cap, v4l2_tuner,
+    v4l2_dv_timings, v4l2_dv_timings_cap, v4l2_enc_idx, v4l2_encoder_cmd, v4l2_enum_dv_timings,
+    v4l2_exportbuffer, v4l2_event_subscription, v4l2_fmtdesc, v4l2_format, v4l2_framebuffer,
+    v4l2_frequency, v4l2_frequency_band, v4l2_frmivalenum, v4l2_frmsizeenum, v4l2_input,
+    v4l2_modulator, v4l2_output, v4l2_query_ext_ctrl, v4l2_querymenu, v4l2_remove_buffers,
+    v4l2_requestbuffers, v4l2_selection, v4l2_sliced_vbi_cap, v4l2_tuner,
 }
 
 // SAFETY: Integers.
@@ -254,7 +254,8 @@ macro_rules! table {
         impl<T: Driver> IoctlTable<T> {
             /// The table. What is not in it does not exist, is in `DIRECT` in file.rs, or the core
             /// does by itself.
-            pub(super) const OPS: &bindings::v4l2_helper_ioctl_ops = &bindings::v4l2_helper_ioctl_ops {
+            pub(super) const OPS: &bindings::v4l2_helper_ioctl_ops =
+                &bindings::v4l2_helper_ioctl_ops {
                 ops: bindings::v4l2_ioctl_ops {
                     $($field: Some(Self::call::<_, { number::$number }>),)*
                     $($field_const: Some(Self::call_const::<_, { number::$number_const }>),)*
@@ -279,43 +280,41 @@ table! {
         vidioc_enum_fmt_vid_cap = ENUM_FMT, vidioc_enum_fmt_vid_overlay = ENUM_FMT,
         vidioc_enum_fmt_vid_out = ENUM_FMT, vidioc_enum_fmt_sdr_cap = ENUM_FMT,
         vidioc_enum_fmt_sdr_out = ENUM_FMT, vidioc_enum_fmt_meta_cap = ENUM_FMT,
-        vidioc_enum_fmt_meta_out = ENUM_FMT,
-        vidioc_g_fmt_vid_cap = G_FMT, vidioc_g_fmt_vid_overlay = G_FMT, vidioc_g_fmt_vid_out = G_FMT,
-        vidioc_g_fmt_vid_out_overlay = G_FMT, vidioc_g_fmt_vbi_cap = G_FMT, vidioc_g_fmt_vbi_out = G_FMT,
-        vidioc_g_fmt_sliced_vbi_cap = G_FMT, vidioc_g_fmt_sliced_vbi_out = G_FMT,
-        vidioc_g_fmt_vid_cap_mplane = G_FMT, vidioc_g_fmt_vid_out_mplane = G_FMT,
-        vidioc_g_fmt_sdr_cap = G_FMT, vidioc_g_fmt_sdr_out = G_FMT,
-        vidioc_g_fmt_meta_cap = G_FMT, vidioc_g_fmt_meta_out = G_FMT,
-        vidioc_s_fmt_vid_cap = S_FMT, vidioc_s_fmt_vid_overlay = S_FMT, vidioc_s_fmt_vid_out = S_FMT,
-        vidioc_s_fmt_vid_out_overlay = S_FMT, vidioc_s_fmt_vbi_cap = S_FMT, vidioc_s_fmt_vbi_out = S_FMT,
+        vidioc_enum_fmt_meta_out = ENUM_FMT, vidioc_g_fmt_vid_cap = G_FMT,
+        vidioc_g_fmt_vid_overlay = G_FMT, vidioc_g_fmt_vid_out = G_FMT,
+        vidioc_g_fmt_vid_out_overlay = G_FMT, vidioc_g_fmt_vbi_cap = G_FMT,
+        vidioc_g_fmt_vbi_out = G_FMT, vidioc_g_fmt_sliced_vbi_cap = G_FMT,
+        vidioc_g_fmt_sliced_vbi_out = G_FMT, vidioc_g_fmt_vid_cap_mplane = G_FMT,
+        vidioc_g_fmt_vid_out_mplane = G_FMT, vidioc_g_fmt_sdr_cap = G_FMT,
+        vidioc_g_fmt_sdr_out = G_FMT, vidioc_g_fmt_meta_cap = G_FMT, vidioc_g_fmt_meta_out = G_FMT,
+        vidioc_s_fmt_vid_cap = S_FMT, vidioc_s_fmt_vid_overlay = S_FMT,
+        vidioc_s_fmt_vid_out = S_FMT, vidioc_s_fmt_vid_out_overlay = S_FMT,
+        vidioc_s_fmt_vbi_cap = S_FMT, vidioc_s_fmt_vbi_out = S_FMT,
         vidioc_s_fmt_sliced_vbi_cap = S_FMT, vidioc_s_fmt_sliced_vbi_out = S_FMT,
         vidioc_s_fmt_vid_cap_mplane = S_FMT, vidioc_s_fmt_vid_out_mplane = S_FMT,
-        vidioc_s_fmt_sdr_cap = S_FMT, vidioc_s_fmt_sdr_out = S_FMT,
-        vidioc_s_fmt_meta_cap = S_FMT, vidioc_s_fmt_meta_out = S_FMT,
-        vidioc_try_fmt_vid_cap = TRY_FMT, vidioc_try_fmt_vid_overlay = TRY_FMT, vidioc_try_fmt_vid_out = TRY_FMT,
+        vidioc_s_fmt_sdr_cap = S_FMT, vidioc_s_fmt_sdr_out = S_FMT, vidioc_s_fmt_meta_cap = S_FMT,
+        vidioc_s_fmt_meta_out = S_FMT, vidioc_try_fmt_vid_cap = TRY_FMT,
+        vidioc_try_fmt_vid_overlay = TRY_FMT, vidioc_try_fmt_vid_out = TRY_FMT,
         vidioc_try_fmt_vid_out_overlay = TRY_FMT, vidioc_try_fmt_vbi_cap = TRY_FMT,
         vidioc_try_fmt_vbi_out = TRY_FMT, vidioc_try_fmt_sliced_vbi_cap = TRY_FMT,
         vidioc_try_fmt_sliced_vbi_out = TRY_FMT, vidioc_try_fmt_vid_cap_mplane = TRY_FMT,
         vidioc_try_fmt_vid_out_mplane = TRY_FMT, vidioc_try_fmt_sdr_cap = TRY_FMT,
-        vidioc_try_fmt_sdr_out = TRY_FMT, vidioc_try_fmt_meta_cap = TRY_FMT, vidioc_try_fmt_meta_out = TRY_FMT,
-        vidioc_reqbufs = REQBUFS, vidioc_querybuf = QUERYBUF, vidioc_qbuf = QBUF, vidioc_dqbuf = DQBUF,
-        vidioc_create_bufs = CREATE_BUFS, vidioc_prepare_buf = PREPARE_BUF, vidioc_remove_bufs = REMOVE_BUFS,
-        vidioc_expbuf = EXPBUF,
-        vidioc_g_fbuf = G_FBUF,
-        vidioc_g_std = G_STD, vidioc_querystd = QUERYSTD,
-        vidioc_enum_input = ENUMINPUT, vidioc_g_input = G_INPUT,
-        vidioc_enum_output = ENUMOUTPUT, vidioc_g_output = G_OUTPUT,
-        vidioc_query_ext_ctrl = QUERY_EXT_CTRL, vidioc_querymenu = QUERYMENU,
-        vidioc_g_ext_ctrls = G_EXT_CTRLS, vidioc_s_ext_ctrls = S_EXT_CTRLS, vidioc_try_ext_ctrls = TRY_EXT_CTRLS,
-        vidioc_enumaudio = ENUMAUDIO, vidioc_g_audio = G_AUDIO,
-        vidioc_enumaudout = ENUMAUDOUT, vidioc_g_audout = G_AUDOUT,
-        vidioc_g_modulator = G_MODULATOR, vidioc_g_tuner = G_TUNER, vidioc_g_frequency = G_FREQUENCY,
-        vidioc_enum_freq_bands = ENUM_FREQ_BANDS,
+        vidioc_try_fmt_sdr_out = TRY_FMT, vidioc_try_fmt_meta_cap = TRY_FMT,
+        vidioc_try_fmt_meta_out = TRY_FMT, vidioc_reqbufs = REQBUFS, vidioc_querybuf = QUERYBUF,
+        vidioc_qbuf = QBUF, vidioc_dqbuf = DQBUF, vidioc_create_bufs = CREATE_BUFS,
+        vidioc_prepare_buf = PREPARE_BUF, vidioc_remove_bufs = REMOVE_BUFS, vidioc_expbuf = EXPBUF,
+        vidioc_g_fbuf = G_FBUF, vidioc_g_std = G_STD, vidioc_querystd = QUERYSTD,
+        vidioc_enum_input = ENUMINPUT, vidioc_g_input = G_INPUT, vidioc_enum_output = ENUMOUTPUT,
+        vidioc_g_output = G_OUTPUT, vidioc_query_ext_ctrl = QUERY_EXT_CTRL,
+        vidioc_querymenu = QUERYMENU, vidioc_g_ext_ctrls = G_EXT_CTRLS,
+        vidioc_s_ext_ctrls = S_EXT_CTRLS, vidioc_try_ext_ctrls = TRY_EXT_CTRLS,
+        vidioc_enumaudio = ENUMAUDIO, vidioc_g_audio = G_AUDIO, vidioc_enumaudout = ENUMAUDOUT,
+        vidioc_g_audout = G_AUDOUT, vidioc_g_modulator = G_MODULATOR, vidioc_g_tuner = G_TUNER,
+        vidioc_g_frequency = G_FREQUENCY, vidioc_enum_freq_bands = ENUM_FREQ_BANDS,
         vidioc_g_selection = G_SELECTION, vidioc_s_selection = S_SELECTION,
-        vidioc_g_enc_index = G_ENC_INDEX,
-        vidioc_encoder_cmd = ENCODER_CMD, vidioc_try_encoder_cmd = TRY_ENCODER_CMD,
-        vidioc_decoder_cmd = DECODER_CMD, vidioc_try_decoder_cmd = TRY_DECODER_CMD,
-        vidioc_g_sliced_vbi_cap = G_SLICED_VBI_CAP,
+        vidioc_g_enc_index = G_ENC_INDEX, vidioc_encoder_cmd = ENCODER_CMD,
+        vidioc_try_encoder_cmd = TRY_ENCODER_CMD, vidioc_decoder_cmd = DECODER_CMD,
+        vidioc_try_decoder_cmd = TRY_DECODER_CMD, vidioc_g_sliced_vbi_cap = G_SLICED_VBI_CAP,
         vidioc_enum_framesizes = ENUM_FRAMESIZES, vidioc_enum_frameintervals = ENUM_FRAMEINTERVALS,
         vidioc_s_dv_timings = S_DV_TIMINGS, vidioc_g_dv_timings = G_DV_TIMINGS,
         vidioc_query_dv_timings = QUERY_DV_TIMINGS, vidioc_enum_dv_timings = ENUM_DV_TIMINGS,
@@ -323,10 +322,12 @@ table! {
     }
     call_const {
         vidioc_s_fbuf = S_FBUF, vidioc_s_audio = S_AUDIO, vidioc_s_audout = S_AUDOUT,
-        vidioc_s_modulator = S_MODULATOR, vidioc_s_tuner = S_TUNER, vidioc_s_frequency = S_FREQUENCY,
+        vidioc_s_modulator = S_MODULATOR, vidioc_s_tuner = S_TUNER,
+        vidioc_s_frequency = S_FREQUENCY,
     }
     call_value {
-        vidioc_overlay = OVERLAY, vidioc_s_std = S_STD, vidioc_s_input = S_INPUT, vidioc_s_output = S_OUTPUT,
+        vidioc_overlay = OVERLAY, vidioc_s_std = S_STD, vidioc_s_input = S_INPUT,
+        vidioc_s_output = S_OUTPUT,
     }
     call_fh {
         vidioc_subscribe_event = SUBSCRIBE_EVENT, vidioc_unsubscribe_event = UNSUBSCRIBE_EVENT,
@@ -347,15 +348,18 @@ macro_rules! numbers {
 }
 
 numbers! {
-    QUERYCAP = 0, ENUM_FMT = 2, G_FMT = 4, S_FMT = 5, REQBUFS = 8, QUERYBUF = 9, G_FBUF = 10, S_FBUF = 11,
-    OVERLAY = 14, QBUF = 15, EXPBUF = 16, DQBUF = 17, STREAMON = 18, STREAMOFF = 19, G_PARM = 21, S_PARM = 22, G_STD = 23,
-    S_STD = 24, ENUMSTD = 25, ENUMINPUT = 26, G_CTRL = 27, S_CTRL = 28, G_TUNER = 29, S_TUNER = 30, G_AUDIO = 33, S_AUDIO = 34, QUERYMENU = 37,
-    G_INPUT = 38, S_INPUT = 39, G_EDID = 40, S_EDID = 41, G_OUTPUT = 46, S_OUTPUT = 47, ENUMOUTPUT = 48,
-    G_AUDOUT = 49, S_AUDOUT = 50, G_MODULATOR = 54, S_MODULATOR = 55, G_FREQUENCY = 56, S_FREQUENCY = 57,
-    CROPCAP = 58, QUERYSTD = 63, TRY_FMT = 64, ENUMAUDIO = 65, ENUMAUDOUT = 66, G_SLICED_VBI_CAP = 69,
-    G_EXT_CTRLS = 71, S_EXT_CTRLS = 72, TRY_EXT_CTRLS = 73, ENUM_FRAMESIZES = 74, ENUM_FRAMEINTERVALS = 75,
-    G_ENC_INDEX = 76, ENCODER_CMD = 77, TRY_ENCODER_CMD = 78, S_HW_FREQ_SEEK = 82, S_DV_TIMINGS = 87,
-    G_DV_TIMINGS = 88, SUBSCRIBE_EVENT = 90, UNSUBSCRIBE_EVENT = 91, CREATE_BUFS = 92, PREPARE_BUF = 93,
-    G_SELECTION = 94, S_SELECTION = 95, DECODER_CMD = 96, TRY_DECODER_CMD = 97, ENUM_DV_TIMINGS = 98,
-    QUERY_DV_TIMINGS = 99, DV_TIMINGS_CAP = 100, ENUM_FREQ_BANDS = 101, QUERY_EXT_CTRL = 103, REMOVE_BUFS = 104,
+    QUERYCAP = 0, ENUM_FMT = 2, G_FMT = 4, S_FMT = 5, REQBUFS = 8, QUERYBUF = 9, G_FBUF = 10,
+    S_FBUF = 11, OVERLAY = 14, QBUF = 15, EXPBUF = 16, DQBUF = 17, STREAMON = 18, STREAMOFF = 19,
+    G_PARM = 21, S_PARM = 22, G_STD = 23, S_STD = 24, ENUMSTD = 25, ENUMINPUT = 26, G_CTRL = 27,
+    S_CTRL = 28, G_TUNER = 29, S_TUNER = 30, G_AUDIO = 33, S_AUDIO = 34, QUERYMENU = 37,
+    G_INPUT = 38, S_INPUT = 39, G_EDID = 40, S_EDID = 41, G_OUTPUT = 46, S_OUTPUT = 47,
+    ENUMOUTPUT = 48, G_AUDOUT = 49, S_AUDOUT = 50, G_MODULATOR = 54, S_MODULATOR = 55,
+    G_FREQUENCY = 56, S_FREQUENCY = 57, CROPCAP = 58, QUERYSTD = 63, TRY_FMT = 64, ENUMAUDIO = 65,
+    ENUMAUDOUT = 66, G_SLICED_VBI_CAP = 69, G_EXT_CTRLS = 71, S_EXT_CTRLS = 72, TRY_EXT_CTRLS = 73,
+    ENUM_FRAMESIZES = 74, ENUM_FRAMEINTERVALS = 75, G_ENC_INDEX = 76, ENCODER_CMD = 77,
+    TRY_ENCODER_CMD = 78, S_HW_FREQ_SEEK = 82, S_DV_TIMINGS = 87, G_DV_TIMINGS = 88,
+    SUBSCRIBE_EVENT = 90, UNSUBSCRIBE_EVENT = 91, CREATE_BUFS = 92, PREPARE_BUF = 93,
+    G_SELECTION = 94, S_SELECTION = 95, DECODER_CMD = 96, TRY_DECODER_CMD = 97,
+    ENUM_DV_TIMINGS = 98, QUERY_DV_TIMINGS = 99, DV_TIMINGS_CAP = 100, ENUM_FREQ_BANDS = 101,
+    QUERY_EXT_CTRL = 103, REMOVE_BUFS = 104,
 }

@@ -62,7 +62,8 @@ impl Vma<'_> {
         self.flags() & VM_SHARED != 0
     }
 
-    /// Whether writes go, or could go, to copies of the process's own: `MAP_PRIVATE` of what may be written to.
+    /// Whether writes go, or could go, to copies of the process's own: `MAP_PRIVATE` of what may be
+    /// written to.
     pub(crate) fn copies(&self) -> bool {
         self.flags() & (VM_SHARED | VM_MAYWRITE) == VM_MAYWRITE
     }
@@ -72,11 +73,12 @@ impl Vma<'_> {
         self.flags() & VM_WRITE != 0
     }
 
-    /// Has the area mapped, cached, to guest-physical memory from `addr` on, which is part of `memory`, when it is touched.
-    /// The area's file is one that `memory` has [adopted](Revocable::adopt), and writes do not go to copies.
+    /// Has the area mapped, cached, to guest-physical memory from `addr` on, which is part of
+    /// `memory`, when it is touched. The area's file is one that `memory` has
+    /// [adopted](Revocable::adopt), and writes do not go to copies.
     ///
-    /// `keep` lives until the last area that this one becomes is gone: areas are split, and copied by `fork(2)`.
-    /// An area without `PROT_WRITE` cannot get it later.
+    /// `keep` lives until the last area that this one becomes is gone: areas are split, and copied
+    /// by `fork(2)`. An area without `PROT_WRITE` cannot get it later.
     ///
     /// # Errors
     ///
@@ -123,7 +125,8 @@ impl Vma<'_> {
 impl Vma<'_> {
     /// Maps the area to pages of the driver's, from the `first` on.
     ///
-    /// `keep` and protection are as in [`Self::map`]. The pages themselves live as long as they are mapped.
+    /// `keep` and protection are as in [`Self::map`]. The pages themselves live as long as they are
+    /// mapped.
     ///
     /// # Errors
     ///
@@ -191,8 +194,8 @@ impl<M: Send + Sync + 'static> Keep<M> {
     ///
     /// As called by the memory management, for an area that [`Vma::map`] set up or a copy of one.
     unsafe extern "C" fn open(vma: *mut bindings::vm_area_struct) {
-        // SAFETY: `Vma::map` has stored the pointer, and the area that was copied has its reference still. The
-        // new area takes over the reference that is made here.
+        // SAFETY: `Vma::map` has stored the pointer, and the area that was copied has its reference
+        // still. The new area takes over the reference that is made here.
         unsafe {
             let keep = kernel::sync::ArcBorrow::from_raw((*vma).vm_private_data.cast::<M>());
             let _ = Arc::into_raw(Arc::from(keep));

@@ -109,7 +109,9 @@ impl Completion {
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             // SAFETY: `slot` is valid for writes. INVARIANT: This initialises it.
-            inner <- Opaque::ffi_init(|slot| unsafe { bindings::virtio_helper_init_completion(slot) }),
+            inner <- Opaque::ffi_init(|slot| unsafe {
+                bindings::virtio_helper_init_completion(slot)
+            }),
         })
     }
 

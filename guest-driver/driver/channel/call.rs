@@ -71,7 +71,10 @@ impl Channel {
             pin_init!(Call {
                 place: Place::new(),
                 done <- Completion::new(),
-                state <- new_irq_lock!(State { outcome: None, abandoned: false, undo }, "virtio_v4l2_call"),
+                state <- new_irq_lock!(
+                    State { outcome: None, abandoned: false, undo },
+                    "virtio_v4l2_call"
+                ),
             }),
             GFP_KERNEL_ACCOUNT,
         )?;

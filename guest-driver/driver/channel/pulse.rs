@@ -39,7 +39,10 @@ impl Pulse {
     pub(super) fn new() -> Result<impl PinInit<Self>> {
         let ping = Some(ping_request()?);
         Ok(pin_init!(Self {
-            state <- new_irq_lock!(State { heard: true, beats: 0, ping, asked: false }, "virtio_v4l2_pulse"),
+            state <- new_irq_lock!(
+                State { heard: true, beats: 0, ping, asked: false },
+                "virtio_v4l2_pulse"
+            ),
         }))
     }
 

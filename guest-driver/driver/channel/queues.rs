@@ -367,8 +367,8 @@ impl Channel {
         let interrupts = |queue: u16| stats.interrupts[usize::from(queue)].load(Relaxed);
         dev_info!(
             self.dev,
-            "virtio_v4l2 stats: kicks_command={} kicks_event={} interrupts_command={} interrupts_event={} \
-             calls={} posted={} pins={} attaches={} bytes_copied={}\n",
+            "virtio_v4l2 stats: kicks_command={} kicks_event={} interrupts_command={} \
+             interrupts_event={} calls={} posted={} pins={} attaches={} bytes_copied={}\n",
             self.commands.kicks(),
             self.events.kicks(),
             interrupts(COMMAND_QUEUE),

@@ -8,7 +8,7 @@ use crate::media::ioctl::{number, NUMBERS};
 use crate::media::Request;
 use crate::wire::answer::{merge, Fault};
 use crate::wire::command::{CmdIoctl, RespIoctl};
-use crate::wire::ioctl::{lookup, TABLE};
+use crate::wire::ioctl::{lookup, Ioctl, TABLE};
 use kernel::c_str;
 use kernel::prelude::*;
 use zerocopy::IntoBytes;
@@ -73,17 +73,13 @@ pub(super) fn exchange(
     exchange_tail(session, request, entries, memory, 0)
 }
 
-/// As [`exchange`]; `tail` bytes, which nobody wants, may follow the array in the answer.
-pub(super) fn exchange_tail(
+/// The bytes of an ioctl for the device, `entries` included.
+fn encode(
     session: &Session,
-    request: &mut Request<'_>,
+    ioctl: &Ioctl,
+    request: &Request<'_>,
     entries: &[u8],
-    memory: CommandMemory,
-    tail: usize,
-) -> Result<CommandMemory> {
-    let ioctl = lookup(request.number)
-        .filter(|ioctl| ioctl.forwarded && ioctl.size == request.payload.len())
-        .ok_or(ENOTTY)?;
+) -> Result<KVVec<u8>> {
     let pointer = ioctl.pointer(request.payload);
     let size = request.payload.len() + request.array.len();
 
@@ -102,6 +98,22 @@ pub(super) fn exchange_tail(
         bytes.extend_from_slice(request.array, GFP_KERNEL_ACCOUNT)?;
     }
     bytes.extend_from_slice(entries, GFP_KERNEL_ACCOUNT)?;
+    Ok(bytes)
+}
+
+/// As [`exchange`]; `tail` bytes, which nobody wants, may follow the array in the answer.
+pub(super) fn exchange_tail(
+    session: &Session,
+    request: &mut Request<'_>,
+    entries: &[u8],
+    memory: CommandMemory,
+    tail: usize,
+) -> Result<CommandMemory> {
+    let ioctl = lookup(request.number)
+        .filter(|ioctl| ioctl.forwarded && ioctl.size == request.payload.len())
+        .ok_or(ENOTTY)?;
+    let bytes = encode(session, ioctl, request, entries)?;
+    let size = request.payload.len() + request.array.len();
     let (capacity, tail) = match ioctl.direction.to_driver() {
         true => (size, tail),
         false => (0, 0),

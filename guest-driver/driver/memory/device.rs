@@ -44,7 +44,8 @@ impl DeviceMemory {
         if shm.is_some() && PAGE_SIZE != REGION_PAGE {
             dev_warn!(
                 dev,
-                "pages are of {} KiB here, and of 4 in the device's shared memory: MMAP buffers are pages of the guest\n",
+                "pages are of {} KiB here, and of 4 in the device's shared memory: \
+                 MMAP buffers are pages of the guest\n",
                 PAGE_SIZE / 1024
             );
             shm = None;
@@ -89,7 +90,8 @@ impl DeviceMemory {
         if virtio::may_log() {
             dev_warn!(
                 self.channel.dev(),
-                "with VIRTIO_F_ACCESS_PLATFORM the guest's memory cannot be lent to the device: use MMAP buffers\n"
+                "with VIRTIO_F_ACCESS_PLATFORM the guest's memory cannot be lent to the device: \
+                 use MMAP buffers\n"
             );
         }
         Err(Error::from_errno(-(kernel::bindings::EOPNOTSUPP as i32)))

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | MMAP, and the device has no memory that can be mapped | pages of the driver's own |
 //! | USERPTR | the process's pages, pinned |
-//! | DMABUF | the pages behind it; its UUID, if it is of a virtio device and this one takes objects |
+//! | DMABUF | its pages; its UUID, if it is of a virtio device and this one takes objects |
 //!
 //! What a buffer was queued with stays pinned or attached until it is queued with something else: a
 //! client that uses the same memory again costs nothing. What that replaces stays as well until the

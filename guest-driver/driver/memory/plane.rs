@@ -399,7 +399,8 @@ impl Importer<'_> {
         }
         if crate::virtio::may_log() {
             pr_warn!(
-                "a buffer in {} pieces needs {} descriptors, and the command queue has {}: use huge pages or a DMA heap\n",
+                "a buffer in {} pieces needs {} descriptors, and the command queue has {}: \
+                 use huge pages or a DMA heap\n",
                 bytes / size_of::<SgEntry>(),
                 needed,
                 size
