@@ -8,9 +8,9 @@
 //! arguments, translates those of 32-bit programs, checks priorities and buffer types, and fills in
 //! format descriptions; what it passes on reaches [`Driver::ioctl`] as a [`Request`].
 //!
-//! Memory of buffers is of three kinds: [pages](pages) of a process or of the driver's own,
+//! Memory of buffers is of three kinds: [pages] of a process or of the driver's own,
 //! [dmabufs](dmabuf) of other devices, and what a device maps. What other devices have yet to do
-//! with it is a [fence](fence).
+//! with it is a [fence].
 //!
 //! C headers: `include/media/v4l2-dev.h`, `v4l2-device.h`, `v4l2-fh.h`, `v4l2-ioctl.h`,
 //! `v4l2-event.h`

@@ -125,7 +125,7 @@ impl<T: Export> Operations<T> {
 
     /// # Safety
     ///
-    /// `dmabuf` is one of [`export`] with this `T`, and lives for `'a`.
+    /// `dmabuf` is one of [`export()`] with this `T`, and lives for `'a`.
     unsafe fn exported<'a>(dmabuf: *mut bindings::dma_buf) -> &'a Exported<T> {
         // SAFETY: By the safety requirements.
         unsafe { &*(*dmabuf).priv_.cast::<Exported<T>>() }

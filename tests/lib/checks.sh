@@ -115,6 +115,7 @@ fence_module() { OUT=$REPO/out/fence "$VM_DIR/kmake" tests/fence; }
 phase_module() {
     try "the module builds without a warning" module_without_warnings || true
     try "clippy of the module" module_clippy || true
+    try "rustdoc of the module" "$VM_DIR/kdoc" || true
     try "a kernel with CFI would call the module's callbacks" module_cfi || true
     try "the daemon builds (release)" cargo build --release --locked -p virtio-v4l2d || true
     try "the guest's clients build" tests/guest/build || true

@@ -171,8 +171,9 @@ impl Channel {
         }
     }
 
-    /// Sends a request that [`set_posting`] or [`ioctl_request`] has made ready, of which the
-    /// device is to be told later. May be called under a session's lock.
+    /// Sends a request that [`set_posting`](super::set_posting) or
+    /// [`ioctl_request`](super::ioctl_request) has made ready. The device is notified later. May be
+    /// called under a session's lock.
     ///
     /// # Errors
     ///
