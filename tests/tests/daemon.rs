@@ -4,137 +4,23 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::leaks::Holdings;
+use common::program::{Running, command, program, socket};
 use frontend::{Client, Options, PATIENCE};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use protocol::wire::ioctl;
 use protocol::wire::v4l2::{
     BUF_TYPE_VIDEO_CAPTURE_MPLANE, BUF_TYPE_VIDEO_OUTPUT_MPLANE, FmtDesc, RequestBuffers,
 };
-
-fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(program());
-    command.args(args).env_remove("RUST_LOG");
-    command
-}
-
-/// The daemon of this workspace. Cargo builds no programs of other packages for a test, so this does.
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        // TARGET/PROFILE/deps/daemon-…
-        let test = std::env::current_exe().unwrap();
-        let folder = test.parent().unwrap().parent().unwrap();
-        let profile = match folder.file_name().unwrap().to_str() {
-            Some("release") => "release",
-            _ => "dev",
-        };
-        let status = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--quiet",
-                "--package",
-                "virtio-v4l2d",
-                "--profile",
-                profile,
-            ])
-            .arg("--manifest-path")
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("Cargo.toml"))
-            .arg("--target-dir")
-            .arg(folder.parent().unwrap())
-            .status()
-            .unwrap();
-        assert!(status.success(), "the daemon does not build");
-        folder.join("virtio-v4l2d")
-    })
-}
-
-/// A daemon that runs, and what it says.
-struct Running {
-    child: Child,
-    log: Option<std::thread::JoinHandle<String>>,
-}
-
-impl Running {
-    fn start(mut command: Command) -> Self {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stderr = child.stderr.take().unwrap();
-        let log = std::thread::spawn(move || {
-            let mut text = String::new();
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                text += &line;
-                text.push('\n');
-            }
-            text
-        });
-        Self {
-            child,
-            log: Some(log),
-        }
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id().cast_signed())
-    }
-
-    /// Waits for the end, and gives status and log.
-    #[track_caller]
-    fn ended(&mut self) -> (ExitStatus, String) {
-        let deadline = Instant::now() + PATIENCE;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(Instant::now() < deadline, "the daemon does not end");
-            std::thread::sleep(Duration::from_millis(10));
-        };
-        (status, self.log.take().unwrap().join().unwrap())
-    }
-
-    #[track_caller]
-    fn connect(&mut self, socket: &Path) -> Client {
-        let deadline = Instant::now() + PATIENCE;
-        let stream = loop {
-            match UnixStream::connect(socket) {
-                Ok(stream) => break stream,
-                Err(error) => {
-                    assert!(Instant::now() < deadline, "{error}");
-                    assert!(self.child.try_wait().unwrap().is_none(), "the daemon ended");
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-            }
-        };
-        Client::new(stream, &Options::default()).unwrap()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn socket() -> (tempfile::TempDir, PathBuf) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("media.sock");
-    (dir, path)
-}
 
 /// A session that lists formats and has a buffer.
 #[track_caller]
@@ -422,7 +308,8 @@ fn the_limit_of_sessions() {
     client.open().unwrap();
 }
 
-/// Several devices in one process, each with its own socket: they are served at one time, and go on without each other.
+/// Several devices in one process, each with its own socket: they are served at one time, and go on
+/// without each other.
 #[test]
 fn several_devices() {
     let (dir, first) = socket();
@@ -528,7 +415,8 @@ fn the_log() {
     assert_eq!(out, "");
 }
 
-/// A guest asks for more buffers than the daemon may have files: it is refused, and the daemon lives.
+/// A guest asks for more buffers than the daemon may have files: it is refused, and the daemon
+/// lives.
 #[test]
 fn few_files() {
     use frontend::stream::{Settings, Stream};
@@ -596,14 +484,15 @@ fn a_quiet_log() {
     drop(client);
     kill(running.pid(), Signal::SIGTERM).unwrap();
     let (_, log) = running.ended();
-    // Each line that a session has in common with others at most a hundred times, and a few for the daemon.
+    // Each line that a session has in common with others at most a hundred times, and a few for the
+    // daemon.
     let lines = log.lines().count();
     assert!(lines < 150, "{lines} lines:\n{log}");
     assert!(log.contains("stats: "), "{log}");
 }
 
-/// Standard error is a pipe that nobody reads, or that somebody reads later: commands are answered, SIGTERM ends the
-/// daemon, and what was lost is counted.
+/// Standard error is a pipe that nobody reads, or that somebody reads later: commands are answered,
+/// SIGTERM ends the daemon, and what was lost is counted.
 #[test]
 fn a_log_that_nobody_reads() {
     for read in [false, true] {

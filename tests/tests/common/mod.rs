@@ -23,6 +23,7 @@ pub mod fake;
 pub mod hand;
 pub mod leaks;
 pub mod lent;
+pub mod program;
 pub mod proxy;
 pub mod vmms;
 
@@ -142,7 +143,8 @@ impl Drop for Pair {
 
 static PANICS: AtomicUsize = AtomicUsize::new(0);
 
-/// How many panics the daemon has had in this process: it survives those of a device, which is no reason to have any.
+/// How many panics the daemon has had in this process: it survives those of a device, which is no
+/// reason to have any.
 pub fn panics() -> usize {
     PANICS.load(Ordering::SeqCst)
 }
@@ -169,8 +171,8 @@ pub fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The host has no /dev/udmabuf: what was to be tested with it is not, which is a failure where the environment says that
-/// it is to be there.
+/// The host has no /dev/udmabuf: what was to be tested with it is not, which is a failure where the
+/// environment says that it is to be there.
 pub fn no_udmabuf() {
     assert!(
         std::env::var_os("VIRTIO_V4L2_REQUIRE_UDMABUF").is_none(),
