@@ -41,7 +41,7 @@ pub(crate) mod sync;
 
 pub(crate) use fifo::{Context, Place};
 pub(crate) use later::Later;
-pub(crate) use queue::{new_virtqueue, Attach, Submitted, Tell, Virtqueue};
+pub(crate) use queue::{new_virtqueue, Attach, Notify, Submitted, Virtqueue};
 pub(crate) use request::{Completed, Request};
 
 /// An adapter for the registration of virtio drivers.

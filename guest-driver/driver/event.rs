@@ -13,7 +13,7 @@ use zerocopy::{FromZeros, IntoBytes};
 type Find<'a> = &'a dyn Fn(u32, &dyn Fn(&SessionHandle) -> Result<bool>) -> Result<bool>;
 
 /// Decodes an event and delivers it to its session, which `find` looks up. Returns whether the
-/// device should be told of what it has not been told of.
+/// device should be notified of what it has not been notified of.
 ///
 /// Called in interrupts.
 ///

@@ -41,10 +41,17 @@ struct Callbacks<T: Driver>(PhantomData<T>);
 /// another size.
 const DQEVENT: u32 = (b'V' as u32) << 8 | 89;
 
-/// Ioctls that go to the driver as they are, as `VIDIOC_*` numbers. The V4L2 core would answer
-/// them, or refuse some of them, by what it was told of the node; but it is the device that knows
-/// which standards its input has at the moment, and what it does not have at all. And it would make
-/// one of extended controls of G_CTRL and S_CTRL, which has other rules.
+/// Ioctls that go to the driver as they are, as `VIDIOC_*` numbers, because the V4L2 core cannot
+/// pass them on unchanged:
+///
+/// - G_PARM, S_PARM: with a callback the core takes them to be there, and checks the buffer type
+///   first; of a device that lacks them only the device can say so (`ENOTTY`). S_PARM loses modes
+///   on the way, too.
+/// - ENUMSTD: the core lists what the node was registered with. Which standards there are depends
+///   on the input that the device has selected.
+/// - G_CTRL, S_CTRL: the core makes extended controls of them, which have other rules.
+/// - S_HW_FREQ_SEEK: the core refuses tuner types by the kind of node, before the device can say
+///   that it has no such ioctl.
 ///
 /// The numbers of 32-bit programs are the same, but for ENUMSTD, which the core then answers.
 const DIRECT: [u32; 6] = [

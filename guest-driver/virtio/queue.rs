@@ -17,7 +17,7 @@ use kernel::sync::{rcu, LockClassKey};
 /// and [`drain`](Self::drain) hands it out. When the device goes away the queue drops what the
 /// device still had; a context whose owner waits must therefore wake it when it is dropped.
 ///
-/// A queue that is full keeps further requests in line and passes them on as room appears.
+/// A queue that is full lets further requests wait and passes them on as room appears.
 ///
 /// The device notifies only while somebody [awaits](Request::set_awaited) a request or there is a
 /// line; what else it has returned is found by whoever drains the queue next.
@@ -29,9 +29,9 @@ use kernel::sync::{rcu, LockClassKey};
 pub(crate) struct Virtqueue<C: Context> {
     #[pin]
     inner: IrqLock<Inner<C>>,
-    /// How often the device was told of new requests, or did not want to be: the round.
-    rounds: Atomic<u64>,
-    /// How often it was really told.
+    /// How often the device was notified of new requests, or did not want to be: the kick batch.
+    batches: Atomic<u64>,
+    /// How often it was really notified.
     kicks: Atomic<u64>,
 }
 
@@ -50,15 +50,15 @@ struct Inner<C: Context> {
     waiting: Fifo<C>,
     /// How many the device has.
     in_flight: usize,
-    /// How many of those, and of the ones in line, somebody awaits.
+    /// How many of those, and of the waiting ones, somebody awaits.
     awaited: usize,
-    /// There are requests in the ring of which the device has not been told.
-    untold: bool,
+    /// There are requests in the ring of which the device has not been notified.
+    unnotified: bool,
 }
 
-/// When the device is to be told of a request.
+/// When the device is to be notified of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tell {
+pub(crate) enum Notify {
     /// At once.
     Now,
     /// With a later request, or by [`Virtqueue::kick`].
@@ -68,8 +68,8 @@ pub(crate) enum Tell {
 /// What came of a [`Virtqueue::submit`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Submitted {
-    /// The round in which the device had not been told of the request.
-    pub(crate) round: u64,
+    /// The kick batch in which the device had not been notified of the request.
+    pub(crate) batch: u64,
     /// The device has returned something without a notification, so the queue must be drained now.
     pub(crate) drain: bool,
 }
@@ -118,7 +118,7 @@ impl Ring {
         unsafe { bindings::virtqueue_enable_cb(self.as_ptr()) || self.is_broken() }
     }
 
-    /// Whether the device must be told about new buffers. The caller holds the queue's lock.
+    /// Whether the device must be notified of new buffers. The caller holds the queue's lock.
     fn kick_prepare(self) -> bool {
         // SAFETY: By the type invariant the pointer is valid; the lock serialises.
         unsafe { bindings::virtqueue_kick_prepare(self.as_ptr()) }
@@ -237,7 +237,7 @@ impl<C: Context> Inner<C> {
             return Err((request, Error::from_errno(ret)));
         }
         self.in_flight += 1;
-        self.untold = true;
+        self.unnotified = true;
         Ok(())
     }
 
@@ -246,7 +246,7 @@ impl<C: Context> Inner<C> {
         self.awaited > 0 || !self.waiting.is_empty()
     }
 
-    /// Passes requests from the line to the device while there is room.
+    /// Passes waiting requests to the device while there is room.
     ///
     /// # Errors
     ///
@@ -307,11 +307,11 @@ impl<C: Context> Virtqueue<C> {
             waiting: Fifo::new(),
             in_flight: 0,
             awaited: 0,
-            untold: false,
+            unnotified: false,
         };
         pin_init!(Self {
             inner <- IrqLock::new(inner, name, class),
-            rounds: Atomic::new(0),
+            batches: Atomic::new(0),
             kicks: Atomic::new(0),
         })
     }
@@ -323,18 +323,19 @@ impl<C: Context> Virtqueue<C> {
     /// - `ENODEV`: the device is gone.
     /// - `EIO`: the device has broken the queue.
     /// - `E2BIG`: the request needs more descriptors than the queue has.
-    pub(crate) fn submit(&self, request: KBox<Request<C>>, tell: Tell) -> Result<Submitted> {
-        self.try_submit(request, tell).map_err(|(request, error)| {
-            drop(request);
-            error
-        })
+    pub(crate) fn submit(&self, request: KBox<Request<C>>, notify: Notify) -> Result<Submitted> {
+        self.try_submit(request, notify)
+            .map_err(|(request, error)| {
+                drop(request);
+                error
+            })
     }
 
     /// As [`Self::submit`], and gives the request back with the error.
     pub(crate) fn try_submit(
         &self,
         request: KBox<Request<C>>,
-        tell: Tell,
+        notify: Notify,
     ) -> Result<Submitted, Refused<C>> {
         let rcu = rcu::read_lock();
         let mut inner = self.inner.lock();
@@ -358,17 +359,17 @@ impl<C: Context> Virtqueue<C> {
         inner.awaited += usize::from(awaited);
         let drain = inner.wants_notification()
             && inner.ring.is_some_and(|ring| !ring.enable_notification());
-        let round = self.rounds.load(Relaxed);
-        // A line moves only if the device works.
-        let now = tell == Tell::Now || !inner.waiting.is_empty();
+        let batch = self.batches.load(Relaxed);
+        // What waits moves only if the device works.
+        let now = notify == Notify::Now || !inner.waiting.is_empty();
         let kick = if now {
-            self.next_round(&mut inner)
+            self.next_batch(&mut inner)
         } else {
             None
         };
         drop(inner);
         self.notify(kick, &rcu);
-        Ok(Submitted { round, drain })
+        Ok(Submitted { batch, drain })
     }
 
     /// Keeps a request that cannot be submitted until the device is gone.
@@ -383,32 +384,32 @@ impl<C: Context> Virtqueue<C> {
         drop(request);
     }
 
-    /// Tells the device of the requests that it was to be told of later.
+    /// Notifies the device of the requests that it was to be notified of later.
     pub(crate) fn kick(&self) {
         let rcu = rcu::read_lock();
         let mut inner = self.inner.lock();
-        let kick = self.next_round(&mut inner);
+        let kick = self.next_batch(&mut inner);
         drop(inner);
         self.notify(kick, &rcu);
     }
 
-    /// The round: all that was submitted in an earlier one is known to the device.
-    pub(crate) fn round(&self) -> u64 {
-        self.rounds.load(Relaxed)
+    /// The kick batch: all that was submitted in an earlier one is known to the device.
+    pub(crate) fn batch(&self) -> u64 {
+        self.batches.load(Relaxed)
     }
 
-    /// How often the device was told.
+    /// How often the device was notified.
     pub(crate) fn kicks(&self) -> u64 {
         self.kicks.load(Relaxed)
     }
 
-    /// Starts a new round if there is anything to tell. Returns the ring if the device wants to
-    /// hear it.
-    fn next_round(&self, inner: &mut Inner<C>) -> Option<Ring> {
-        if !core::mem::replace(&mut inner.untold, false) {
+    /// Starts a new kick batch if the device has not been notified of something. Returns the ring
+    /// if the device wants to hear it.
+    fn next_batch(&self, inner: &mut Inner<C>) -> Option<Ring> {
+        if !core::mem::replace(&mut inner.unnotified, false) {
             return None;
         }
-        self.rounds.fetch_add(1, Relaxed);
+        self.batches.fetch_add(1, Relaxed);
         inner.ring.filter(|ring| ring.kick_prepare())
     }
 
@@ -479,7 +480,7 @@ impl<C: Context> Virtqueue<C> {
             }
         }
         let _ = inner.refill();
-        let kick = self.next_round(&mut inner);
+        let kick = self.next_batch(&mut inner);
         drop(inner);
         self.notify(kick, &rcu);
     }
@@ -525,7 +526,7 @@ impl<C: Context> Attach for Virtqueue<C> {
         let mut inner = self.inner.lock();
         inner.in_flight = 0;
         inner.awaited = 0;
-        inner.untold = false;
+        inner.unnotified = false;
         let ring = inner.ring.take();
         let waiting = inner.take_waiting();
         drop(inner);

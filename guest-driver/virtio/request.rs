@@ -263,7 +263,7 @@ impl<C> Completed<C> {
         self.request.context_mut()
     }
 
-    /// The request, for another round.
+    /// The request, to be used again.
     pub(crate) fn into_request(self) -> KBox<Request<C>> {
         self.request
     }

@@ -12,7 +12,7 @@ use super::message::{parse, set_mapping, set_session, status, Command};
 use super::pending::{Call, CommandMemory, CommandRequest, Keep, Pending, State, Ticket, Undo};
 use super::queues::Channel;
 use crate::virtio::sync::{new_irq_lock, Completion, Patience, Waited};
-use crate::virtio::{Completed, Place, Request, Submitted, Tell};
+use crate::virtio::{Completed, Notify, Place, Request, Submitted};
 use crate::wire::command::{RespMmap, RespOpen};
 use kernel::prelude::*;
 use kernel::sync::atomic::Relaxed;
@@ -82,7 +82,7 @@ impl Channel {
             Request::new(bytes, reply, Pending::Called(Ticket(call.clone()), memory))?;
         request.set_awaited();
         self.stats().calls.fetch_add(1, Relaxed);
-        if self.commands().submit(request, Tell::Now)?.drain {
+        if self.commands().submit(request, Notify::Now)?.drain {
             self.reap();
         }
 
@@ -147,7 +147,7 @@ impl Channel {
         // If the device is gone there is nothing left to be told to it.
         if self
             .commands()
-            .submit(request, Tell::Now)
+            .submit(request, Notify::Now)
             .is_ok_and(|it| it.drain)
         {
             self.reap();
@@ -156,7 +156,7 @@ impl Channel {
 
     /// As [`Self::post`], while an answer is looked at: others are looked at after it.
     fn post_undone(&self, request: CommandRequest) {
-        let _ = self.commands().submit(request, Tell::Now);
+        let _ = self.commands().submit(request, Notify::Now);
     }
 
     /// Sends the CLOSE of a session that nobody uses any more, and lets go of the session when the
@@ -164,7 +164,7 @@ impl Channel {
     pub(in crate::driver) fn close(&self, mut close: CommandRequest, session: Arc<dyn Keep>) {
         *close.context_mut() = Pending::Closing(session);
         close.set_awaited();
-        match self.commands().try_submit(close, Tell::Now) {
+        match self.commands().try_submit(close, Notify::Now) {
             Ok(submitted) if submitted.drain => self.reap(),
             Ok(_) => {}
             Err((close, _)) => self.commands().keep(close),
@@ -183,7 +183,7 @@ impl Channel {
         mut request: CommandRequest,
     ) -> Result<Submitted, (CommandRequest, Error)> {
         let queued = matches!(request.context_mut(), Pending::Queued(_));
-        let submitted = self.commands().try_submit(request, Tell::Later)?;
+        let submitted = self.commands().try_submit(request, Notify::Later)?;
         self.stats().posted.fetch_add(u64::from(queued), Relaxed);
         Ok(submitted)
     }

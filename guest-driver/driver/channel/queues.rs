@@ -7,7 +7,9 @@ use super::pending::{CommandRequest, Pending, Posting};
 use super::pulse::{Pulse, Verdict};
 use super::stats::Stats;
 use crate::driver::parameters;
-use crate::virtio::{self, Attach, Completed, Later, Request, Tell, Virtqueue, STATUS_NEEDS_RESET};
+use crate::virtio::{
+    self, Attach, Completed, Later, Notify, Request, Virtqueue, STATUS_NEEDS_RESET,
+};
 use crate::wire;
 use crate::wire::config::Config;
 use crate::wire::{COMMAND_QUEUE, EVENT_QUEUE};
@@ -126,7 +128,7 @@ impl Channel {
     pub(in crate::driver) fn fill_event_queue(&self) -> Result {
         for _ in 0..self.events.size().min(MAX_EVENT_BUFFERS) {
             let request = Request::new(KVVec::new(), wire::event::MAX_EVENT_SIZE, ())?;
-            self.events.submit(request, Tell::Now)?;
+            self.events.submit(request, Notify::Now)?;
         }
         Ok(())
     }

@@ -45,7 +45,7 @@ pub(super) fn remove_bufs(session: &Session, request: &mut Request<'_>) -> Resul
 ///
 /// # Errors
 ///
-/// `EINVAL`: no such buffer, or no room for its planes.
+/// `EINVAL`: no such buffer, or too short an array for its planes.
 pub(super) fn querybuf(session: &Session, request: &mut Request<'_>) -> Result {
     let (buffer, planes) = buffer(request)?;
     let mut state = session.state().lock();

@@ -166,9 +166,9 @@ fn post(
             return Err(error);
         }
     };
-    queue.queue(buffer.index, posting.number, submitted.round);
+    queue.queue(buffer.index, posting.number, submitted.batch);
     queue.fill(buffer, planes)?;
-    let kick = queue.wants_kick(submitted.round, more);
+    let kick = queue.wants_kick(submitted.batch, more);
     drop(state);
     if submitted.drain {
         channel.reap();
@@ -192,12 +192,12 @@ fn try_out(
     posting: u64,
 ) -> Result<bool> {
     let (buf_type, index) = (buffer.type_, buffer.index);
-    let round = session.channel().commands().round();
+    let batch = session.channel().commands().batch();
     let mut state = session.state().lock();
     let queue = state.streams.get(buf_type)?;
     let mut wire = queue.build(buffer, planes, Some(import.imported()), false)?;
     // The device may return it before it answers.
-    queue.queue(index, posting, round);
+    queue.queue(index, posting, batch);
     queue.fill(buffer, planes)?;
     drop(state);
 

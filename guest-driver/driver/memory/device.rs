@@ -90,7 +90,7 @@ impl DeviceMemory {
         if virtio::may_log() {
             dev_warn!(
                 self.channel.dev(),
-                "with VIRTIO_F_ACCESS_PLATFORM the guest's memory cannot be lent to the device: \
+                "with VIRTIO_F_ACCESS_PLATFORM the guest's memory cannot be imported: \
                  use MMAP buffers\n"
             );
         }

@@ -29,7 +29,7 @@ impl Mappings {
         }
         let id = self.next;
         self.next += 1;
-        // There is room.
+        // There is capacity.
         let _ = self.list.push_within_capacity((id, munmap));
         Ok(id)
     }

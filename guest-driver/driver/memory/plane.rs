@@ -22,7 +22,7 @@ const OTHER_DESCRIPTORS: usize = 4;
 /// Longest part of one entry, in bytes: whole pages.
 const MAX_ENTRY: u64 = u32::MAX as u64 + 1 - PAGE_SIZE as u64;
 
-/// How the device is told of memory.
+/// How memory is named to the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WireMemory {
     /// `VIRTIO_MEDIA_SHARED_PAGES`: SG entries.
@@ -63,7 +63,7 @@ pub(super) struct NamedMemory {
 impl NamedMemory {
     /// # Errors
     ///
-    /// `EINVAL` if there is no room for the buffer's planes.
+    /// `EINVAL` if there is too short an array for the buffer's planes.
     pub(super) fn new(buffer: &Buffer, planes: &[Plane], layout: &Layout) -> Result<Self> {
         let mut named = Self {
             planes: layout.planes,

@@ -22,9 +22,9 @@ pub(in crate::driver) struct Queue<R, F> {
     pub(super) outstanding: usize,
     /// How many were posted and have not come back.
     posted: usize,
-    /// How many of them the device was not told of in round `round`.
-    untold: usize,
-    round: u64,
+    /// How many of them the device was not notified of in kick batch `batch`.
+    unnotified: usize,
+    batch: u64,
     pub(super) pending: Pending<R>,
     pub(super) streaming: bool,
     /// The client has dequeued the last buffer of the stream.
@@ -50,7 +50,7 @@ pub(in crate::driver) struct Answered<R> {
     pub(in crate::driver) done: bool,
 }
 
-/// What stands in line.
+/// The buffers that are pending, and a STOP behind them.
 pub(super) struct Pending<R> {
     /// First and last of the buffers, which are linked by `Slot::next`.
     pub(super) ends: Option<(u32, u32)>,
@@ -63,7 +63,7 @@ pub(super) struct Pending<R> {
 /// What posts a request, and gives it back with an error.
 pub(in crate::driver) type Post<'a, R> = &'a mut dyn FnMut(R) -> Result<Posted, (R, Error)>;
 
-/// What came of looking at lines.
+/// What came of looking at pending buffers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::driver) struct Advanced {
     /// A buffer can be dequeued.
@@ -76,7 +76,7 @@ pub(in crate::driver) struct Advanced {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::driver) struct Posted {
     /// The kick batch in which the device had not been notified of it.
-    pub(in crate::driver) round: u64,
+    pub(in crate::driver) batch: u64,
     /// The command queue is to be drained.
     pub(in crate::driver) drain: bool,
 }
@@ -99,8 +99,8 @@ impl<R, F> Default for Queue<R, F> {
             done: None,
             outstanding: 0,
             posted: 0,
-            untold: 0,
-            round: 0,
+            unnotified: 0,
+            batch: 0,
             pending: Pending::default(),
             streaming: false,
             last_dequeued: false,
@@ -126,7 +126,7 @@ impl<R, F: Fence> Queue<R, F> {
     }
 
     /// Takes other buffers instead of those that there are; `slots` comes back with the old ones.
-    /// Returns a STOP that stood in line, to be dropped without the lock.
+    /// Returns a pending STOP, to be dropped without the lock.
     pub(in crate::driver) fn replace(
         &mut self,
         slots: &mut Slots<R, F>,
@@ -137,8 +137,8 @@ impl<R, F: Fence> Queue<R, F> {
         self.give_up()
     }
 
-    /// Adds the buffers of `new` from index `first` on; `slots` is empty, has room for all, and
-    /// comes back with what is to be freed.
+    /// Adds the buffers of `new` from index `first` on; `slots` is empty, has the capacity for all,
+    /// and comes back with what is to be freed.
     ///
     /// # Errors
     ///
@@ -168,7 +168,7 @@ impl<R, F: Fence> Queue<R, F> {
         Ok(())
     }
 
-    /// Takes out buffers that are the client's; `slots` has room for all of them.
+    /// Takes out buffers that are the client's; `slots` has the capacity for all of them.
     pub(in crate::driver) fn remove(
         &mut self,
         first: usize,
@@ -198,12 +198,12 @@ impl<R, F: Fence> Queue<R, F> {
         Ok(())
     }
 
-    /// No buffer is with the device, nor waits to be dequeued. Returns a STOP that stood in line,
+    /// No buffer is with the device, nor waits to be dequeued. Returns a pending STOP,
     /// to be dropped without the lock.
     pub(super) fn give_up(&mut self) -> Option<R> {
         for slot in self.slots.iter_mut().flatten() {
             if slot.state == State::Pending {
-                slot.fate.settle(slot.posting, false);
+                slot.fate.resolve(slot.posting, false);
             }
             slot.state = State::Dequeued;
             slot.prepared = false;
@@ -212,7 +212,7 @@ impl<R, F: Fence> Queue<R, F> {
         self.done = None;
         self.outstanding = 0;
         self.posted = 0;
-        self.untold = 0;
+        self.unnotified = 0;
         self.streaming = false;
         self.last_dequeued = false;
         self.end_pending()
@@ -288,7 +288,7 @@ impl<R, F: Fence> Queue<R, F> {
     /// The device has answered QBUF or PREPARE_BUF number `number`, which was called.
     pub(in crate::driver) fn answered_call(&mut self, index: u32, number: u64, accepted: bool) {
         if let Ok(slot) = self.slot(index) {
-            slot.fate.settle(number, accepted);
+            slot.fate.resolve(number, accepted);
         }
     }
 
@@ -297,7 +297,7 @@ impl<R, F: Fence> Queue<R, F> {
     pub(in crate::driver) fn failed(&mut self, index: u32, number: u64) {
         if let Ok(slot) = self.slot(index) {
             if slot.state == State::Dequeued {
-                slot.fate.settle(number, false);
+                slot.fate.resolve(number, false);
             }
         }
     }
@@ -307,13 +307,13 @@ impl<R, F: Fence> Queue<R, F> {
         Ok(self.slot(index)?.request.take())
     }
 
-    /// QBUF has been posted, in `round`.
-    pub(in crate::driver) fn queue(&mut self, index: u32, posting: u64, round: u64) {
+    /// QBUF has been posted, in `batch`.
+    pub(in crate::driver) fn queue(&mut self, index: u32, posting: u64, batch: u64) {
         let Ok(slot) = self.slot(index) else { return };
         slot.state = State::Queued;
         slot.posting = posting;
         self.outstanding += 1;
-        self.posted(round);
+        self.posted(batch);
     }
 
     /// QBUF number `posting`, which was called, has been refused: the buffer is the client's as
@@ -333,34 +333,34 @@ impl<R, F: Fence> Queue<R, F> {
         refused
     }
 
-    /// One more is with the device, which was not told of it in `round`.
-    pub(super) fn posted(&mut self, round: u64) {
+    /// One more is with the device, which was not notified of it in `batch`.
+    pub(super) fn posted(&mut self, batch: u64) {
         self.posted += 1;
-        self.see_round(round);
-        self.untold += 1;
+        self.see_batch(batch);
+        self.unnotified += 1;
     }
 
     /// One less is with the device.
     fn gone(&mut self) {
         self.posted -= 1;
-        self.untold = self.untold.min(self.posted);
+        self.unnotified = self.unnotified.min(self.posted);
     }
 
-    fn see_round(&mut self, round: u64) {
-        if self.round != round {
-            self.round = round;
-            self.untold = 0;
+    fn see_batch(&mut self, batch: u64) {
+        if self.batch != batch {
+            self.batch = batch;
+            self.unnotified = 0;
         }
     }
 
-    /// Whether the device should be told at once of what was posted: it knows of no other buffer,
-    /// or has less to do with those that it knows of than with the others. The latter can wait if
-    /// the program is to come back for `more` buffers before it waits, which is when the device is
-    /// told of everything. Before the queue streams there is no hurry.
-    pub(in crate::driver) fn wants_kick(&mut self, round: u64, more: bool) -> bool {
-        self.see_round(round);
+    /// Whether the device should be notified at once of what was posted: it knows of no other
+    /// buffer, or has less to do with those that it knows of than with the others. The latter can
+    /// wait if the program is to come back for `more` buffers before it waits, which is when the
+    /// device is notified of everything. Before the queue streams there is no hurry.
+    pub(in crate::driver) fn wants_kick(&mut self, batch: u64, more: bool) -> bool {
+        self.see_batch(batch);
         let enough = if more { 1 } else { 2 };
-        self.streaming && self.untold > 0 && enough * self.untold >= self.posted
+        self.streaming && self.unnotified > 0 && enough * self.unnotified >= self.posted
     }
 
     /// The device has answered a QBUF.
@@ -379,7 +379,7 @@ impl<R, F: Fence> Queue<R, F> {
             answered.left = Some(request);
             return answered;
         };
-        slot.fate.settle(number, !refused);
+        slot.fate.resolve(number, !refused);
         // Another buffer by now, or the same one queued again.
         if slot.posting != number {
             answered.left = Some(request);
@@ -395,7 +395,7 @@ impl<R, F: Fence> Queue<R, F> {
         answered
     }
 
-    /// The device returns a buffer. Returns whether it should be told of others.
+    /// The device returns a buffer. Returns whether it should be notified of others.
     ///
     /// # Errors
     ///
@@ -406,7 +406,7 @@ impl<R, F: Fence> Queue<R, F> {
         planes: &[Plane; VIDEO_MAX_PLANES],
         clock: &mut Clock,
         now: i64,
-        round: u64,
+        batch: u64,
     ) -> Result<bool> {
         let mut last = self.last_stamp;
         let slot = self.slot(buffer.index)?;
@@ -418,7 +418,7 @@ impl<R, F: Fence> Queue<R, F> {
         self.last_stamp = last;
         self.gone();
         self.finish(buffer.index);
-        Ok(self.wants_kick(round, true))
+        Ok(self.wants_kick(batch, true))
     }
 
     /// A buffer that was queued or held can be dequeued.
@@ -473,7 +473,7 @@ impl<R, F: Fence> Queue<R, F> {
     ///
     /// # Errors
     ///
-    /// `EINVAL`: no such buffer, or no room for its planes.
+    /// `EINVAL`: no such buffer, or too short an array for its planes.
     pub(in crate::driver) fn fill(&mut self, buffer: &mut Buffer, planes: &mut [Plane]) -> Result {
         let rules = self.rules;
         let slot = self.slot(buffer.index)?;

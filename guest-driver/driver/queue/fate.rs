@@ -9,15 +9,15 @@
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::driver) struct Fate {
     /// The last that is not under way any more.
-    settled: u64,
+    resolved: u64,
     /// The last that the device has accepted.
     accepted: u64,
 }
 
 impl Fate {
     /// Number `number` is not under way: the device has answered, or it was never sent.
-    pub(in crate::driver) fn settle(&mut self, number: u64, accepted: bool) {
-        self.settled = self.settled.max(number);
+    pub(in crate::driver) fn resolve(&mut self, number: u64, accepted: bool) {
+        self.resolved = self.resolved.max(number);
         if accepted {
             self.accepted = self.accepted.max(number);
         }
@@ -40,7 +40,7 @@ impl Span {
     pub(in crate::driver) fn is_remembered(&self, fate: Fate) -> bool {
         self.0.is_some_and(|(first, last)| {
             let replaced = fate.accepted > last;
-            let refused = fate.accepted < first && fate.settled >= last;
+            let refused = fate.accepted < first && fate.resolved >= last;
             !replaced && !refused
         })
     }

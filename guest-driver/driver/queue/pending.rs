@@ -3,8 +3,8 @@
 //! Buffers that wait for other devices.
 //!
 //! A buffer that another device still writes to (or reads) is not given to ours, but QBUF does not
-//! wait either: the buffer stands in its queue's line with its request, and every later one of that
-//! queue behind it, so that their order is kept. What is ready is posted from the head of the line,
+//! wait either: the buffer is pending in its queue with its request, and every later one of that
+//! queue behind it, so that their order is kept. What is ready is posted from the head of the list,
 //! by whoever makes it ready. A STOP stands behind the buffers that came before it: it must not
 //! overtake their frames. A queue has one at most.
 
@@ -13,12 +13,12 @@ use super::fence::{Fence, Ready};
 use super::slot::State;
 
 impl<R, F: Fence> Queue<R, F> {
-    /// Whether anything stands in line.
+    /// Whether any buffer is pending.
     pub(in crate::driver) fn has_pending(&self) -> bool {
         self.pending.ends.is_some()
     }
 
-    /// Whether a STOP stands in line.
+    /// Whether a STOP is pending.
     pub(in crate::driver) fn stops(&self) -> bool {
         self.pending.stop.is_some()
     }
@@ -51,8 +51,8 @@ impl<R, F: Fence> Queue<R, F> {
         old
     }
 
-    /// STOP is to be posted when it is its turn. Comes back if nothing stands in line, or another
-    /// STOP does.
+    /// STOP is to be posted when it is its turn. Comes back if no buffer is pending, or
+    /// another STOP is.
     pub(in crate::driver) fn wait_stop(&mut self, request: R) -> Option<R> {
         match self.pending.ends {
             Some((_, last)) if self.pending.stop.is_none() => {
@@ -71,7 +71,7 @@ impl<R, F: Fence> Queue<R, F> {
         }
         while let Some((first, last)) = self.pending.ends {
             let Ok(slot) = self.slot(first) else {
-                // Buffers in line are not removed.
+                // Pending buffers are not removed.
                 self.pending.ends = None;
                 break;
             };
@@ -92,7 +92,7 @@ impl<R, F: Fence> Queue<R, F> {
         }
     }
 
-    /// A buffer has come to the head of the line, and is `ready`.
+    /// The first of the pending buffers has left the list, and is `ready`.
     fn leave(&mut self, index: u32, ready: Ready, post: Post<'_, R>, advanced: &mut Advanced) {
         let Ok(slot) = self.slot(index) else { return };
         slot.fence = None;
@@ -100,7 +100,7 @@ impl<R, F: Fence> Queue<R, F> {
             Some(request) if ready == Ready::Signalled => match post(request) {
                 Ok(submitted) => {
                     slot.state = State::Queued;
-                    self.posted(submitted.round);
+                    self.posted(submitted.batch);
                     advanced.drain |= submitted.drain;
                     return;
                 }
@@ -108,13 +108,13 @@ impl<R, F: Fence> Queue<R, F> {
             },
             request => slot.request = request,
         }
-        slot.fate.settle(slot.posting, false);
+        slot.fate.resolve(slot.posting, false);
         slot.fail();
         self.finish(index);
         advanced.done = true;
     }
 
-    /// Nothing more is posted; but a STOP in line is, at once.
+    /// Stops posting; posts a pending STOP at once.
     pub(in crate::driver) fn freeze(&mut self, post: Post<'_, R>) {
         self.pending.frozen = true;
         if let Some((_, stop)) = self.pending.stop.take() {
@@ -122,12 +122,12 @@ impl<R, F: Fence> Queue<R, F> {
         }
     }
 
-    /// The opposite.
+    /// Ends [`Self::freeze`].
     pub(in crate::driver) fn thaw(&mut self) {
         self.pending.frozen = false;
     }
 
-    /// Ends the line. Returns a STOP that stood there, to be dropped without a lock.
+    /// Nothing is pending any more. Returns a pending STOP, to be dropped without a lock.
     pub(super) fn end_pending(&mut self) -> Option<R> {
         core::mem::take(&mut self.pending)
             .stop

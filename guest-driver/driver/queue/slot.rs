@@ -36,11 +36,11 @@ pub(super) enum State {
 /// A buffer.
 pub(in crate::driver) struct Slot<R, F> {
     pub(super) state: State,
-    /// Its payload was settled by PREPARE_BUF.
+    /// PREPARE_BUF has fixed its payload.
     pub(super) prepared: bool,
     /// What it carries is of no use. Means something when it is `Done`.
     pub(super) failed: bool,
-    /// The next in line, or of those that are done.
+    /// The next of those that are pending, or of those that are done.
     pub(super) next: Option<u32>,
     /// Number of the QBUF that was posted last.
     pub(super) posting: u64,
@@ -397,10 +397,10 @@ impl<R, F> Slot<R, F> {
             buffer.m = pointer;
             buffer.length = self.layout.planes as u32;
             for (at, to) in planes.iter_mut().enumerate().take(self.layout.planes) {
-                *to = self.told(rules, at);
+                *to = self.describe(rules, at);
             }
         } else {
-            let plane = self.told(rules, 0);
+            let plane = self.describe(rules, 0);
             buffer.bytesused = plane.bytesused;
             buffer.length = plane.length;
             buffer.m = plane.m;
@@ -408,7 +408,7 @@ impl<R, F> Slot<R, F> {
     }
 
     /// A plane, as the client is told of it.
-    fn told(&self, rules: &Rules, at: usize) -> Plane {
+    fn describe(&self, rules: &Rules, at: usize) -> Plane {
         let mut plane = self.planes.get(at).copied().unwrap_or_default();
         if rules.memory == MEMORY_MMAP {
             plane.m = offset(self.buffer.type_, self.buffer.index, at).unwrap_or(0);

@@ -82,10 +82,10 @@ impl<R, F: Fence> Streams<R, F> {
         planes: &[Plane; VIDEO_MAX_PLANES],
         clock: &mut Clock,
         now: i64,
-        round: u64,
+        batch: u64,
     ) -> Result<bool> {
         let queue = self.get(buffer.type_)?;
-        queue.returned(buffer, planes, clock, now, round)
+        queue.returned(buffer, planes, clock, now, batch)
     }
 
     /// STREAMON has succeeded.
@@ -96,7 +96,7 @@ impl<R, F: Fence> Streams<R, F> {
         }
     }
 
-    /// STREAMOFF has succeeded: all buffers are the client's. Returns a STOP that stood in line, to
+    /// STREAMOFF has succeeded: all buffers are the client's. Returns a pending STOP, to
     /// be dropped without the lock.
     pub(in crate::driver) fn stop(&mut self, buf_type: u32) -> Option<R> {
         self.get(buf_type).ok().and_then(Queue::give_up)
@@ -111,7 +111,7 @@ impl<R, F: Fence> Streams<R, F> {
         advanced
     }
 
-    /// The queue with frames for the codec in line, behind which its STOP is to stand.
+    /// The queue with pending frames for the codec, behind which its STOP is to wait.
     pub(in crate::driver) fn pending_for_stop(&mut self) -> Option<&mut Queue<R, F>> {
         let mut queues = self.queues.iter_mut();
         queues.find(|queue| queue.rules.output && queue.has_pending())

@@ -14,14 +14,14 @@ use kernel::prelude::*;
 fn post(channel: &Channel, request: CommandRequest) -> Result<Posted, (CommandRequest, Error)> {
     let submitted = channel.post_later(request)?;
     Ok(Posted {
-        round: submitted.round,
+        batch: submitted.batch,
         drain: submitted.drain,
     })
 }
 
 impl Handle<SessionNode> {
-    /// The device returns a buffer. Returns whether the device should be told of others. Called in
-    /// interrupts.
+    /// The device returns a buffer. Returns whether the device should be notified of others. Called
+    /// in interrupts.
     ///
     /// # Errors
     ///
@@ -31,7 +31,7 @@ impl Handle<SessionNode> {
         buffer: &Buffer,
         planes: &[Plane; VIDEO_MAX_PLANES],
     ) -> Result<bool> {
-        let round = self.channel().commands().round();
+        let batch = self.channel().commands().batch();
         let now = monotonic_us();
         let mut guard = self.state().lock();
         let state = &mut *guard;
@@ -39,12 +39,12 @@ impl Handle<SessionNode> {
             // A command was abandoned half-way: what the device returns may be unknown here.
             return Ok(false);
         }
-        let rings = state
+        let kick = state
             .streams
-            .returned(buffer, planes, &mut state.clock, now, round)?;
+            .returned(buffer, planes, &mut state.clock, now, batch)?;
         drop(guard);
         self.wake_for_buffer(buffer.type_);
-        Ok(rings)
+        Ok(kick)
     }
 
     /// The device has answered a QBUF. Returns the request if there is no use for it. May be called
@@ -78,7 +78,7 @@ impl Handle<SessionNode> {
     }
 
     /// As [`Self::advance`], in any context. Returns whether the command queue must be drained; the
-    /// device has to be told in any case.
+    /// device has to be notified in any case.
     pub(in crate::driver) fn advance_pending(&self) -> bool {
         let mut state = self.state().lock();
         if state.lost.is_some() {

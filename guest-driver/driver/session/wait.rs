@@ -14,7 +14,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// - `EINVAL`: the queue is not streaming, or there is no room for the buffer's planes.
+    /// - `EINVAL`: the queue is not streaming, or there is too short an array for the buffer's
+    ///   planes.
     /// - `EPIPE`: the last buffer has been dequeued.
     /// - `EAGAIN`: there is none, and the caller does not want to wait.
     /// - `ERESTARTSYS`: there is a signal.
