@@ -2,7 +2,7 @@
 
 //! A V4L2 device of the host, handed to the guest nearly as it is.
 //!
-//! Each session is an open file of the host's node. Ioctls go there by checked calls ([`crate::v4l2`]); what is about
+//! Each session is an open file of the host's node. Ioctls go there by checked calls ([`crate::v4l2::node`]); what is about
 //! buffers and streams is done by [`queues`].
 
 use std::path::Path;
@@ -20,7 +20,7 @@ use crate::device::open::Open;
 use crate::device::{Device, Result};
 use crate::events::Events;
 use crate::memory::Vm;
-use crate::v4l2::{Identity, Node};
+use crate::v4l2::node::{Identity, Node};
 
 pub mod allow;
 mod controls;

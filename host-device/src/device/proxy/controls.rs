@@ -9,7 +9,7 @@ use protocol::wire::v4l2::{ExtControl, ExtControls};
 use super::allow::Allow;
 use crate::device::{ControlArgs, ControlOp, Result};
 use crate::memory::Vm;
-use crate::v4l2::{Node, Payload, PayloadKind, entry, plain_id};
+use crate::v4l2::node::{Node, Payload, PayloadKind, entry, plain_id};
 
 /// Most bytes of payloads in one call: more than any set of controls that a program sets at a time.
 const MAX_PAYLOAD: usize = 16 << 20;

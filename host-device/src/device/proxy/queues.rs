@@ -29,7 +29,7 @@ use self::watch::Watch;
 use crate::device::{BufferArgs, Lent, Result};
 use crate::events::Events;
 use crate::memory::{HostBuffer, PlaneMemory, Vm};
-use crate::v4l2::{Node, Source, entry, plain_id};
+use crate::v4l2::node::{Node, Source, entry, plain_id};
 
 mod allocate;
 mod queue;

@@ -24,7 +24,7 @@ use crate::device::open::Open;
 use crate::device::{BufferArgs, ControlArgs, ControlOp, Result};
 use crate::events::Events;
 use crate::memory::{HostBuffer, Vm};
-use crate::v4l2::{Node, entry, plain_id};
+use crate::v4l2::node::{Node, entry, plain_id};
 
 /// Session of a [`Proxy`](super::Proxy).
 pub struct Session {

@@ -21,7 +21,7 @@ use super::queue::{Queue, Slot};
 use super::{Queues, sizes};
 use crate::device::Result;
 use crate::memory::{Charge, probe_udmabuf};
-use crate::v4l2::entry;
+use crate::v4l2::node::entry;
 
 /// What to ask the host device for, in this order, if the guest wants `memory`. `arena` says that we can make buffers that
 /// are mapped already.

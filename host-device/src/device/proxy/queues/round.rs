@@ -13,7 +13,7 @@ use v4l2r::bindings::{V4L2_BUF_FLAG_ERROR, V4L2_BUF_FLAG_LAST};
 use super::queue::Queue;
 use crate::counters::Counters;
 use crate::events::Events;
-use crate::v4l2::Node;
+use crate::v4l2::node::Node;
 
 /// What may be ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

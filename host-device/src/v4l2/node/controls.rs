@@ -17,7 +17,7 @@ use v4l2r::bindings::{
 use zerocopy::IntoBytes;
 
 use super::identity::text;
-use super::node::Node;
+use super::file::Node;
 use super::request::{self, entry};
 
 /// `V4L2_CTRL_WHICH_REQUEST_VAL`: values in a request, which no guest has.

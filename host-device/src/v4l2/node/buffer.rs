@@ -14,7 +14,7 @@ use protocol::wire::v4l2::{
 use v4l2r::bindings::V4L2_BUF_FLAG_REQUEST_FD;
 use zerocopy::IntoBytes;
 
-use super::node::Node;
+use super::file::Node;
 use super::request::{self, entry};
 use crate::memory::PlaneMemory;
 
