@@ -27,7 +27,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use self::ioctl::Failure;
 use self::lane::{Lane, Now};
 use self::threads::Threads;
-use crate::device::{Device, Result};
+use crate::device::api::{Device, Result};
 use crate::events::{Events, Outbox};
 use crate::memory::{Region, Vm};
 
@@ -92,9 +92,9 @@ impl Drop for Waiting {
 
 /// Counts sessions that hold resources: open ones, and closed ones that are still being torn down.
 #[derive(Debug)]
-struct Open(Arc<AtomicUsize>);
+struct SessionPermit(Arc<AtomicUsize>);
 
-impl Open {
+impl SessionPermit {
     fn new(count: &Arc<AtomicUsize>, limit: usize) -> Result<Self> {
         count
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| {
@@ -105,7 +105,7 @@ impl Open {
     }
 }
 
-impl Drop for Open {
+impl Drop for SessionPermit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
@@ -156,7 +156,7 @@ struct Opening {
     vm: Vm,
     threads: Arc<Threads>,
     table: Arc<Mutex<Table>>,
-    open: Open,
+    open: SessionPermit,
     id: u32,
     /// When it was asked for.
     epoch: u64,
@@ -265,7 +265,7 @@ impl Sessions {
         if room < size_of::<RespOpen>() {
             return Err(Errno::EINVAL);
         }
-        let open = Open::new(&self.open, self.limit)?;
+        let open = SessionPermit::new(&self.open, self.limit)?;
         let (id, epoch) = {
             let mut table = self.table();
             (table.free_id(), table.epoch)

@@ -11,7 +11,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Handle;
 
 use crate::config::{Limits, Place};
-use crate::device::Device;
+use crate::device::api::Device;
 use crate::transport::{Endpoint, Stop, serve};
 
 /// What `--print-capabilities` answers (QEMU, "vhost-user backend conventions").

@@ -36,7 +36,7 @@ use self::frontend::Frontend;
 use self::link::Link;
 pub use self::stop::Stop;
 use crate::config::Limits;
-use crate::device::Device;
+use crate::device::api::Device;
 use crate::memory::Account;
 
 /// How long sessions may take to close when their VMM is gone.

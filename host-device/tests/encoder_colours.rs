@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 
 use encoder_support::*;
 use protocol::wire::v4l2::Format;
-use virtio_v4l2d::device::encoder::uapi::*;
 use virtio_v4l2d::device::encoder::{Encoder, Settings};
+use virtio_v4l2d::v4l2::core::uapi::*;
 
 /// `colorspace`, `xfer_func`, `ycbcr_enc`, `quantization`.
 type Fields = (u32, u8, u8, u8);

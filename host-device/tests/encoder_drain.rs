@@ -10,7 +10,7 @@ use encoder_support::*;
 use nix::errno::Errno;
 use protocol::wire::v4l2::EncoderCmd;
 use virtio_v4l2d::device::encoder::Settings;
-use virtio_v4l2d::device::encoder::uapi::*;
+use virtio_v4l2d::v4l2::core::uapi::*;
 
 fn client(output: u32, capture: u32) -> Client {
     let mut client = Client::new(&encoder(Settings::default()));

@@ -8,7 +8,7 @@ use encoder_support::*;
 use nix::errno::Errno;
 use virtio_v4l2d::device::encoder::Settings;
 use virtio_v4l2d::device::encoder::catalogue::Codec;
-use virtio_v4l2d::device::encoder::uapi::*;
+use virtio_v4l2d::v4l2::core::uapi::*;
 
 /// x265 takes no frame smaller than its coding tree unit.
 #[test]

@@ -12,11 +12,11 @@ use protocol::wire::v4l2::{
     EventSubscription, ExportBuffer, FmtDesc, Format, Fract, FrmIvalEnum, FrmSizeEnum,
     PixFormatMplane, Rect, RequestBuffers, Selection, StreamParm,
 };
-use virtio_v4l2d::device::encoder::uapi::*;
 use virtio_v4l2d::device::encoder::{Encoder, Settings};
 use virtio_v4l2d::device::{Device as _, Session};
 use virtio_v4l2d::events::Events;
 use virtio_v4l2d::memory::Vm;
+use virtio_v4l2d::v4l2::core::uapi::*;
 
 fn client() -> Client {
     Client::new(&encoder(Settings::default()))

@@ -19,11 +19,11 @@ use protocol::wire::v4l2::{Buffer, ExportBuffer, Plane, RequestBuffers};
 use virtio_v4l2d::counters::Counters;
 use virtio_v4l2d::device::encoder::Settings;
 use virtio_v4l2d::device::encoder::catalogue::Codec;
-use virtio_v4l2d::device::encoder::uapi::*;
 use virtio_v4l2d::device::{BufferArgs, Lent};
 use virtio_v4l2d::memory::{
     Access, Form, GuestMemory, Ledger, Lookup, PlaneMemory, Vm, probe_udmabuf,
 };
+use virtio_v4l2d::v4l2::core::uapi::*;
 use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryMmap};
 
 const PAGE: u64 = 4096;

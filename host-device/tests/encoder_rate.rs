@@ -6,7 +6,7 @@ mod encoder_support;
 
 use encoder_support::*;
 use virtio_v4l2d::device::encoder::Settings;
-use virtio_v4l2d::device::encoder::uapi::*;
+use virtio_v4l2d::v4l2::core::uapi::*;
 
 fn client(width: u32, height: u32) -> Client {
     let mut client = Client::new(&encoder(Settings::default()));

@@ -6,7 +6,7 @@ mod encoder_support;
 
 use encoder_support::*;
 use virtio_v4l2d::device::encoder::Settings;
-use virtio_v4l2d::device::encoder::uapi::*;
+use virtio_v4l2d::v4l2::core::uapi::*;
 
 fn raw(frames: &[Vec<Vec<u8>>]) -> Vec<u8> {
     frames.iter().flatten().flatten().copied().collect()

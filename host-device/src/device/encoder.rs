@@ -2,10 +2,10 @@
 
 //! A stateful video encoder: V4L2 memory-to-memory, multi-planar, on GStreamer.
 //!
-//! Three layers. The V4L2 state machine ([`session`], [`mod@core`], [`queue`], [`mod@format`], [`controls`], [`drain`])
-//! knows what clients may do and see; the [`pipeline`] runs an encoder element; the [`catalogue`] is the table of
-//! codecs, elements and properties. Each session has its own of everything, and a thread of its own
-//! ([`worker`]) while both of its queues stream.
+//! Three layers. The V4L2 state machine (`session`, `core`, `format`, `controls`, `drain`, on
+//! [`v4l2::core`](mod@crate::v4l2::core)) knows what clients may do and see. The `pipeline` runs an
+//! encoder element. The [`catalogue`] is the table of codecs, elements and properties. Each session
+//! has its own of all of it, and a thread (`worker`) while both of its queues stream.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,32 +14,28 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use protocol::wire::config::{Config, DeviceType};
 
-use crate::device::open::Open;
-use crate::device::{Device, Result};
+use crate::config::DeviceSpec;
+use crate::device::api::{Device, Result, Session};
+use crate::device::sessions::OpenSession;
 use crate::events::Events;
 use crate::memory::Vm;
+use crate::v4l2::core::uapi::{V4L2_CAP_STREAMING, V4L2_CAP_VIDEO_M2M_MPLANE, text};
 
 pub mod catalogue;
-pub mod colorimetry;
-pub mod controls;
-pub mod core;
-pub mod drain;
-pub mod format;
+mod controls;
+mod core;
+mod drain;
+mod format;
 mod lent;
 mod level;
-pub mod params;
-pub mod pipeline;
-pub mod pixel;
-pub mod queue;
+mod params;
+mod pipeline;
 mod resolve;
-pub mod session;
-pub mod settings;
+mod session;
+mod settings;
 mod signals;
 mod stats;
-mod stride;
-mod subscriptions;
-pub mod uapi;
-pub mod worker;
+mod worker;
 
 pub use settings::Settings;
 
@@ -52,6 +48,22 @@ pub struct Encoder {
 }
 
 impl Encoder {
+    /// The encoder device that `spec` describes.
+    ///
+    /// # Errors
+    ///
+    /// There is no such setting or codec; as [`new`](Self::new).
+    pub fn from_spec(spec: &DeviceSpec) -> anyhow::Result<Self> {
+        let mut settings = Settings::default();
+        for (key, value) in &spec.settings {
+            settings.set(key, value)?;
+        }
+        for (codec, element) in &spec.elements {
+            settings.element(codec, element)?;
+        }
+        Self::new(settings)
+    }
+
     /// Finds the host's encoders.
     ///
     /// # Errors
@@ -74,14 +86,14 @@ impl Encoder {
 impl Device for Encoder {
     fn config(&self) -> Config {
         Config {
-            device_caps: uapi::V4L2_CAP_VIDEO_M2M_MPLANE | uapi::V4L2_CAP_STREAMING,
+            device_caps: V4L2_CAP_VIDEO_M2M_MPLANE | V4L2_CAP_STREAMING,
             device_type: DeviceType::Video as u32,
-            card: uapi::text(&self.settings.card),
+            card: text(&self.settings.card),
         }
     }
 
-    fn open(&self, id: u32, events: Events, vm: Vm) -> Result<Box<dyn super::Session>> {
-        let open = Open::new(&self.open, self.settings.max_sessions)?;
+    fn open(&self, id: u32, events: Events, vm: Vm) -> Result<Box<dyn Session>> {
+        let open = OpenSession::new(&self.open, self.settings.max_sessions)?;
         Ok(Box::new(session::Session::new(
             id,
             Arc::clone(&self.chosen),

@@ -4,7 +4,7 @@
 
 use nix::errno::Errno;
 
-use super::{Lent, Result};
+use super::api::{Lent, Result};
 use crate::memory::{Lending, PlaneMemory};
 
 impl Lent {

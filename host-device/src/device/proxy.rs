@@ -2,8 +2,8 @@
 
 //! A V4L2 device of the host, handed to the guest nearly as it is.
 //!
-//! Each session is an open file of the host's node. Ioctls go there by checked calls ([`crate::v4l2::node`]); what is about
-//! buffers and streams is done by [`queues`].
+//! Each session is an open file of the host's node. Ioctls go there by checked calls
+//! ([`crate::v4l2::node`]); `queues` does what is about buffers and streams.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,20 +16,21 @@ use v4l2r::bindings::{
     V4L2_CAP_DEVICE_CAPS, V4L2_CAP_EXT_PIX_FORMAT, V4L2_CAP_IO_MC, V4L2_CAP_READWRITE,
 };
 
-use crate::device::open::Open;
-use crate::device::{Device, Result};
+use crate::config::DeviceSpec;
+use crate::device::api::{self, Device, Result};
+use crate::device::sessions::OpenSession;
 use crate::events::Events;
 use crate::memory::Vm;
 use crate::v4l2::node::{Identity, Node};
 
-pub mod allow;
+mod allow;
 mod controls;
-pub mod queues;
-pub mod session;
-pub mod settings;
+mod queues;
+mod session;
+mod settings;
 
-pub use allow::Allow;
-pub use session::Session;
+use allow::Allow;
+use session::Session;
 pub use settings::Settings;
 
 /// Of `V4L2_CAP_*`, what a guest cannot have: it has no read(2) and write(2), and no media controller. V4L2_CAP_ASYNCIO
@@ -53,6 +54,19 @@ pub struct Proxy {
 }
 
 impl Proxy {
+    /// The proxied device that `spec` describes.
+    ///
+    /// # Errors
+    ///
+    /// There is no such setting; as [`new`](Self::new).
+    pub fn from_spec(spec: &DeviceSpec) -> anyhow::Result<Self> {
+        let mut settings = Settings::default();
+        for (key, value) in &spec.settings {
+            settings.set(key, value)?;
+        }
+        Self::new(settings)
+    }
+
     /// Looks at the node that `settings` name.
     ///
     /// # Errors
@@ -122,13 +136,13 @@ impl Device for Proxy {
         Config {
             device_caps: self.identity.device_caps & !NOT_FOR_GUESTS,
             device_type: self.identity.kind as u32,
-            card: super::text(card.unwrap_or(&self.identity.card)),
+            card: api::text(card.unwrap_or(&self.identity.card)),
         }
     }
 
-    fn open(&self, id: u32, events: Events, vm: Vm) -> Result<Box<dyn super::Session>> {
+    fn open(&self, id: u32, events: Events, vm: Vm) -> Result<Box<dyn api::Session>> {
         // Before the node is opened, which may hang.
-        let open = Open::new(&self.open, self.settings.max_sessions)?;
+        let open = OpenSession::new(&self.open, self.settings.max_sessions)?;
         let node = self.node()?;
         Ok(Box::new(Session::new(
             id,

@@ -12,7 +12,7 @@ use protocol::wire::v4l2::{
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::ioctl::{Failure, HEADER};
-use crate::device::{BufferArgs, ControlArgs, ControlOp, Lent, Result, Session};
+use crate::device::api::{BufferArgs, ControlArgs, ControlOp, Lent, Result, Session};
 
 /// QUERYBUF, QBUF, PREPARE_BUF. Returns the UUIDs of virtio objects, which stand in the response too. `Slow` if it is to be
 /// `quick` and the session says that it is not.

@@ -9,7 +9,7 @@ use protocol::wire::v4l2::{Buffer, MEMORY_DMABUF, MEMORY_MMAP};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::attached::{buffer, controls, edid, export};
-use crate::device::{Device, Result, Session};
+use crate::device::api::{Device, Result, Session};
 
 /// Size of the header that every response starts with.
 pub(super) const HEADER: usize = size_of::<RespHeader>();

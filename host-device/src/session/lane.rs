@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 
-use super::Open;
+use super::SessionPermit;
 use super::threads::Threads;
-use crate::device::{Result, Session};
+use crate::device::api::{Result, Session};
 use crate::events::Events;
 
 /// The guest's session as a command finds it.
@@ -34,7 +34,7 @@ struct State {
     running: bool,
     waiting: VecDeque<Work>,
     /// Counts the session as open for as long as it takes resources.
-    open: Option<Open>,
+    open: Option<SessionPermit>,
 }
 
 /// A session with its queue of commands.
@@ -52,7 +52,7 @@ pub(super) enum Now<T> {
 }
 
 impl Lane {
-    pub(super) fn new(session: Box<dyn Session>, events: Events, open: Open) -> Arc<Self> {
+    pub(super) fn new(session: Box<dyn Session>, events: Events, open: SessionPermit) -> Arc<Self> {
         Arc::new(Self {
             events,
             state: Mutex::new(State {

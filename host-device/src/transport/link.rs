@@ -22,7 +22,7 @@ use super::event::EventQueue;
 use super::ring::{Memory, Ring};
 use crate::config::Limits;
 use crate::counters::Counters;
-use crate::device::Device;
+use crate::device::api::Device;
 use crate::events::Outbox;
 use crate::memory::{Account, Arena, Ledger, Region, Vm};
 use crate::session::Sessions;

@@ -15,11 +15,11 @@ use protocol::wire::v4l2::{
     Buffer, Control, EncoderCmd, Event, EventSubscription, FmtDesc, Format, Fract, Plane, Rect,
     RequestBuffers, Selection, StreamParm, Timeval,
 };
-use virtio_v4l2d::device::encoder::uapi::*;
 use virtio_v4l2d::device::encoder::{Encoder, Settings};
 use virtio_v4l2d::device::{BufferArgs, Device, Lent, Session};
 use virtio_v4l2d::events::{Events, Sent, SentEvents};
 use virtio_v4l2d::memory::Vm;
+use virtio_v4l2d::v4l2::core::uapi::*;
 
 /// How long an answer may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -12,17 +12,38 @@ use nix::errno::Errno;
 use protocol::wire::v4l2::{Buffer, Plane};
 
 use super::catalogue::Codec;
-use super::controls::Controls;
+use super::controls;
 use super::drain::Drain;
 use super::format::Formats;
 use super::pipeline::CodedFrame;
-use super::pixel::PixelFormat;
-use super::queue::{COPIED_FLAGS, Payload, Queue};
 use super::stats::Stats;
-use super::subscriptions::Subscriptions;
-use super::uapi::*;
 use crate::events::Events;
 use crate::memory::{PlaneMemory, Readiness, Vm};
+use crate::v4l2::core::controls::Controls;
+use crate::v4l2::core::events::Subscriptions;
+use crate::v4l2::core::pixel::PixelFormat;
+use crate::v4l2::core::queue::{self, COPIED_FLAGS};
+use crate::v4l2::core::uapi::*;
+
+/// Buffers that VIDIOC_REQBUFS of the CAPTURE queue makes at least.
+///
+/// FFmpeg asks for four, and its muxer holds on to about ten. If none is left in the queue at the
+/// end of a drain, FFmpeg loses the frames that are still to come.
+const MIN_CAPTURE: u32 = 16;
+
+/// What the encoder keeps with a queued frame.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Private {
+    /// A key frame was asked for before the frame was queued.
+    pub force_key: bool,
+    /// When the guest's kick arrived that brought the frame.
+    pub kicked: Option<Instant>,
+}
+
+/// A queue of an encoder session.
+pub type Queue = queue::Queue<Private>;
+/// What a client said about a frame.
+pub type Payload = queue::Payload<Private>;
 
 /// A raw frame to encode.
 #[derive(Debug)]
@@ -118,12 +139,12 @@ impl Core {
         vm: &Vm,
     ) -> Result<Self, Errno> {
         Ok(Self {
-            controls: Controls::new(&codecs),
+            controls: controls::controls(&codecs),
             formats: Formats::new(codecs, formats)?,
-            output: Queue::new(OUTPUT, vm),
-            capture: Queue::new(CAPTURE, vm),
+            output: Queue::new(OUTPUT, 1, vm),
+            capture: Queue::new(CAPTURE, MIN_CAPTURE, vm),
             drain: Drain::Running,
-            subscriptions: Subscriptions::default(),
+            subscriptions: Subscriptions::new(&[V4L2_EVENT_EOS]),
             coded: VecDeque::new(),
             inside: VecDeque::new(),
             force_key: false,
@@ -139,7 +160,7 @@ impl Core {
     /// Bytes that a coded frame may have: it must fit into whichever CAPTURE buffer comes next.
     pub fn room(&self) -> u32 {
         let usual = self.formats.coded.sizeimage;
-        self.capture.least_length(usual).min(usual)
+        self.capture.min_length(usual).min(usual)
     }
 
     /// Takes the frame back that just came out of the encoder if it is larger than `room` bytes, and nothing else is on
@@ -252,7 +273,7 @@ impl Core {
         // A stream that never had a frame has no end to tell of. v4l2-compliance makes two of those, leaves their events
         // in the queue, and then takes one for an EOS that no STOP asked for.
         if self.fed {
-            self.subscriptions.eos(events);
+            self.subscriptions.notify(V4L2_EVENT_EOS, events);
         }
         let done = self.capture.done(index, |buffer, _| {
             buffer.flags |= V4L2_BUF_FLAG_LAST;

@@ -5,7 +5,7 @@
 use nix::errno::Errno;
 use protocol::wire::v4l2::EncoderCmd;
 
-use super::uapi::*;
+use crate::v4l2::core::uapi::*;
 
 /// Where a session stands in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

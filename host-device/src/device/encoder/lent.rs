@@ -2,9 +2,9 @@
 
 //! Memory that clients lend with their buffers.
 
-use super::uapi::*;
-use crate::device::{Lent, Result};
+use crate::device::api::{Lent, Result};
 use crate::memory::{Access, Form, Lending, PlaneMemory, Vm};
+use crate::v4l2::core::uapi::*;
 
 /// What the two queues of a session were lent.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 //! What an encoder is to do: the values of controls, formats and settings that its properties are made of.
 
 use super::catalogue::Codec;
-use super::colorimetry::Vui;
+use crate::v4l2::core::colorimetry::Vui;
 
 /// The loop filter, `enum v4l2_mpeg_video_h264_loop_filter_mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

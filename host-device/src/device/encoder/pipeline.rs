@@ -18,8 +18,8 @@ use gstreamer_video as gst_video;
 use protocol::wire::v4l2::Rect;
 
 use super::catalogue::{Chosen, When};
-use super::format::RawFormat;
 use super::params::Params;
+use crate::v4l2::core::format::RawFormat;
 
 mod caps;
 mod frame;
@@ -240,11 +240,6 @@ impl Pipeline {
             &format!("{} {properties}", self.setup.chosen.factory.name()),
             &(self.setup.chosen.codec.row().caps)(&self.params),
         )
-    }
-
-    /// What it was made for.
-    pub fn setup(&self) -> &Setup {
-        &self.setup
     }
 
     /// Whether frames can be pushed of which this is true: that they are dmabufs.

@@ -5,12 +5,12 @@
 use protocol::wire::v4l2::Fract;
 
 use super::catalogue::Codec;
-use super::controls::Controls;
 use super::format::Formats;
 use super::level;
 use super::params::{self, LoopFilter, Params};
 use super::settings::Settings;
-use super::uapi::*;
+use crate::v4l2::core::controls::Controls;
+use crate::v4l2::core::uapi::*;
 
 /// Greatest common divisor.
 fn gcd(a: u32, b: u32) -> u32 {

@@ -13,20 +13,21 @@ use protocol::wire::v4l2::{
 };
 
 use super::catalogue::{Chosen, Codec};
-use super::controls::Info;
-use super::core::Core;
+use super::core::{Core, Private, Queue};
 use super::drain::Command;
-use super::format::{self, Formats};
+use super::format::{CodedFormat, Formats};
 use super::lent::LentMemory;
 use super::pipeline::Setup;
-use super::queue::Queue;
 use super::settings::Settings;
-use super::uapi::*;
 use super::worker::{Shared, Worker};
-use crate::device::open::Open;
-use crate::device::{self, BufferArgs, ControlArgs, ControlOp, Lent, Result};
+use crate::device::api::{self, BufferArgs, ControlArgs, ControlOp, Lent, Result};
+use crate::device::sessions::OpenSession;
 use crate::events::Events;
 use crate::memory::{Charge, Fence, HostBuffer, PlaneMemory, Vm, probe_udmabuf};
+use crate::v4l2::core::controls::Info;
+use crate::v4l2::core::format::{self, RawFormat};
+use crate::v4l2::core::uapi::*;
+use crate::v4l2::core::{interval, selection};
 
 /// One open file.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ pub struct Session {
     /// Runs while both queues stream.
     worker: Option<Worker>,
     span: tracing::Span,
-    _open: Open,
+    _open: OpenSession,
 }
 
 impl Session {
@@ -52,7 +53,7 @@ impl Session {
         chosen: Arc<[Chosen]>,
         settings: Arc<Settings>,
         (events, vm): (Events, Vm),
-        open: Open,
+        open: OpenSession,
     ) -> Result<Self> {
         let codecs: Vec<Codec> = chosen.iter().map(|chosen| chosen.codec).collect();
         Ok(Self {
@@ -119,7 +120,7 @@ impl Session {
         let (lengths, count) = {
             let mut core = self.shared.lock();
             let (queue, sizes) = queue(&mut core, args.buffer.type_)?;
-            (queue.wants(args, &sizes)?, queue.count())
+            (queue.imports(args, &sizes)?, queue.count())
         };
         let lent = std::mem::replace(&mut args.lent, Lent::Nothing);
         self.lent.get(
@@ -142,10 +143,12 @@ impl Session {
         let fence = self.fence(&args, &lent)?;
         let mut core = self.shared.lock();
         let output = args.buffer.type_ == OUTPUT;
-        let force_key = output && core.force_key;
+        let private = Private {
+            force_key: output && core.force_key,
+            kicked: Some(self.shared.events.counters().looked()),
+        };
         let (queue, sizes) = queue(&mut core, args.buffer.type_)?;
-        queue.qbuf(args, (lent, fence), &sizes, force_key)?;
-        queue.came(self.shared.events.counters().looked());
+        queue.qbuf(args, (lent, fence), &sizes, private)?;
         if output {
             core.force_key = false;
             core.drain.goes_on();
@@ -207,16 +210,16 @@ fn queue(core: &mut Core, buf_type: u32) -> Result<(&mut Queue, Vec<u32>)> {
 
 /// The format of a queue that is nearest to `format`, and what is to be stored of it.
 enum Nearest {
-    Raw(format::RawFormat),
-    Coded(format::CodedFormat),
+    Raw(RawFormat),
+    Coded(CodedFormat),
 }
 
 fn nearest(formats: &Formats, format: &mut Format) -> Result<Nearest> {
     let pix = format.pix_mp();
     let (nearest, pix) = match format.type_ {
         OUTPUT => {
-            let raw = formats.try_raw(&pix);
-            let pix = formats.raw_pix(&raw);
+            let raw = formats.raw.nearest(&pix, &formats.offered);
+            let pix = raw.pix();
             (Nearest::Raw(raw), pix)
         }
         CAPTURE => {
@@ -229,7 +232,7 @@ fn nearest(formats: &Formats, format: &mut Format) -> Result<Nearest> {
     Ok(nearest)
 }
 
-impl device::Session for Session {
+impl api::Session for Session {
     fn enum_fmt(&mut self, desc: &mut FmtDesc) -> Result {
         let core = self.shared.lock();
         let at = desc.index as usize;
@@ -261,7 +264,7 @@ impl device::Session for Session {
         let core = self.shared.lock();
         let formats = &core.formats;
         let pix = match format.type_ {
-            OUTPUT => formats.raw_pix(&formats.raw),
+            OUTPUT => formats.raw.pix(),
             CAPTURE => formats.coded_pix(&formats.coded),
             _ => return Err(Errno::EINVAL),
         };
@@ -339,8 +342,8 @@ impl device::Session for Session {
         }
         interval.type_ = FRMIVAL_TYPE_CONTINUOUS;
         interval.stepwise = [
-            format::MIN_INTERVAL,
-            format::MAX_INTERVAL,
+            interval::MIN,
+            interval::MAX,
             Fract {
                 numerator: 1,
                 denominator: 1,
@@ -351,26 +354,28 @@ impl device::Session for Session {
     }
 
     fn g_parm(&mut self, parm: &mut StreamParm) -> Result {
-        self.shared.lock().formats.parm(parm)
+        interval::get(parm, self.shared.lock().formats.interval)
     }
 
     fn s_parm(&mut self, parm: &mut StreamParm) -> Result {
         let mut core = self.shared.lock();
         let asked = parm.timeperframe;
-        core.formats.parm(parm)?;
-        core.formats.interval = Formats::nearest_interval(asked);
+        let nearest = interval::nearest(asked);
+        interval::get(parm, nearest)?;
+        core.formats.interval = nearest;
         core.changed = true;
-        core.formats.parm(parm)
+        Ok(())
     }
 
     fn g_selection(&mut self, selection: &mut Selection) -> Result {
         selection.reserved = [0; 9];
-        self.shared.lock().formats.selection(selection)
+        let core = self.shared.lock();
+        selection::get(selection, core.formats.crop, core.formats.raw.rect())
     }
 
     fn s_selection(&mut self, selection: &mut Selection) -> Result {
         let mut core = self.shared.lock();
-        let crop = core.formats.try_crop(selection)?;
+        let crop = selection::nearest(selection, core.formats.raw.rect())?;
         // The size of a running stream is fixed; the same again is no change.
         if core.output.streaming && crop != core.formats.crop {
             return Err(Errno::EBUSY);
@@ -383,11 +388,11 @@ impl device::Session for Session {
 
     fn reqbufs(&mut self, request: &mut RequestBuffers) -> Result {
         let mut core = self.shared.lock();
-        let (room, lengths) = (core.formats.raw.room, core.formats.raw.lengths());
+        let (oversized, lengths) = (core.formats.raw.oversized, core.formats.raw.lengths());
         let (queue, mut sizes) = queue(&mut core, request.type_)?;
         if queue.is_output() && request.memory == MEMORY_MMAP {
             sizes = lengths;
-            queue.sparse = room;
+            queue.oversized = oversized;
         }
         let answer = queue.reqbufs(request, &sizes);
         core.drain.goes_on();

@@ -8,7 +8,8 @@ use std::str::FromStr;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::catalogue::Codec;
-use super::pixel::{self, PixelFormat};
+use crate::device::gst::formats;
+use crate::v4l2::core::pixel::PixelFormat;
 
 /// Options of the encoder device; the same for all of its sessions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +42,7 @@ impl Default for Settings {
             preset: None,
             card: "virtio-v4l2 encoder".to_owned(),
             max_sessions: 256,
-            formats: pixel::default(),
+            formats: formats::default(),
             sink: false,
         }
     }
@@ -109,7 +110,7 @@ impl Settings {
                 ensure!(sessions > 0, "sessions={value}: at least 1");
                 self.max_sessions = sessions as usize;
             }
-            "formats" => self.formats = formats(value)?,
+            "formats" => self.formats = parse_formats(value)?,
             "sink" => {
                 self.sink = match value {
                     "0" => false,
@@ -127,26 +128,25 @@ impl Settings {
 }
 
 /// Takes `NAME+NAME+…`, or `all`.
-fn formats(value: &str) -> Result<Vec<&'static PixelFormat>> {
+fn parse_formats(value: &str) -> Result<Vec<&'static PixelFormat>> {
     if value == "all" {
-        return Ok(pixel::FORMATS.iter().collect());
+        return Ok(formats::all().collect());
     }
-    let mut formats: Vec<&'static PixelFormat> = Vec::new();
+    let mut chosen: Vec<&'static PixelFormat> = Vec::new();
     for name in value.split('+') {
-        let mut known = pixel::FORMATS.iter();
-        let format = known
+        let format = formats::all()
             .find(|format| format.name().eq_ignore_ascii_case(name))
             .with_context(|| {
-                let names: Vec<_> = pixel::FORMATS.iter().map(PixelFormat::name).collect();
+                let names: Vec<_> = formats::all().map(PixelFormat::name).collect();
                 format!("formats={value}: {name:?} is none of {}", names.join(", "))
             })?;
         ensure!(
-            !formats.contains(&format),
+            !chosen.contains(&format),
             "formats={value}: {name} is there twice"
         );
-        formats.push(format);
+        chosen.push(format);
     }
-    Ok(formats)
+    Ok(chosen)
 }
 
 fn number(key: &str, value: &str) -> Result<u32> {
@@ -175,7 +175,7 @@ mod tests {
         assert!(settings.sink);
         assert!(settings.formats.iter().all(|format| format.planes() == 1));
         settings.set("formats", "all").unwrap();
-        assert_eq!(settings.formats.len(), pixel::FORMATS.len());
+        assert_eq!(settings.formats.len(), formats::all().count());
         settings.set("formats", "nm12+NV12").unwrap();
         let names: Vec<_> = settings.formats.iter().map(|f| f.name()).collect();
         assert_eq!(names, ["NM12", "NV12"]);

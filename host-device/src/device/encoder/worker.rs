@@ -12,10 +12,9 @@ use std::thread::{JoinHandle, ThreadId};
 
 use nix::errno::Errno;
 
-use super::core::{Action, Core, Delivery, Job};
+use super::core::{Action, Core, Delivery, Job, Payload};
 use super::params::Params;
 use super::pipeline::{Pipeline, Setup, is_dmabuf, wrap};
-use super::queue::Payload;
 use super::resolve;
 use super::settings::Settings;
 use super::signals::Signals;
@@ -413,11 +412,11 @@ impl Run {
         };
         let gop = self.params.gop;
         let due = gop != 0 && gop != pipeline.params().gop && pipeline.since_key() >= gop;
-        let force_key = payload.force_key || due;
+        let force_key = payload.private.force_key || due;
         let pushed = pipeline.push(frame, force_key, |time| {
-            if let Some(since) = payload.since {
+            if let Some(kicked) = payload.private.kicked {
                 let counters = self.shared.events.counters();
-                counters.kick_to_push.add(since.elapsed());
+                counters.kick_to_push.add(kicked.elapsed());
             }
             self.shared.lock().entered(time, payload);
         });

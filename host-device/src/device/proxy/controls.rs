@@ -7,7 +7,7 @@ use protocol::wire::ioctl;
 use protocol::wire::v4l2::{ExtControl, ExtControls};
 
 use super::allow::Allow;
-use crate::device::{ControlArgs, ControlOp, Result};
+use crate::device::api::{ControlArgs, ControlOp, Result};
 use crate::memory::Vm;
 use crate::v4l2::node::{Node, Payload, PayloadKind, entry, plain_id};
 

@@ -26,7 +26,7 @@ use v4l2r::bindings::{V4L2_BUF_FLAG_REQUEST_FD, V4L2_EVENT_ALL, V4L2_EVENT_CTRL}
 
 use self::round::{Ready, Shared};
 use self::watch::Watch;
-use crate::device::{BufferArgs, Lent, Result};
+use crate::device::api::{BufferArgs, Lent, Result};
 use crate::events::Events;
 use crate::memory::{HostBuffer, PlaneMemory, Vm};
 use crate::v4l2::node::{Node, Source, entry, plain_id};

@@ -20,8 +20,8 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::allow::{Allow, REFUSED};
 use super::controls::ext_ctrls;
 use super::queues::Queues;
-use crate::device::open::Open;
-use crate::device::{BufferArgs, ControlArgs, ControlOp, Result};
+use crate::device::api::{self, BufferArgs, ControlArgs, ControlOp, Result};
+use crate::device::sessions::OpenSession;
 use crate::events::Events;
 use crate::memory::{HostBuffer, Vm};
 use crate::v4l2::node::{Node, entry, plain_id};
@@ -32,7 +32,7 @@ pub struct Session {
     allow: Arc<Allow>,
     vm: Vm,
     queues: Queues,
-    _open: Open,
+    _open: OpenSession,
 }
 
 impl Session {
@@ -42,7 +42,7 @@ impl Session {
         node: Arc<Node>,
         allow: Arc<Allow>,
         (events, vm): (Events, Vm),
-        open: Open,
+        open: OpenSession,
     ) -> Self {
         tracing::debug!(session = id, "{}", node.identity().card);
         Self {
@@ -122,7 +122,7 @@ macro_rules! pass {
     };
 }
 
-impl crate::device::Session for Session {
+impl api::Session for Session {
     pass! {
         enum_fmt: ENUM_FMT(FmtDesc),
         g_fmt: G_FMT(Format),

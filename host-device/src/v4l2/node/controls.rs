@@ -16,8 +16,8 @@ use v4l2r::bindings::{
 };
 use zerocopy::IntoBytes;
 
-use super::identity::text;
 use super::file::Node;
+use super::identity::text;
 use super::request::{self, entry};
 
 /// `V4L2_CTRL_WHICH_REQUEST_VAL`: values in a request, which no guest has.

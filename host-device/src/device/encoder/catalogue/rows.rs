@@ -6,7 +6,7 @@ use gstreamer as gst;
 
 use super::{Codec, Element, Footprint, Property, Row, When};
 use crate::device::encoder::params::{LoopFilter, Params};
-use crate::device::encoder::uapi::fourcc;
+use crate::v4l2::core::uapi::fourcc;
 
 /// A property set before the element runs.
 const fn start(name: &'static str, value: fn(&Params) -> Option<String>) -> Property {

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-use protocol::wire::v4l2::{QueryCtrl, QueryExtCtrl, QueryMenu};
+use nix::errno::Errno;
+use protocol::wire::v4l2::{Control, ExtControl, ExtControls, QueryCtrl, QueryExtCtrl, QueryMenu};
 
 use super::*;
+use crate::device::api::ControlOp;
+use crate::v4l2::core::controls::class_of;
 
 const ALL: &[Codec] = &[Codec::H264, Codec::Hevc, Codec::Vp8, Codec::Vp9];
 
 fn controls() -> Controls {
-    Controls::new(ALL)
+    super::controls(ALL)
 }
 
 fn walk(controls: &Controls) -> Vec<QueryExtCtrl> {
@@ -31,7 +34,7 @@ fn walk(controls: &Controls) -> Vec<QueryExtCtrl> {
 fn every_control_is_one_that_compliance_takes() {
     let controls = controls();
     let all = walk(&controls);
-    assert_eq!(all.len(), table::TABLE.len());
+    assert_eq!(all.len(), TABLE.len());
     let mut class = 0;
     for query in all {
         if class_of(query.id) != class {
@@ -96,7 +99,7 @@ fn names_are_the_kernels() {
 
 #[test]
 fn only_controls_of_the_hosts_codecs_are_there() {
-    let controls = Controls::new(&[Codec::Vp8]);
+    let controls = super::controls(&[Codec::Vp8]);
     assert!(controls.info(V4L2_CID_MPEG_VIDEO_H264_PROFILE).is_none());
     assert!(controls.info(V4L2_CID_MPEG_VIDEO_VP8_PROFILE).is_some());
     assert!(controls.info(V4L2_CID_MPEG_VIDEO_BITRATE).is_some());

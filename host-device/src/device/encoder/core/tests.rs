@@ -11,8 +11,8 @@ use protocol::wire::v4l2::RequestBuffers;
 use tokio::runtime::Runtime;
 
 use super::*;
-use crate::device::encoder::pixel;
-use crate::device::{BufferArgs, Lent};
+use crate::device::api::{BufferArgs, Lent};
+use crate::device::gst::formats;
 use crate::events::{Sent, SentEvents};
 use crate::memory::Fence;
 
@@ -38,7 +38,7 @@ fn fence(runtime: &Runtime, timeout: Duration) -> (Fence, EventFd, Receiver<()>)
 impl Rig {
     fn new() -> Self {
         let mut core =
-            Core::new(vec![Codec::H264], pixel::default(), &Vm::without_guest()).unwrap();
+            Core::new(vec![Codec::H264], formats::default(), &Vm::without_guest()).unwrap();
         let sizes = core.formats.raw.sizes();
         for (queue, sizes) in [(&mut core.output, &sizes[..]), (&mut core.capture, &[4096])] {
             let mut request = RequestBuffers {
@@ -82,7 +82,7 @@ impl Rig {
             lent: Lent::Nothing,
         };
         queue
-            .qbuf(args, (Vec::new(), fence), &sizes, false)
+            .qbuf(args, (Vec::new(), fence), &sizes, Private::default())
             .unwrap();
     }
 

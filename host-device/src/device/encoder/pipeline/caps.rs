@@ -13,16 +13,17 @@ use gstreamer_video::{
 };
 
 use crate::device::encoder::catalogue::{Chosen, Codec};
-use crate::device::encoder::colorimetry::UNSPECIFIED;
-use crate::device::encoder::format::RawFormat;
 use crate::device::encoder::params::Params;
+use crate::device::gst::formats::video_format;
+use crate::v4l2::core::colorimetry::UNSPECIFIED;
+use crate::v4l2::core::format::RawFormat;
 
 /// Caps of the frames that clients queue.
 pub fn raw(raw: &RawFormat, params: &Params) -> Result<gst::Caps> {
     let (fps_n, fps_d) = params.framerate;
     let fps = gst::Fraction::new(i32::try_from(fps_n)?, i32::try_from(fps_d)?);
     let mut colorimetry = coded(raw, params.codec);
-    if raw.pixel.is_rgb() {
+    if raw.pixel.rgb {
         colorimetry = VideoColorimetry::new(
             VideoColorRange::Range0_255,
             VideoColorMatrix::Rgb,
@@ -30,7 +31,7 @@ pub fn raw(raw: &RawFormat, params: &Params) -> Result<gst::Caps> {
             colorimetry.primaries(),
         );
     }
-    let info = gst_video::VideoInfo::builder(raw.pixel.gst, params.width, params.height)
+    let info = gst_video::VideoInfo::builder(video_format(raw.pixel), params.width, params.height)
         .fps(fps)
         .colorimetry(&colorimetry)
         .build()
@@ -43,7 +44,10 @@ pub fn raw(raw: &RawFormat, params: &Params) -> Result<gst::Caps> {
 pub fn converted(chosen: &Chosen, raw: &RawFormat, caps: &gst::Caps) -> Option<gst::Caps> {
     // 4:2:0 even if the encoder would take more: decoders of the other formats are rare, and the
     // encoder would not say how it converts R'G'B'.
-    let planar = matches!(raw.pixel.gst, VideoFormat::Nv12 | VideoFormat::I420);
+    let planar = matches!(
+        video_format(raw.pixel),
+        VideoFormat::Nv12 | VideoFormat::I420
+    );
     if planar && accepts(&chosen.factory, caps) {
         return None;
     }
@@ -63,7 +67,7 @@ fn coded(raw: &RawFormat, codec: Codec) -> VideoColorimetry {
     };
     let matrix = match (codec, vui.matrix) {
         // It has one matrix, and no word for another.
-        (Codec::Vp8, _) if raw.pixel.is_rgb() => VideoColorMatrix::Bt601,
+        (Codec::Vp8, _) if raw.pixel.rgb => VideoColorMatrix::Bt601,
         // GStreamer takes no Y'CbCr without a matrix. x264enc and x265enc are told by options.
         (_, UNSPECIFIED) => VideoColorMatrix::Bt709,
         (_, 10) => VideoColorMatrix::Bt2020,

@@ -10,6 +10,7 @@ use gstreamer_allocators as gst_allocators;
 use gstreamer_video as gst_video;
 
 use super::Setup;
+use crate::device::gst::formats::video_format;
 use crate::memory::PlaneMemory;
 
 /// Wraps a frame for the encoder, without a copy: `planes` are the memory of each V4L2 plane, where
@@ -63,7 +64,7 @@ pub fn wrap<T: Send + Sync + 'static>(
     gst_video::VideoMeta::add_full(
         writable,
         gst_video::VideoFrameFlags::empty(),
-        setup.raw.pixel.gst,
+        video_format(setup.raw.pixel),
         crop.width,
         crop.height,
         &offsets,
@@ -77,7 +78,7 @@ fn layout(setup: &Setup, planes: &[(PlaneMemory, u32, u32)]) -> (Vec<u32>, Vec<u
     let sizes = setup.raw.sizes();
     // The payload says something in the room of our own buffers only.
     match planes {
-        [(PlaneMemory::Own(_), offset, bytesused)] if setup.raw.room => {
+        [(PlaneMemory::Own(_), offset, bytesused)] if setup.raw.oversized => {
             let payload = bytesused.saturating_sub(*offset);
             let size = sizes.iter().sum::<u32>().max(payload);
             (vec![size], setup.raw.strides(payload))
@@ -101,12 +102,12 @@ mod tests {
     use protocol::wire::v4l2::Rect;
 
     use super::*;
-    use crate::device::encoder::catalogue::{self, Codec};
-    use crate::device::encoder::format::Formats;
-    use crate::device::encoder::pixel::{self, PixelFormat};
+    use crate::device::encoder::catalogue;
     use crate::device::encoder::settings::Settings;
-    use crate::device::encoder::uapi::fourcc;
+    use crate::device::gst::formats;
     use crate::memory::HostBuffer;
+    use crate::v4l2::core::format::RawFormat;
+    use crate::v4l2::core::uapi::fourcc;
 
     struct Counted(Arc<AtomicUsize>);
 
@@ -118,13 +119,9 @@ mod tests {
 
     fn setup(name: &[u8; 4], crop: Rect) -> Setup {
         gst::init().unwrap();
-        let mut raw = Formats::new(vec![Codec::H264], pixel::default())
-            .unwrap()
-            .raw;
-        raw.pixel = PixelFormat::find(fourcc(name)).unwrap();
-        raw.bytesperline = (0..raw.pixel.planes())
-            .map(|plane| raw.pixel.min_bytesperline(plane, raw.width))
-            .collect();
+        let mut formats = formats::all();
+        let pixel = formats.find(|format| format.fourcc == fourcc(name));
+        let raw = RawFormat::new(pixel.unwrap(), 1280, 720);
         Setup {
             chosen: catalogue::choose(&Settings::default()).unwrap().remove(0),
             raw,
@@ -164,7 +161,7 @@ mod tests {
                 .collect();
             let released = Arc::new(AtomicUsize::new(0));
             let buffer = wrap(&setup, &planes, Counted(Arc::clone(&released))).unwrap();
-            let info = gst_video::VideoInfo::builder(setup.raw.pixel.gst, 640, 480)
+            let info = gst_video::VideoInfo::builder(video_format(setup.raw.pixel), 640, 480)
                 .build()
                 .unwrap();
             let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(&buffer, &info).unwrap();

@@ -19,7 +19,7 @@ use v4l2r::bindings::{
 
 use super::queue::{Queue, Slot};
 use super::{Queues, sizes};
-use crate::device::Result;
+use crate::device::api::Result;
 use crate::memory::{Charge, probe_udmabuf};
 use crate::v4l2::node::entry;
 

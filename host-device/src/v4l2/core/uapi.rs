@@ -3,7 +3,7 @@
 //! Constants of `linux/videodev2.h` and `linux/v4l2-controls.h`: what v4l2r generates, and the few that it does not
 //! have (function-like macros, and values newer than the headers that v4l2r is built with).
 
-pub use crate::device::text;
+pub use crate::device::api::text;
 pub use protocol::wire::v4l2::{
     BUF_TYPE_VIDEO_CAPTURE_MPLANE as CAPTURE, BUF_TYPE_VIDEO_OUTPUT_MPLANE as OUTPUT,
     MEMORY_DMABUF, MEMORY_MMAP, MEMORY_USERPTR,

@@ -6,13 +6,15 @@ use nix::errno::Errno;
 use protocol::wire::v4l2::{Event, EventCtrl, QueryCtrl, QueryExtCtrl, QueryMenu};
 use zerocopy::IntoBytes as _;
 
-use super::{Controls, Info};
-use crate::device::encoder::uapi::*;
+use super::Controls;
+use super::info::{Info, Kind};
+use crate::v4l2::core::uapi::*;
 
 const NEXT: u32 = V4L2_CTRL_FLAG_NEXT_CTRL | V4L2_CTRL_FLAG_NEXT_COMPOUND;
 
 impl Controls {
-    /// The control that a query with `id` means: that one, or with flags the next after it.
+    /// The control that a query with `id` means: that one, or the next after it if `id` has the
+    /// flags for that.
     fn queried(&self, id: u32) -> Result<&'static Info, Errno> {
         let plain = id & V4L2_CTRL_ID_MASK;
         let found = match id & NEXT {
@@ -86,7 +88,7 @@ impl Controls {
         Ok(())
     }
 
-    /// `V4L2_EVENT_CTRL` for a control: `changes` says of what.
+    /// `V4L2_EVENT_CTRL` for a control, with `V4L2_EVENT_CTRL_CH_*` in `changes`.
     pub fn event(&self, info: &Info, changes: u32) -> Event {
         let readable = info.flags & V4L2_CTRL_FLAG_WRITE_ONLY == 0;
         let ctrl = EventCtrl {
@@ -114,12 +116,12 @@ impl Controls {
         event
     }
 
-    /// The event that tells a new subscriber how a control stands; none for classes.
+    /// The event that a new subscriber gets, with the control's value; none for classes.
     pub fn initial_event(&self, info: &Info) -> Option<Event> {
         let mut changes = V4L2_EVENT_CTRL_CH_FLAGS;
         if info.flags & V4L2_CTRL_FLAG_WRITE_ONLY == 0 {
             changes |= V4L2_EVENT_CTRL_CH_VALUE;
         }
-        (info.kind != super::Kind::Class).then(|| self.event(info, changes))
+        (info.kind != Kind::Class).then(|| self.event(info, changes))
     }
 }

@@ -3,12 +3,14 @@
 use protocol::wire::v4l2::Timeval;
 
 use super::*;
-use crate::device::Lent;
+use crate::device::api::Lent;
 
 const SIZES: &[u32] = &[6000, 3000];
 
+type Queue = super::Queue<bool>;
+
 fn queue(count: u32) -> Queue {
-    let mut queue = Queue::new(OUTPUT, &Vm::without_guest());
+    let mut queue = Queue::new(OUTPUT, 1, &Vm::without_guest());
     let mut request = RequestBuffers {
         count,
         memory: MEMORY_MMAP,
@@ -50,7 +52,7 @@ fn query(queue: &Queue, index: u32) -> Result<Buffer, Errno> {
 
 #[test]
 fn reqbufs_answers_what_there_is() {
-    let mut queue = Queue::new(OUTPUT, &Vm::without_guest());
+    let mut queue = Queue::new(OUTPUT, 1, &Vm::without_guest());
     let ask = |queue: &mut Queue, count, memory| {
         let mut request = RequestBuffers {
             count,

@@ -2,12 +2,12 @@
 
 //! A buffer queue as videobuf2 has it: allocation, states, and what each ioctl answers.
 //!
-//! There is no done list: a buffer that is done goes to the guest as an event and belongs to the client from then
-//! on, so a slot is either the client's (dequeued, perhaps prepared), queued, or active in the encoder.
+//! There is no done list. A buffer that is done goes to the guest as an event and belongs to the
+//! client from then on. So a slot is the client's (dequeued, perhaps prepared), queued, or active
+//! in the device.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
 
 use nix::errno::Errno;
 use protocol::wire::v4l2::{
@@ -15,7 +15,7 @@ use protocol::wire::v4l2::{
 };
 
 use super::uapi::*;
-use crate::device::BufferArgs;
+use crate::device::api::BufferArgs;
 use crate::memory::{Fence, HostBuffer, PlaneMemory, Readiness, Vm};
 
 mod slot;
@@ -24,38 +24,36 @@ pub use slot::{COPIED_FLAGS, Payload, Slot, SlotPlane, State};
 /// Buffers that a queue may have: `VIDEO_MAX_FRAME`.
 pub const MAX_BUFFERS: u32 = 32;
 
-/// Buffers that VIDIOC_REQBUFS of the CAPTURE queue gives at least.
-///
-/// FFmpeg asks for four, lets its muxer hold on to about ten, and takes none left in the queue for the end of a drain:
-/// it would lose the frames that are still to come.
-const MIN_CAPTURE: u32 = 16;
-
-/// What both queues can do.
+/// What every queue can do.
 const CAPABILITIES: u32 = V4L2_BUF_CAP_SUPPORTS_MMAP
     | V4L2_BUF_CAP_SUPPORTS_USERPTR
     | V4L2_BUF_CAP_SUPPORTS_DMABUF
     | V4L2_BUF_CAP_SUPPORTS_ORPHANED_BUFS
     | V4L2_BUF_CAP_SUPPORTS_REMOVE_BUFS;
 
-/// One of the two queues of a session.
+/// A queue of a memory-to-memory session. With each queued buffer the device keeps a `T` of its
+/// own, as drivers embed `struct vb2_v4l2_buffer` in a larger structure.
 #[derive(Debug)]
-pub struct Queue {
+pub struct Queue<T> {
     /// `V4L2_BUF_TYPE_*`.
     pub type_: u32,
-    /// `V4L2_MEMORY_*` of its buffers, while there are any. With any but MMAP clients lend memory, of either kind.
+    /// `V4L2_MEMORY_*` of its buffers, while there are any. If it is not MMAP, clients may use
+    /// USERPTR and DMABUF with any buffer.
     memory: u32,
     vm: Vm,
+    /// Least number of buffers that VIDIOC_REQBUFS makes.
+    min_buffers: u32,
     /// By index; `None` where a buffer was removed or never made.
-    slots: Vec<Option<Slot>>,
+    slots: Vec<Option<Slot<T>>>,
     /// Indices of queued buffers, oldest first.
     queued: VecDeque<u32>,
     /// Between STREAMON and STREAMOFF.
     pub streaming: bool,
     /// Sequence number of the next buffer that is done.
     sequence: u32,
-    /// MMAP buffers are longer than frames: a dmabuf would pin all of them.
-    pub sparse: bool,
-    /// Counts STREAMOFFs: buffers that an encoder returns later than that are no longer active.
+    /// MMAP buffers are longer than frames. They are no dmabufs, which would pin all their pages.
+    pub oversized: bool,
+    /// Counts STREAMOFFs: a buffer that the device returns after one is no longer active.
     pub epoch: u64,
     /// `mem_offset` of the next plane; no two planes of a session ever have the same.
     next_offset: u32,
@@ -66,26 +64,28 @@ const OUTPUT_OFFSETS: u32 = 1 << 31;
 /// Distance of offsets: `mmap()` takes whole pages.
 const OFFSET_STEP: u32 = 4096;
 
-fn type_index(queue: &Queue, type_: u32) -> Result<(), Errno> {
-    if type_ == queue.type_ {
+fn check_type(buf_type: u32, asked: u32) -> Result<(), Errno> {
+    if asked == buf_type {
         Ok(())
     } else {
         Err(Errno::EINVAL)
     }
 }
 
-impl Queue {
-    /// The queue of type `V4L2_BUF_TYPE_*` of a session of `vm`, without buffers.
-    pub fn new(type_: u32, vm: &Vm) -> Self {
+impl<T: Default> Queue<T> {
+    /// A queue of type `V4L2_BUF_TYPE_*` of a session of `vm`, without buffers. VIDIOC_REQBUFS
+    /// makes at least `min_buffers`.
+    pub fn new(type_: u32, min_buffers: u32, vm: &Vm) -> Self {
         Self {
             type_,
             memory: MEMORY_MMAP,
             vm: vm.clone(),
+            min_buffers,
             slots: Vec::new(),
             queued: VecDeque::new(),
             streaming: false,
             sequence: 0,
-            sparse: false,
+            oversized: false,
             epoch: 0,
             next_offset: if type_ == OUTPUT { OUTPUT_OFFSETS } else { 0 },
         }
@@ -101,26 +101,26 @@ impl Queue {
         self.slots.iter().flatten().count() as u32
     }
 
-    /// Bytes that every buffer has in its first plane, or `none` without buffers.
-    pub fn least_length(&self, none: u32) -> u32 {
+    /// Bytes that the first plane of every buffer has at least. `default` if there are no buffers.
+    pub fn min_length(&self, default: u32) -> u32 {
         let planes = self.slots.iter().flatten();
         let first = planes.filter_map(|slot| slot.planes.first());
-        first.map(|plane| plane.least).min().unwrap_or(none)
+        first.map(|plane| plane.min_length).min().unwrap_or(default)
     }
 
-    /// Buffers that are queued and not in the encoder.
+    /// Number of buffers that are queued and not active in the device.
     pub fn queued(&self) -> usize {
         self.queued.len()
     }
 
-    fn slot(&self, index: u32) -> Result<&Slot, Errno> {
+    fn slot(&self, index: u32) -> Result<&Slot<T>, Errno> {
         self.slots
             .get(index as usize)
             .and_then(Option::as_ref)
             .ok_or(Errno::EINVAL)
     }
 
-    fn slot_mut(&mut self, index: u32) -> Result<&mut Slot, Errno> {
+    fn slot_mut(&mut self, index: u32) -> Result<&mut Slot<T>, Errno> {
         self.slots
             .get_mut(index as usize)
             .and_then(Option::as_mut)
@@ -136,26 +136,25 @@ impl Queue {
         request.flags = 0;
         request.reserved = [0; 3];
         request.capabilities = CAPABILITIES;
-        if !known(request.memory) {
+        if !is_supported(request.memory) {
             return Err(Errno::EINVAL);
         }
         if self.streaming {
             return Err(Errno::EBUSY);
         }
         self.cancel();
-        // Mappings of the guest keep the memory of these alive: orphaned buffers.
+        // Mappings of the guest keep the memory of these buffers alive: orphaned buffers.
         self.slots.clear();
         self.memory = request.memory;
         if request.count == 0 {
             return Ok(());
         }
-        let least = if self.is_output() { 1 } else { MIN_CAPTURE };
-        let count = request.count.clamp(least, MAX_BUFFERS);
+        let count = request.count.clamp(self.min_buffers, MAX_BUFFERS);
         for index in 0..count {
             match self.allocate(sizes) {
                 Ok(slot) => self.slots.push(Some(slot)),
                 Err(errno) if index == 0 => return Err(errno),
-                // Fewer than asked for is an answer too.
+                // V4L2 allows to make fewer than the client asked for.
                 Err(_) => break,
             }
         }
@@ -163,20 +162,20 @@ impl Queue {
         Ok(())
     }
 
-    /// VIDIOC_CREATE_BUFS. `sizes` are the least that planes must have.
+    /// VIDIOC_CREATE_BUFS. `sizes` are the bytes that each plane must have at least.
     ///
     /// # Errors
     ///
-    /// `EINVAL` for memory that is not supported, planes too small, too few or too many; `ENOBUFS` when there are
-    /// [`MAX_BUFFERS`]; `ENOMEM`.
+    /// `EINVAL` for memory that is not supported, and for planes that are too small, too few or too
+    /// many; `ENOBUFS` when there are [`MAX_BUFFERS`]; `ENOMEM`.
     pub fn create_bufs(&mut self, create: &mut CreateBuffers, sizes: &[u32]) -> Result<(), Errno> {
         create.reserved = [0; 5];
         create.flags = 0;
         create.index = self.count();
         create.capabilities = CAPABILITIES | V4L2_BUF_CAP_SUPPORTS_MAX_NUM_BUFFERS;
         create.max_num_buffers = MAX_BUFFERS;
-        type_index(self, create.format.type_)?;
-        if !known(create.memory) || (self.count() > 0 && create.memory != self.memory) {
+        check_type(self.type_, create.format.type_)?;
+        if !is_supported(create.memory) || (self.count() > 0 && create.memory != self.memory) {
             return Err(Errno::EINVAL);
         }
         if create.count == 0 {
@@ -189,7 +188,7 @@ impl Queue {
             .take(usize::from(pix.num_planes))
             .map(|plane| plane.sizeimage)
             .collect();
-        if asked.len() != sizes.len() || asked.iter().zip(sizes).any(|(a, least)| a < least) {
+        if asked.len() != sizes.len() || asked.iter().zip(sizes).any(|(asked, min)| asked < min) {
             return Err(Errno::EINVAL);
         }
         if self.count() >= MAX_BUFFERS {
@@ -197,9 +196,9 @@ impl Queue {
         }
         self.memory = create.memory;
         let count = create.count.min(MAX_BUFFERS - self.count());
-        let (first, room) = self.gap(count as usize);
+        let (first, free) = self.gap(count as usize);
         let mut made = Vec::new();
-        for _ in 0..room {
+        for _ in 0..free {
             match self.allocate(&asked) {
                 Ok(slot) => made.push(Some(slot)),
                 Err(errno) if made.is_empty() => return Err(errno),
@@ -216,8 +215,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Where `count` new buffers stand: the first free run that is long enough, else the longest. Returns its start
-    /// and how many fit.
+    /// The indices of `count` new buffers: the first free run that is long enough, else the longest.
+    /// Returns its start, and how many fit into it.
     fn gap(&self, count: usize) -> (usize, usize) {
         let free = |index: usize| !matches!(self.slots.get(index), Some(Some(_)));
         let mut best = (self.slots.len(), 0);
@@ -268,21 +267,21 @@ impl Queue {
         Ok(())
     }
 
-    fn allocate(&mut self, sizes: &[u32]) -> Result<Slot, Errno> {
+    fn allocate(&mut self, sizes: &[u32]) -> Result<Slot<T>, Errno> {
         let mut planes = Vec::with_capacity(sizes.len());
         for size in sizes {
             if self.memory != MEMORY_MMAP {
-                planes.push(SlotPlane::lent(*size));
+                planes.push(SlotPlane::imported(*size));
                 continue;
             }
             let size = *size as usize;
-            let memory = if self.is_output() && !self.sparse {
+            let memory = if self.is_output() && !self.oversized {
                 self.vm.frame(size)
             } else {
                 self.vm.buffer(size)
             }?;
             let offset = self.next_offset;
-            // 2^19 planes per queue and session; after that a client must open the node anew.
+            // Offsets are not used again: after 2^19 planes a client must open the node anew.
             let next = offset.checked_add(OFFSET_STEP).ok_or(Errno::ENOMEM)?;
             if (next ^ offset) & OUTPUT_OFFSETS != 0 {
                 return Err(Errno::ENOMEM);
@@ -313,7 +312,7 @@ impl Queue {
     /// `EINVAL`: no such buffer or plane, no MMAP buffer, or unknown flags.
     pub fn export(&self, export: &ExportBuffer) -> Result<Arc<HostBuffer>, Errno> {
         const FLAGS: u32 = (nix::libc::O_CLOEXEC | nix::libc::O_ACCMODE).cast_unsigned();
-        type_index(self, export.type_)?;
+        check_type(self.type_, export.type_)?;
         let plane = self.slot(export.index)?.planes.get(export.plane as usize);
         match plane.and_then(|plane| plane.memory.as_ref()) {
             Some(PlaneMemory::Own(memory)) if export.flags & !FLAGS == 0 => Ok(Arc::clone(memory)),
@@ -327,25 +326,26 @@ impl Queue {
     ///
     /// `EINVAL`: no such buffer, or too few planes in the array.
     pub fn querybuf(&self, args: BufferArgs<'_>) -> Result<(), Errno> {
-        type_index(self, args.buffer.type_)?;
+        check_type(self.type_, args.buffer.type_)?;
         let slot = self.slot(args.buffer.index)?;
         check_planes(slot, args.planes)?;
         self.fill(slot, args.buffer, args.planes);
         Ok(())
     }
 
-    /// Checks that QBUF and PREPARE_BUF share. Returns the lengths of the memory that the client is to lend with this
-    /// call: none for an MMAP buffer, and none if it was prepared, which has settled all that.
+    /// The checks that QBUF and PREPARE_BUF share. Returns the lengths of the planes whose memory
+    /// this call must import. There are none for an MMAP buffer, nor for one that was prepared,
+    /// whose memory PREPARE_BUF has imported.
     ///
     /// # Errors
     ///
     /// As [`prepare_buf`](Self::prepare_buf).
-    pub fn wants(&self, args: &BufferArgs<'_>, sizes: &[u32]) -> Result<Vec<u32>, Errno> {
+    pub fn imports(&self, args: &BufferArgs<'_>, sizes: &[u32]) -> Result<Vec<u32>, Errno> {
         let buffer = &*args.buffer;
-        type_index(self, buffer.type_)?;
+        check_type(self.type_, buffer.type_)?;
         let slot = self.slot(buffer.index)?;
         let own = self.memory == MEMORY_MMAP;
-        if !known(buffer.memory) || own != (buffer.memory == MEMORY_MMAP) {
+        if !is_supported(buffer.memory) || own != (buffer.memory == MEMORY_MMAP) {
             return Err(Errno::EINVAL);
         }
         check_planes(slot, args.planes)?;
@@ -359,15 +359,15 @@ impl Queue {
         Ok(if own { Vec::new() } else { lengths })
     }
 
-    /// Settles what a buffer is to carry, in its own memory or in what is `lent`, unless it was prepared.
+    /// Notes the payload of a buffer and its `imported` memory, unless it was prepared already.
     fn prepare(
         &mut self,
         args: &BufferArgs<'_>,
-        lent: Vec<PlaneMemory>,
+        imported: Vec<PlaneMemory>,
         sizes: &[u32],
     ) -> Result<(), Errno> {
-        let wanted = self.wants(args, sizes)?;
-        if wanted.len() != lent.len() {
+        let wanted = self.imports(args, sizes)?;
+        if wanted.len() != imported.len() {
             return Err(Errno::EINVAL);
         }
         let (buffer, output) = (&*args.buffer, self.is_output());
@@ -378,15 +378,15 @@ impl Queue {
         let lengths = slot.lengths(buffer.memory, args.planes)?;
         slot.payload = slot.payload(output, buffer, args.planes, (&lengths, sizes))?;
         slot.memory = buffer.memory;
-        for ((plane, lent), length) in slot.planes.iter_mut().zip(lent).zip(lengths) {
-            plane.memory = Some(lent);
+        for ((plane, memory), length) in slot.planes.iter_mut().zip(imported).zip(lengths) {
+            plane.memory = Some(memory);
             plane.length = length;
         }
         Ok(())
     }
 
-    /// VIDIOC_PREPARE_BUF. `lent` is what [`wants`](Self::wants) asked for, `sizes` are the bytes that a frame takes in each
-    /// plane.
+    /// VIDIOC_PREPARE_BUF. `imported` is the memory that [`imports`](Self::imports) asked for,
+    /// `sizes` are the bytes that a frame takes in each plane.
     ///
     /// # Errors
     ///
@@ -394,7 +394,7 @@ impl Queue {
     pub fn prepare_buf(
         &mut self,
         args: BufferArgs<'_>,
-        lent: Vec<PlaneMemory>,
+        imported: Vec<PlaneMemory>,
         sizes: &[u32],
     ) -> Result<(), Errno> {
         if args.buffer.flags & V4L2_BUF_FLAG_REQUEST_FD != 0 {
@@ -403,7 +403,7 @@ impl Queue {
         if self.slot(args.buffer.index)?.state == State::Prepared {
             return Err(Errno::EINVAL);
         }
-        self.prepare(&args, lent, sizes)?;
+        self.prepare(&args, imported, sizes)?;
         let slot = self.slot_mut(args.buffer.index)?;
         slot.state = State::Prepared;
         let slot = self.slot(args.buffer.index)?;
@@ -411,31 +411,32 @@ impl Queue {
         Ok(())
     }
 
-    /// VIDIOC_QBUF.
+    /// VIDIOC_QBUF. `fence` is what the device must wait for before it uses the `imported` memory,
+    /// `private` the device's own data of the buffer.
     ///
     /// # Errors
     ///
-    /// As [`prepare_buf`](Self::prepare_buf), except that a prepared buffer is fine; `EBADR` for requests, which are
-    /// not supported.
+    /// As [`prepare_buf`](Self::prepare_buf), except that a prepared buffer is fine; `EBADR` for
+    /// requests, which are not supported.
     pub fn qbuf(
         &mut self,
         args: BufferArgs<'_>,
-        (lent, fence): (Vec<PlaneMemory>, Option<Fence>),
+        (imported, fence): (Vec<PlaneMemory>, Option<Fence>),
         sizes: &[u32],
-        force_key: bool,
+        private: T,
     ) -> Result<(), Errno> {
-        type_index(self, args.buffer.type_)?;
+        check_type(self.type_, args.buffer.type_)?;
         self.slot(args.buffer.index)?;
         if args.buffer.flags & V4L2_BUF_FLAG_REQUEST_FD != 0 {
             return Err(Errno::EBADR);
         }
-        self.prepare(&args, lent, sizes)?;
+        self.prepare(&args, imported, sizes)?;
         let (index, output) = (args.buffer.index, self.is_output());
         let slot = self.slot_mut(index)?;
         if output {
             slot.payload.stamp(args.buffer);
-            slot.payload.force_key = force_key;
         }
+        slot.payload.private = private;
         slot.fence = fence;
         slot.state = State::Queued;
         self.queued.push_back(index);
@@ -444,16 +445,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Notes when the kick came with which the newest of the queued buffers did.
-    pub fn came(&mut self, since: Instant) {
-        if let Some(index) = self.queued.back().copied()
-            && let Ok(slot) = self.slot_mut(index)
-        {
-            slot.payload.since = Some(since);
-        }
-    }
-
-    /// Memory that a client lent with a buffer which it has prepared.
+    /// The memory that was imported for a buffer when the client prepared it.
     pub fn prepared(&self, index: u32) -> Vec<PlaneMemory> {
         match self.slot(index) {
             Ok(slot) if slot.state == State::Prepared && self.memory != MEMORY_MMAP => {
@@ -464,7 +456,8 @@ impl Queue {
         }
     }
 
-    /// Whether the oldest queued buffer can be used, if there is one. Those behind it wait for it: they keep their order.
+    /// Whether the oldest queued buffer can be used, if there is one. Buffers keep their order, so
+    /// those behind it wait for it.
     pub fn readiness(&self) -> Option<Readiness> {
         let slot = self.slot(*self.queued.front()?).ok()?;
         Some(
@@ -474,16 +467,16 @@ impl Queue {
         )
     }
 
-    /// Takes the oldest queued buffer for the encoder.
-    pub fn take(&mut self) -> Option<(u32, &mut Slot)> {
+    /// Makes the oldest queued buffer active.
+    pub fn take(&mut self) -> Option<(u32, &mut Slot<T>)> {
         let index = self.queued.pop_front()?;
         let slot = self.slots.get_mut(index as usize)?.as_mut()?;
         slot.state = State::Active;
         Some((index, slot))
     }
 
-    /// Ends what the encoder does with an active buffer: it belongs to the client again. Returns what DQBUF
-    /// answers. `edit` sets what came of it, by way of the planes' `bytesused` and the buffer's fields.
+    /// Gives an active buffer back to the client. Returns what DQBUF answers, after `edit` has set
+    /// what the device did: the planes' `bytesused`, the buffer's flags and so on.
     pub fn done(
         &mut self,
         index: u32,
@@ -536,8 +529,8 @@ impl Queue {
         }
     }
 
-    /// What an ioctl tells of a buffer.
-    fn fill(&self, slot: &Slot, buffer: &mut Buffer, planes: &mut [Plane]) {
+    /// Describes a buffer as QUERYBUF, QBUF and DQBUF do.
+    fn fill(&self, slot: &Slot<T>, buffer: &mut Buffer, planes: &mut [Plane]) {
         let queued = matches!(slot.state, State::Queued | State::Active);
         *buffer = Buffer {
             index: buffer.index,
@@ -572,13 +565,13 @@ impl Queue {
     }
 }
 
-/// Whether buffers can have such memory, `V4L2_MEMORY_*`.
-fn known(memory: u32) -> bool {
+/// Whether buffers can have this `V4L2_MEMORY_*`.
+fn is_supported(memory: u32) -> bool {
     matches!(memory, MEMORY_MMAP | MEMORY_USERPTR | MEMORY_DMABUF)
 }
 
-/// `__verify_planes_array`: room for every plane.
-fn check_planes(slot: &Slot, planes: &[Plane]) -> Result<(), Errno> {
+/// Checks that the array has an element for every plane, as `__verify_planes_array()` does.
+fn check_planes<T>(slot: &Slot<T>, planes: &[Plane]) -> Result<(), Errno> {
     if (slot.planes.len()..=VIDEO_MAX_PLANES).contains(&planes.len()) {
         Ok(())
     } else {

@@ -1,33 +1,45 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! V4L2 events that a session subscribed to.
+//! V4L2 events that a session has subscribed to.
 
 use std::collections::BTreeMap;
 
-use gstreamer::glib;
 use nix::errno::Errno;
+use nix::time::{ClockId, clock_gettime};
 use protocol::wire::v4l2::{Event, EventSubscription, Timespec};
 
 use super::controls::{Controls, Info};
 use super::uapi::*;
 use crate::events::Events;
 
-/// Subscriptions of a session. Bounded: EOS, and one for each control.
-#[derive(Debug, Default)]
+/// Subscriptions of a session. Bounded: one for each type that the device has, and one for each
+/// control.
+#[derive(Debug)]
 pub struct Subscriptions {
-    eos: bool,
+    /// Types that the device has, `V4L2_EVENT_*`, and whether the session has subscribed to them.
+    types: BTreeMap<u32, bool>,
     /// Flags of the subscription, by control.
     controls: BTreeMap<u32, u32>,
-    /// Of the next event.
+    /// Sequence number of the next event.
     sequence: u32,
 }
 
 impl Subscriptions {
+    /// None yet, for a device that has control events and events of these `types`,
+    /// `V4L2_EVENT_*`.
+    pub fn new(types: &[u32]) -> Self {
+        Self {
+            types: types.iter().map(|type_| (*type_, false)).collect(),
+            controls: BTreeMap::new(),
+            sequence: 0,
+        }
+    }
+
     /// VIDIOC_SUBSCRIBE_EVENT.
     ///
     /// # Errors
     ///
-    /// `EINVAL` for events that an encoder does not have, and controls that do not exist.
+    /// `EINVAL` for events that the device does not have, and controls that do not exist.
     pub fn subscribe(
         &mut self,
         subscription: &EventSubscription,
@@ -35,7 +47,6 @@ impl Subscriptions {
         events: &Events,
     ) -> Result<(), Errno> {
         match subscription.type_ {
-            V4L2_EVENT_EOS => self.eos = true,
             V4L2_EVENT_CTRL => {
                 let info = controls.info(subscription.id).ok_or(Errno::EINVAL)?;
                 self.controls.insert(info.id, subscription.flags);
@@ -45,7 +56,7 @@ impl Subscriptions {
                     self.send(event, events);
                 }
             }
-            _ => return Err(Errno::EINVAL),
+            type_ => *self.types.get_mut(&type_).ok_or(Errno::EINVAL)? = true,
         }
         Ok(())
     }
@@ -54,31 +65,30 @@ impl Subscriptions {
     pub fn unsubscribe(&mut self, subscription: &EventSubscription) {
         match subscription.type_ {
             V4L2_EVENT_ALL => {
-                self.eos = false;
+                self.types.values_mut().for_each(|wanted| *wanted = false);
                 self.controls.clear();
             }
-            V4L2_EVENT_EOS => self.eos = false,
             V4L2_EVENT_CTRL => {
                 self.controls.remove(&subscription.id);
             }
-            _ => {}
+            type_ => {
+                self.types.entry(type_).and_modify(|wanted| *wanted = false);
+            }
         }
     }
 
-    /// Everything up to STOP is encoded.
-    pub fn eos(&mut self, events: &Events) {
-        if self.eos {
-            self.send(
-                Event {
-                    type_: V4L2_EVENT_EOS,
-                    ..Default::default()
-                },
-                events,
-            );
+    /// Sends an event of type `type_`, which carries nothing else, if the session wants it.
+    pub fn notify(&mut self, type_: u32, events: &Events) {
+        if self.types.get(&type_) == Some(&true) {
+            let event = Event {
+                type_,
+                ..Default::default()
+            };
+            self.send(event, events);
         }
     }
 
-    /// The session set a control. It hears of that only if it asked for feedback.
+    /// The session has set a control. It gets the event only if it asked for feedback.
     pub fn control_set(&mut self, info: &Info, controls: &Controls, events: &Events) {
         let feedback = self
             .controls
@@ -90,15 +100,23 @@ impl Subscriptions {
     }
 
     fn send(&mut self, event: Event, events: &Events) {
-        let now = glib::monotonic_time();
         events.event(Event {
             sequence: self.sequence,
-            timestamp: Timespec {
-                tv_sec: now / 1_000_000,
-                tv_nsec: now % 1_000_000 * 1000,
-            },
+            timestamp: now(),
             ..event
         });
         self.sequence = self.sequence.wrapping_add(1);
     }
+}
+
+/// The time that the kernel stamps events with.
+fn now() -> Timespec {
+    // Cannot fail: every Linux has that clock.
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or_else(
+        |_| Timespec::default(),
+        |now| Timespec {
+            tv_sec: now.tv_sec(),
+            tv_nsec: now.tv_nsec(),
+        },
+    )
 }

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! How many sessions of a device are open.
+//! The limit on open sessions of one device.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::errno::Errno;
 
-use super::Result;
+use super::api::Result;
 
-/// Number of sessions that are open, given back on drop.
+/// A session that counts as open; dropped, it no longer does.
 #[derive(Debug)]
-pub struct Open(Arc<Mutex<usize>>);
+pub(crate) struct OpenSession(Arc<Mutex<usize>>);
 
-impl Open {
-    /// Counts one more, up to `max`.
+impl OpenSession {
+    /// Counts one more in `count`, which all sessions of the device share.
     ///
     /// # Errors
     ///
-    /// `EMFILE` when there are that many.
-    pub fn new(count: &Arc<Mutex<usize>>, max: usize) -> Result<Self> {
+    /// `EMFILE` when `max` sessions are open.
+    pub(crate) fn new(count: &Arc<Mutex<usize>>, max: usize) -> Result<Self> {
         let mut open = count.lock().unwrap_or_else(PoisonError::into_inner);
         if *open >= max {
             tracing::warn!("{max} sessions are open: no more (option sessions=N)");
@@ -29,7 +29,7 @@ impl Open {
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenSession {
     fn drop(&mut self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
     }

@@ -3,37 +3,36 @@
 //! One buffer of a queue.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use nix::errno::Errno;
 use protocol::wire::v4l2::{Buffer, Plane, Timecode, Timeval};
 
-use crate::device::encoder::uapi::*;
 use crate::memory::{Fence, HostBuffer, PlaneMemory};
+use crate::v4l2::core::uapi::*;
 
-/// Whose a buffer is.
+/// State of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// The client's.
+    /// The client owns it.
     Dequeued,
-    /// The client's, with its payload settled by PREPARE_BUF.
+    /// The client owns it, and PREPARE_BUF has checked its payload and imported its memory.
     Prepared,
-    /// Waits its turn.
+    /// It waits in the queue.
     Queued,
-    /// In the encoder.
+    /// The device works on it.
     Active,
 }
 
 /// A plane of a buffer.
 #[derive(Debug)]
 pub struct SlotPlane {
-    /// Its memory. That of a client is here only while the device has the buffer.
+    /// Its memory. Imported memory is here only while the buffer is prepared, queued or active.
     pub memory: Option<PlaneMemory>,
-    /// Length of its memory in bytes, or of what was last lent.
+    /// Length in bytes of its memory, or of what was imported last.
     pub length: u32,
-    /// Bytes that it must have.
-    pub least: u32,
-    /// Its `mem_offset`; 0 for memory of a client.
+    /// Bytes that it must have at least.
+    pub min_length: u32,
+    /// Its `mem_offset`; 0 for imported memory.
     pub offset: u32,
 }
 
@@ -44,25 +43,25 @@ impl SlotPlane {
         Self {
             memory: Some(PlaneMemory::Own(memory)),
             length,
-            least: length,
+            min_length: length,
             offset,
         }
     }
 
-    /// A plane for which a client is to lend at least so many bytes.
-    pub fn lent(least: u32) -> Self {
+    /// A plane whose memory is imported: at least `min_length` bytes.
+    pub fn imported(min_length: u32) -> Self {
         Self {
             memory: None,
-            length: least,
-            least,
+            length: min_length,
+            min_length,
             offset: 0,
         }
     }
 }
 
-/// What a client said of a buffer when it queued or prepared it.
+/// What a client said about a buffer when it queued or prepared it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Payload {
+pub struct Payload<T> {
     /// `bytesused` and `data_offset` of each plane.
     pub planes: Vec<(u32, u32)>,
     /// Field order.
@@ -71,22 +70,20 @@ pub struct Payload {
     pub timestamp: Timeval,
     /// Valid with `V4L2_BUF_FLAG_TIMECODE`.
     pub timecode: Timecode,
-    /// Flags of the client that travel with the frame.
+    /// The flags that come back with the buffer.
     pub flags: u32,
-    /// A key frame was asked for before this frame was queued.
-    pub force_key: bool,
-    /// When the kick came with which the frame was queued.
-    pub since: Option<Instant>,
+    /// The device's own data of the buffer.
+    pub private: T,
 }
 
-/// Flags of an OUTPUT buffer that its CAPTURE buffer gets too.
+/// Flags of an OUTPUT buffer that are copied to the CAPTURE buffer that is made from it.
 pub const COPIED_FLAGS: u32 = V4L2_BUF_FLAG_TIMECODE | V4L2_BUF_FLAG_TSTAMP_SRC_MASK;
-/// Flags of an OUTPUT buffer that come back with it.
+/// Flags of an OUTPUT buffer that DQBUF returns.
 const OUTPUT_FLAGS: u32 =
     COPIED_FLAGS | V4L2_BUF_FLAG_KEYFRAME | V4L2_BUF_FLAG_PFRAME | V4L2_BUF_FLAG_BFRAME;
 
-impl Payload {
-    /// Takes over what QBUF says of time: even of a prepared buffer.
+impl<T> Payload<T> {
+    /// Takes over timestamp, timecode and flags of QBUF. QBUF may set them for a prepared buffer, too.
     pub fn stamp(&mut self, buffer: &Buffer) {
         self.timestamp = buffer.timestamp;
         self.flags = buffer.flags & OUTPUT_FLAGS;
@@ -95,7 +92,7 @@ impl Payload {
         }
     }
 
-    /// Gives it back.
+    /// Writes timestamp, timecode and flags into `buffer`.
     pub fn restore_stamp(&self, buffer: &mut Buffer) {
         buffer.timestamp = self.timestamp;
         buffer.flags |= self.flags;
@@ -104,7 +101,7 @@ impl Payload {
         }
     }
 
-    /// What DQBUF of an OUTPUT buffer gives back.
+    /// Writes what DQBUF returns of an OUTPUT buffer.
     pub fn restore(&self, buffer: &mut Buffer, planes: &mut [Plane]) {
         self.restore_stamp(buffer);
         for (plane, (bytesused, data_offset)) in planes.iter_mut().zip(&self.planes) {
@@ -116,21 +113,21 @@ impl Payload {
 
 /// A buffer.
 #[derive(Debug)]
-pub struct Slot {
+pub struct Slot<T> {
     /// Planes.
     pub planes: Vec<SlotPlane>,
-    /// Whose it is.
+    /// Its state.
     pub state: State,
     /// `V4L2_MEMORY_*`, as it was last queued.
     pub memory: u32,
-    /// What it carries, unless it is the client's.
-    pub payload: Payload,
-    /// What must happen before the device may use its memory.
+    /// What the client said about it when it last queued or prepared it.
+    pub payload: Payload<T>,
+    /// What the device must wait for before it uses the memory.
     pub fence: Option<Fence>,
 }
 
-impl Slot {
-    /// A buffer that belongs to the client.
+impl<T: Default> Slot<T> {
+    /// A buffer that the client owns.
     pub fn new(planes: Vec<SlotPlane>, memory: u32) -> Self {
         Self {
             planes,
@@ -141,7 +138,7 @@ impl Slot {
         }
     }
 
-    /// The client has it again, and what it lent.
+    /// Gives it back to the client, and lets go of imported memory.
     pub fn give_back(&mut self) {
         self.state = State::Dequeued;
         self.fence = None;
@@ -152,16 +149,16 @@ impl Slot {
         }
     }
 
-    /// Lengths of the memory of each plane when a client queues these.
+    /// Length of the memory of each plane when a client queues these `planes`.
     ///
     /// # Errors
     ///
-    /// `EINVAL` when it lends too little.
+    /// `EINVAL` when imported memory is too small.
     pub fn lengths(&self, memory: u32, planes: &[Plane]) -> Result<Vec<u32>, Errno> {
         let lengths = self.planes.iter().zip(planes).map(|(own, plane)| {
             if memory == MEMORY_MMAP {
                 Ok(own.length)
-            } else if plane.length < own.least {
+            } else if plane.length < own.min_length {
                 Err(Errno::EINVAL)
             } else {
                 Ok(plane.length)
@@ -170,19 +167,19 @@ impl Slot {
         lengths.collect()
     }
 
-    /// What the buffer carries when a client queues it like this. `lengths` are those of its memory, `sizes` the bytes
-    /// that a frame takes in each plane.
+    /// The payload of the buffer when a client queues it with these `planes`. `lengths` are those of
+    /// its memory, `sizes` the bytes that a frame takes in each plane.
     ///
     /// # Errors
     ///
-    /// `EINVAL` when that makes no sense.
+    /// `EINVAL` if a plane's payload does not fit into its memory, or for an interlaced frame.
     pub fn payload(
         &self,
         output: bool,
         buffer: &Buffer,
         planes: &[Plane],
         (lengths, sizes): (&[u32], &[u32]),
-    ) -> Result<Payload, Errno> {
+    ) -> Result<Payload<T>, Errno> {
         if !output {
             return Ok(Payload {
                 planes: vec![(0, 0); self.planes.len()],
@@ -192,7 +189,7 @@ impl Slot {
         if !matches!(buffer.field, FIELD_ANY | FIELD_NONE) {
             return Err(Errno::EINVAL);
         }
-        let mut settled = Vec::with_capacity(self.planes.len());
+        let mut used = Vec::with_capacity(self.planes.len());
         for (at, (length, plane)) in lengths.iter().zip(planes).enumerate() {
             let length = u64::from(*length);
             let bytesused = match plane.bytesused {
@@ -201,17 +198,17 @@ impl Slot {
             };
             let offset = u64::from(plane.data_offset);
             let size = sizes.get(at).copied().unwrap_or(0);
-            // The last one: a frame that starts so late would reach over the end of the plane.
+            // The last condition: a frame that starts at `offset` must end inside the plane.
             if bytesused > length
                 || (offset > 0 && offset >= bytesused)
                 || offset + u64::from(size) > length
             {
                 return Err(Errno::EINVAL);
             }
-            settled.push((bytesused as u32, plane.data_offset));
+            used.push((bytesused as u32, plane.data_offset));
         }
         Ok(Payload {
-            planes: settled,
+            planes: used,
             field: FIELD_NONE,
             ..Payload::default()
         })
