@@ -6,8 +6,10 @@
 //! over the device-readable bytes of a command and takes the bytes of the response.
 
 mod attached;
+mod failure;
 mod ioctl;
 mod lane;
+mod permit;
 mod threads;
 
 use std::collections::HashMap;
@@ -24,8 +26,9 @@ use protocol::wire::command::{
 use protocol::wire::ioctl::QBUF;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use self::ioctl::Failure;
+use self::failure::Failure;
 use self::lane::{Lane, Now};
+use self::permit::SessionPermit;
 use self::threads::Threads;
 use crate::device::api::{Device, Result};
 use crate::events::{Events, Outbox};
@@ -87,27 +90,6 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.total.fetch_sub(self.input.len(), Ordering::AcqRel);
-    }
-}
-
-/// Counts sessions that hold resources: open ones, and closed ones that are still being torn down.
-#[derive(Debug)]
-struct SessionPermit(Arc<AtomicUsize>);
-
-impl SessionPermit {
-    fn new(count: &Arc<AtomicUsize>, limit: usize) -> Result<Self> {
-        count
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| {
-                (open < limit).then_some(open + 1)
-            })
-            .map(|_| Self(Arc::clone(count)))
-            .map_err(|_| Errno::EMFILE)
-    }
-}
-
-impl Drop for SessionPermit {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

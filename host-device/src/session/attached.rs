@@ -11,7 +11,7 @@ use protocol::wire::v4l2::{
 };
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::ioctl::{Failure, HEADER};
+use super::failure::{Failure, HEADER};
 use crate::device::api::{BufferArgs, ControlArgs, ControlOp, Lent, Result, Session};
 
 /// QUERYBUF, QBUF, PREPARE_BUF. Returns the UUIDs of virtio objects, which stand in the response too. `Slow` if it is to be

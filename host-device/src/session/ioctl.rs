@@ -3,16 +3,13 @@
 //! One ioctl: from bytes to a typed call, and back.
 
 use nix::errno::Errno;
-use protocol::wire::command::RespHeader;
 use protocol::wire::ioctl::{self, Attached, Ioctl};
 use protocol::wire::v4l2::{Buffer, MEMORY_DMABUF, MEMORY_MMAP};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::attached::{buffer, controls, edid, export};
+use super::failure::{Failure, HEADER};
 use crate::device::api::{Device, Result, Session};
-
-/// Size of the header that every response starts with.
-pub(super) const HEADER: usize = size_of::<RespHeader>();
 
 /// The ioctl with number `code`, if it is one that a device answers.
 ///
@@ -41,21 +38,6 @@ pub(super) fn is_slow(ioctl: &Ioctl, input: &[u8], device: &dyn Device) -> bool 
         ioctl::QBUF | ioctl::PREPARE_BUF if !may_wait => memory(input) == Ok(MEMORY_DMABUF),
         ioctl::QBUF => memory(input) != Ok(MEMORY_MMAP) || device.is_busy(),
         _ => may_wait,
-    }
-}
-
-/// Why a call was not made, or failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Failure {
-    /// It may take long: nothing was done.
-    Slow,
-    /// As it says.
-    Errno(Errno),
-}
-
-impl From<Errno> for Failure {
-    fn from(errno: Errno) -> Self {
-        Self::Errno(errno)
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 
-use super::SessionPermit;
+use super::permit::SessionPermit;
 use super::threads::Threads;
 use crate::device::api::{Result, Session};
 use crate::events::Events;
