@@ -19,6 +19,7 @@ use protocol::wire::v4l2::{Buffer, ExportBuffer, Plane, RequestBuffers};
 use virtio_v4l2d::counters::Counters;
 use virtio_v4l2d::device::encoder::Settings;
 use virtio_v4l2d::device::encoder::catalogue::Codec;
+use virtio_v4l2d::device::gst::memory::wrap;
 use virtio_v4l2d::device::{BufferArgs, Lent};
 use virtio_v4l2d::memory::{
     Access, Form, GuestMemory, Ledger, Lookup, PlaneMemory, Vm, probe_udmabuf,
@@ -224,7 +225,7 @@ fn mmap_frames_are_where_the_guest_wrote_them() {
                 .iter()
                 .map(|plane| {
                     let memory = client.session.mmap(plane.m as u32).unwrap();
-                    let whole = memory.gst_memory(0..memory.len(), || ()).unwrap();
+                    let whole = wrap(&memory.clone().into(), 0..memory.len(), || ()).unwrap();
                     whole.map_readable().unwrap().as_ptr() as usize
                 })
                 .collect();
@@ -325,7 +326,7 @@ fn exported_frames_are_where_they_were_made() {
         let offset = source.querybuf(OUTPUT, index).unwrap().1[0].m as u32;
         let buffer = source.session.mmap(offset).unwrap();
         buffer.write_at(0, &[index as u8 + 1]).unwrap();
-        let whole = buffer.gst_memory(0..buffer.len(), || ()).unwrap();
+        let whole = wrap(&buffer.clone().into(), 0..buffer.len(), || ()).unwrap();
         let start = whole.map_readable().unwrap().as_ptr() as usize;
         let length = buffer.mapped_len() as u32;
         for round in 0..2 {
@@ -445,7 +446,7 @@ fn memory_lives_for_as_long_as_somebody_reads_it() {
     rig.guest.write_obj(77_u8, GuestAddress(3 * PAGE)).unwrap();
     let entries = [SgEntry::new(3 * PAGE, 5000)];
     let view = rig.vm.view(&entries, Access::Read, Form::Any).unwrap();
-    let memory = PlaneMemory::View(view).gst_memory(0..5000, || ()).unwrap();
+    let memory = wrap(&PlaneMemory::View(view), 0..5000, || ()).unwrap();
     let counters = Arc::clone(&rig.counters);
     drop(rig);
     assert_eq!(memory.map_readable().unwrap()[0], 77);

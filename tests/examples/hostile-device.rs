@@ -332,7 +332,7 @@ impl Session for HostileSession {
 
     fn mmap(&mut self, offset: u32) -> Result<Arc<HostBuffer>> {
         match self.lies.below(3 * self.lies.level) {
-            0 => HostBuffer::new(1 + self.lies.below(1 << 22) as usize),
+            0 => Vm::without_guest().buffer(1 + self.lies.below(1 << 22) as usize),
             1 => Err(self.lies.errno()),
             _ => self.inner.mmap(offset),
         }

@@ -13,13 +13,18 @@ use nix::errno::Errno;
 use protocol::wire::command::{CmdMmap, RespMmap};
 use protocol::wire::v4l2::Buffer;
 use virtio_v4l2d::config::Limits;
-use virtio_v4l2d::memory::HostBuffer;
+use virtio_v4l2d::memory::{HostBuffer, Vm};
 use zerocopy::{FromBytes, IntoBytes};
 
 fn pair() -> (Fake, Pair) {
     let fake = Fake::default();
     let pair = Pair::new(Arc::new(fake.clone()));
     (fake, pair)
+}
+
+/// A buffer of the device, of `len` bytes.
+fn host_buffer(len: usize) -> Result<Arc<HostBuffer>, Errno> {
+    Vm::without_guest().buffer(len)
 }
 
 #[track_caller]
@@ -34,7 +39,7 @@ fn a_mapped_buffer_is_shared() {
     let (fake, mut pair) = pair();
     let session = pair.open().unwrap();
     for len in [1, 4095, 4096, 4097, 1_382_400] {
-        let buffer = HostBuffer::new(len).unwrap();
+        let buffer = host_buffer(len).unwrap();
         fake.set_buffer(0x1000, Some(buffer.clone()));
         let mapping = pair.mmap(session, 0x1000).unwrap();
         // "MUST always be equal to the length of the buffer"
@@ -61,7 +66,7 @@ fn a_mapped_buffer_is_shared() {
 fn read_only_mappings() {
     let (fake, mut pair) = pair();
     let session = pair.open().unwrap();
-    fake.set_buffer(0, Some(HostBuffer::new(4096).unwrap()));
+    fake.set_buffer(0, Some(host_buffer(4096).unwrap()));
     let mapping = pair.mmap_with(session, 0, 0).unwrap();
     assert_eq!(pair.link.shared.writable(mapping.addr), Some(false));
     pair.link.shared.read(mapping.addr, 4096).unwrap();
@@ -76,7 +81,7 @@ fn read_only_mappings() {
 fn mappings_of_one_buffer() {
     let (fake, mut pair) = pair();
     let session = pair.open().unwrap();
-    let buffer = HostBuffer::new(8192).unwrap();
+    let buffer = host_buffer(8192).unwrap();
     fake.set_buffer(0, Some(buffer));
     let first = pair.mmap(session, 0).unwrap();
     let second = pair.mmap(session, 0).unwrap();
@@ -97,7 +102,7 @@ fn mappings_of_one_buffer() {
 fn a_mapping_outlives_buffer_and_session() {
     let (fake, mut pair) = pair();
     let session = pair.open().unwrap();
-    let buffer = HostBuffer::new(4096).unwrap();
+    let buffer = host_buffer(4096).unwrap();
     buffer.write_at(0, b"still here").unwrap();
     fake.set_buffer(0, Some(buffer));
     let mapping = pair.mmap(session, 0).unwrap();
@@ -115,7 +120,7 @@ fn a_mapping_outlives_buffer_and_session() {
 fn nonsense_is_refused() {
     let (fake, mut pair) = pair();
     let session = pair.open().unwrap();
-    fake.set_buffer(0x1000, Some(HostBuffer::new(3 * 4096).unwrap()));
+    fake.set_buffer(0x1000, Some(host_buffer(3 * 4096).unwrap()));
     for offset in [0, 1, 0xfff, 0x1001, 0x2000, 0x7fff_ffff, u32::MAX] {
         assert_eq!(
             pair.mmap(session, offset),
@@ -162,7 +167,7 @@ fn a_full_region() {
     let mut pair = Pair::limited(Arc::new(fake.clone()), &Options::default(), limits);
     assert_eq!(pair.link.shared.size(), 64 << 10);
     let session = pair.open().unwrap();
-    let another = || fake.set_buffer(0, Some(HostBuffer::new(10_000).unwrap()));
+    let another = || fake.set_buffer(0, Some(host_buffer(10_000).unwrap()));
     let mut mappings = Vec::new();
     another();
     while let Ok(mapping) = pair.mmap(session, 0) {
@@ -186,7 +191,7 @@ fn a_vmm_without_shared_memory() {
     };
     let mut pair = Pair::with(Arc::new(fake.clone()), &options);
     let session = pair.open().unwrap();
-    let buffer = HostBuffer::new(4096).unwrap();
+    let buffer = host_buffer(4096).unwrap();
     fake.set_buffer(0, Some(buffer.clone()));
     let refused = pair.mmap(session, 0).unwrap_err();
     assert!(
@@ -201,7 +206,7 @@ fn a_vmm_without_shared_memory() {
 #[test]
 fn reset_ends_sessions_and_mappings() {
     let (fake, mut pair) = pair();
-    fake.set_buffer(0, Some(HostBuffer::new(4096).unwrap()));
+    fake.set_buffer(0, Some(host_buffer(4096).unwrap()));
     for _ in 0..3 {
         let session = pair.open().unwrap();
         let before = pair.link.shared.requests().0;
@@ -230,7 +235,7 @@ fn reset_ends_sessions_and_mappings() {
 fn a_pause() {
     let (fake, mut pair) = pair();
     let session = pair.open().unwrap();
-    fake.set_buffer(0, Some(HostBuffer::new(4096).unwrap()));
+    fake.set_buffer(0, Some(host_buffer(4096).unwrap()));
     let mapping = pair.mmap(session, 0).unwrap();
     for round in 0..5_u32 {
         let bases = pair.link.pause().unwrap();

@@ -2,4 +2,7 @@
 
 //! What devices on GStreamer share.
 
+mod dmabuf;
 pub mod formats;
+pub mod memory;
+mod release;

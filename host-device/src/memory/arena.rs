@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,8 +18,7 @@ use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::mman::munmap;
 use nix::sys::stat::fstat;
 
-use super::buffer::{map_shared, sealed_file};
-use super::region::first_fit;
+use super::mapping::{PAGE_SIZE, map_shared, sealed_file};
 
 /// A sparse file of fixed size, mapped once, from which buffers take parts.
 ///
@@ -166,4 +166,22 @@ impl Drop for Arena {
         // SAFETY: The mapping is ours (type invariant), and no part is left: each keeps the arena.
         let _ = unsafe { munmap(self.address, self.size.get()) };
     }
+}
+
+/// The lowest address in `space` with `len` bytes that none of `taken` (address and length, in order) has. Lengths are
+/// whole pages, so addresses are too.
+pub(super) fn first_fit(
+    taken: impl Iterator<Item = (u64, u64)>,
+    space: Range<u64>,
+    len: u64,
+) -> Option<u64> {
+    debug_assert_eq!(len % PAGE_SIZE as u64, 0);
+    let mut free = space.start;
+    for (offset, taken) in taken {
+        if offset.checked_sub(free)? >= len {
+            return Some(free);
+        }
+        free = offset.checked_add(taken)?;
+    }
+    (space.end.checked_sub(free)? >= len).then_some(free)
 }

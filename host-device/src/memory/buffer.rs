@@ -2,30 +2,21 @@
 
 //! Buffers of the host that the guest maps.
 
-use std::ffi::c_void;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use gstreamer as gst;
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, SealFlag, fcntl};
-use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
-use nix::unistd::{Whence, ftruncate, lseek};
+use nix::sys::mman::munmap;
+use nix::unistd::{Whence, lseek};
 
 use super::arena::{Arena, Part};
-use super::bytes::Bytes;
-use super::dmabuf::Mapped;
+use super::bytes::{Bytes, Mapped, MappedDmabuf};
 use super::ledger::{Charge, Ledger};
-use super::object::Named;
+use super::mapping::{PAGE_SIZE, map_shared, sealed_file};
+use super::name::ObjectName;
 use super::udmabuf;
-use crate::config::Limits;
-
-/// Size of a page: mappings start and end on it. 4 KiB on every machine whose guests we serve.
-pub const PAGE_SIZE: usize = 4096;
 
 /// What keeps the mapping of a buffer.
 #[derive(Debug)]
@@ -54,55 +45,24 @@ pub struct HostBuffer {
     backing: Backing,
     len: usize,
     /// What it is called as an object, if it was exported.
-    name: Mutex<Option<Named>>,
+    name: Mutex<Option<ObjectName>>,
     _charge: Arc<Charge>,
 }
 
-/// A file of `size` bytes, all zero. Whoever gets it cannot shrink it under us (SIGBUS) nor grow it.
-pub(super) fn sealed_file(size: NonZeroUsize) -> Result<OwnedFd, Errno> {
-    let fd = memfd_create(
-        c"virtio-v4l2 buffer",
-        MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING,
-    )?;
-    ftruncate(&fd, i64::try_from(size.get()).map_err(|_| Errno::ENOMEM)?)?;
-    fcntl(
-        &fd,
-        FcntlArg::F_ADD_SEALS(
-            SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL,
-        ),
-    )?;
-    Ok(fd)
-}
-
-/// Maps the first `size` bytes of a file. The mapping is the caller's to undo.
-pub(super) fn map_shared(fd: &OwnedFd, size: NonZeroUsize) -> Result<NonNull<c_void>, Errno> {
-    // SAFETY: A new mapping at an address of the kernel's choice touches nothing that exists.
-    unsafe {
-        mmap(
-            None,
-            size,
-            ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
-            MapFlags::MAP_SHARED,
-            fd,
-            0,
-        )
-    }
-}
-
 impl HostBuffer {
-    /// A buffer of `len` bytes, all zero, of no VM. It takes whole pages.
-    ///
-    /// It has a file of its own; [`Vm::buffer`](super::Vm::buffer) takes it from the VM's arena.
+    /// A buffer of `len` bytes, all zero, in a file of its own, of no VM.
+    #[cfg(test)]
+    pub(crate) fn new(len: usize) -> Result<Arc<Self>, Errno> {
+        Self::new_on(&Ledger::new(1 << 30, None), len, false)
+    }
+
+    /// A buffer of `len` bytes, all zero, charged to `ledger`. It takes whole pages: a part of the
+    /// ledger's arena, if that has free space, else of a file of its own. It is a dmabuf if
+    /// `dmabuf` says so and the host can make one.
     ///
     /// # Errors
     ///
-    /// `EINVAL` for length 0; `ENOMEM` when it would exceed the limit on all buffers, or the host has no memory.
-    pub fn new(len: usize) -> Result<Arc<Self>, Errno> {
-        Self::new_on(&Ledger::new(Limits::default().max_memory, None), len, false)
-    }
-
-    /// As [`new`](Self::new), but on `ledger`, a part of its arena, if there is room in it; and a dmabuf, if `dmabuf` says so
-    /// and the host can make one.
+    /// `EINVAL` for length 0; `ENOMEM` when it would exceed the limit, or the host has no memory.
     pub(super) fn new_on(
         ledger: &Arc<Ledger>,
         len: usize,
@@ -186,7 +146,7 @@ impl HostBuffer {
         }
     }
 
-    pub(super) fn name(&self) -> MutexGuard<'_, Option<Named>> {
+    pub(super) fn name(&self) -> MutexGuard<'_, Option<ObjectName>> {
         self.name.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -229,29 +189,14 @@ impl HostBuffer {
         self.bytes.read_at(offset, data)
     }
 
-    /// Wraps a range of the buffer for GStreamer, read-only, without a copy.
-    ///
-    /// `on_release` runs when GStreamer has let go of it, on whatever thread that happens; the buffer lives at
-    /// least until then.
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` when the range is empty or not inside its pages.
-    pub fn gst_memory(
-        self: &Arc<Self>,
-        range: Range<usize>,
-        on_release: impl FnOnce() + Send + 'static,
-    ) -> Result<gst::Memory, Errno> {
-        let dmabuf = self.dmabuf().map(|fd| Mapped {
+    /// A range of its pages. `EINVAL` when the range is empty or not inside.
+    pub(super) fn mapped(&self, range: &Range<usize>) -> Result<Mapped<'_>, Errno> {
+        let dmabuf = self.dmabuf().map(|fd| MappedDmabuf {
             fd,
             base: self.bytes.address(),
             foreign: matches!(self.backing, Backing::Exported(_)),
         });
-        // SAFETY: A reference to `self` keeps the mapping, and the dmabuf, which has the same pages.
-        unsafe {
-            self.bytes
-                .gst_memory(range, dmabuf, Arc::clone(self), on_release)
-        }
+        self.bytes.mapped(range, dmabuf)
     }
 }
 
@@ -267,8 +212,9 @@ impl Drop for HostBuffer {
 
 #[cfg(test)]
 mod tests {
+    use nix::unistd::ftruncate;
+
     use super::*;
-    use std::sync::atomic::{AtomicBool, Ordering};
 
     #[test]
     fn copies_in_and_out_within_bounds() {
@@ -337,32 +283,5 @@ mod tests {
         assert_eq!(HostBuffer::new(0).unwrap_err(), Errno::EINVAL);
         assert_eq!(HostBuffer::new(usize::MAX).unwrap_err(), Errno::ENOMEM);
         assert_eq!(HostBuffer::new(1 << 40).unwrap_err(), Errno::ENOMEM);
-    }
-
-    #[test]
-    fn gst_memory_is_the_mapping_and_reports_release() {
-        gst::init().unwrap();
-        let buffer = HostBuffer::new(100).unwrap();
-        buffer.write_at(10, b"hello").unwrap();
-        let released = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&released);
-        let memory = buffer
-            .gst_memory(10..15, move || flag.store(true, Ordering::SeqCst))
-            .unwrap();
-        let map = memory.into_mapped_memory_readable().unwrap();
-        assert_eq!(map.as_slice(), b"hello");
-        assert_eq!(
-            map.as_slice().as_ptr() as usize,
-            buffer.bytes.address().as_ptr() as usize + 10
-        );
-        assert_eq!(Arc::strong_count(&buffer), 2);
-        drop(map);
-        assert!(released.load(Ordering::SeqCst));
-        assert_eq!(Arc::strong_count(&buffer), 1);
-        assert_eq!(
-            buffer.gst_memory(0..4097, || ()).unwrap_err(),
-            Errno::EINVAL
-        );
-        assert_eq!(buffer.gst_memory(5..5, || ()).unwrap_err(), Errno::EINVAL);
     }
 }

@@ -3,18 +3,14 @@
 //! Mapped memory that others change at any time.
 
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 
-use gstreamer as gst;
-use gstreamer::glib::translate::from_glib_full;
 use nix::errno::Errno;
 use vm_memory::VolatileSlice;
 use vm_memory::bitmap::BS;
 
-use super::dmabuf::{self, Mapped};
-
-/// A run of mapped memory, without the mapping itself: whoever has that has this as a part.
+/// A run of mapped memory, without the mapping itself. The owner of the mapping embeds this.
 ///
 /// Guest, VMM or another process may write to it at any time. So the host never forms a reference to its content: it
 /// copies in and out, or hands the address to code that expects memory to change.
@@ -80,86 +76,52 @@ impl Bytes {
         Ok(unsafe { VolatileSlice::new(self.address.as_ptr().add(range.start), len) })
     }
 
-    /// The length of `range`, which is inside.
-    pub(super) fn check(&self, range: &Range<usize>) -> Result<usize, Errno> {
+    /// The length of `range`. `EINVAL` if it is not inside.
+    fn check(&self, range: &Range<usize>) -> Result<usize, Errno> {
         if range.end > self.len {
             return Err(Errno::EINVAL);
         }
         range.end.checked_sub(range.start).ok_or(Errno::EINVAL)
     }
 
-    /// Wraps a range for GStreamer, read-only, without a copy: as a part of `dmabuf` if there is one. `keep` is dropped,
-    /// then `on_release` runs, when GStreamer has let go of it, on whatever thread that happens. `EINVAL` when the range is
-    /// empty or not inside.
-    ///
-    /// # Safety
-    ///
-    /// `keep` must keep `self` and `dmabuf`, and `self` be a part of the dmabuf's mapping.
-    pub(super) unsafe fn gst_memory<K: Send + 'static>(
-        &self,
-        range: Range<usize>,
-        dmabuf: Option<Mapped<'_>>,
-        keep: K,
-        on_release: impl FnOnce() + Send + 'static,
-    ) -> Result<gst::Memory, Errno> {
-        let len = self.check(&range)?;
+    /// A range of it, as a part of the mapping of `dmabuf` if there is one. `EINVAL` when the range
+    /// is empty or not inside.
+    pub(super) fn mapped<'a>(
+        &'a self,
+        range: &Range<usize>,
+        dmabuf: Option<MappedDmabuf<'a>>,
+    ) -> Result<Mapped<'a>, Errno> {
+        let len = self.check(range)?;
         if len == 0 {
             return Err(Errno::EINVAL);
         }
-        let lent = Lent::new(keep, on_release);
-        if let Some(dmabuf) = dmabuf {
-            let start = self.address.as_ptr() as usize - dmabuf.base.as_ptr() as usize;
-            // SAFETY: `lent` keeps both (this function's contract), and the range is inside of `self`, which is inside of
-            // them.
-            return unsafe { dmabuf::memory(dmabuf, start + range.start..start + range.end, lent) };
-        }
-        // SAFETY: The range is inside the mapping, which `lent` keeps until `release` drops it. GStreamer writes to no
-        // memory that is marked read-only, and copes with content that changes.
-        let memory = unsafe {
-            let data = self.address.as_ptr().add(range.start);
-            from_glib_full(gst::ffi::gst_memory_new_wrapped(
-                gst::ffi::GST_MEMORY_FLAG_READONLY,
-                data.cast(),
-                len,
-                0,
-                len,
-                Box::into_raw(Box::new(lent)).cast(),
-                Some(Lent::release),
-            ))
-        };
-        Ok(memory)
+        Ok(Mapped {
+            // SAFETY: `check` found the range inside the mapping (type invariant).
+            address: unsafe { self.address.add(range.start) },
+            len,
+            dmabuf,
+        })
     }
 }
 
-/// What GStreamer holds on to for as long as it uses a piece of memory.
-pub(super) struct Lent(Box<dyn FnOnce() + Send>);
+/// A dmabuf and its standing mapping.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MappedDmabuf<'a> {
+    /// The dmabuf.
+    pub(crate) fd: BorrowedFd<'a>,
+    /// Where it is mapped, from its start.
+    pub(crate) base: NonNull<u8>,
+    /// A device may have written to it: the CPU must synchronise before it reads.
+    pub(crate) foreign: bool,
+}
 
-impl Lent {
-    pub(super) fn new<K: Send + 'static>(
-        keep: K,
-        on_release: impl FnOnce() + Send + 'static,
-    ) -> Self {
-        Self(Box::new(move || {
-            drop(keep);
-            on_release();
-        }))
-    }
-
-    /// GStreamer is done. Does not panic: that must not cross into C.
-    pub(super) fn end(self) {
-        if catch_unwind(AssertUnwindSafe(self.0)).is_err() {
-            tracing::error!("panic when a buffer was released, please report it");
-        }
-    }
-
-    /// [`end`](Self::end) for C.
-    ///
-    /// # Safety
-    ///
-    /// `data` must be a `Box<Lent>` turned into a pointer, and this must run once.
-    pub(super) unsafe extern "C" fn release(data: gst::glib::ffi::gpointer) {
-        // SAFETY: As the caller says.
-        let lent = unsafe { Box::from_raw(data.cast::<Self>()) };
-        lent.end();
-    }
+/// A range of mapped memory. Others may change its content at any time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mapped<'a> {
+    /// The first byte.
+    pub(crate) address: NonNull<u8>,
+    /// Length in bytes.
+    pub(crate) len: usize,
+    /// The dmabuf whose mapping the range is a part of, if there is one.
+    pub(crate) dmabuf: Option<MappedDmabuf<'a>>,
 }

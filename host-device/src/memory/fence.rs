@@ -14,7 +14,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
-use super::view::Access;
+use super::mapping::Access;
 
 /// How long a fence may take. The kernel's own drivers give up on theirs in a few seconds.
 const TIMEOUT: Duration = Duration::from_secs(10);

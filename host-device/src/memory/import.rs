@@ -9,19 +9,17 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use gstreamer as gst;
 use nix::errno::Errno;
 use nix::sys::mman::munmap;
 use nix::sys::statfs::fstatfs;
 use nix::unistd::{Whence, lseek};
 
 use super::budget;
-use super::bytes::Bytes;
-use super::dmabuf::Mapped;
+use super::bytes::{Bytes, Mapped, MappedDmabuf};
+use super::costs::Costs;
 use super::ledger::Charge;
+use super::mapping::{Access, map_whole};
 use super::truncated::is_sealed;
-use super::view::{Access, map_whole};
-use super::vm::Vm;
 use crate::counters::Counters;
 
 /// `DMA_BUF_MAGIC`: the file system that dmabufs are files of.
@@ -39,7 +37,7 @@ pub struct Import {
     base: NonNull<c_void>,
     fd: OwnedFd,
     counters: Arc<Counters>,
-    _share: budget::Charge,
+    _share: budget::MappingCharge,
     /// Its memory is another device's, but as long as it is mapped it stays.
     _charge: Charge,
 }
@@ -59,7 +57,7 @@ fn keeps_its_size(fd: &OwnedFd) -> bool {
 
 impl Import {
     /// Maps all of `fd`. `EINVAL` if it is no dmabuf, or one that the CPU cannot read; `ENOMEM` if there is no room.
-    pub(super) fn new(fd: OwnedFd, access: Access, vm: &Vm) -> Result<Arc<Self>, Errno> {
+    pub(super) fn new(fd: OwnedFd, access: Access, costs: &Costs) -> Result<Arc<Self>, Errno> {
         if !keeps_its_size(&fd) {
             tracing::warn!("the VMM gave a file for an object that is no dmabuf");
             return Err(Errno::EINVAL);
@@ -68,9 +66,9 @@ impl Import {
             .ok()
             .and_then(|size| NonZeroUsize::new(usize::try_from(size).ok()?))
             .ok_or(Errno::EINVAL)?;
-        let share = budget::Charge::new(vm.share(), 1)?;
-        let charge = vm.ledger().charge(size.get())?;
-        let counters = Arc::clone(vm.counters());
+        let share = budget::MappingCharge::new(&costs.share, 1)?;
+        let charge = costs.ledger.charge(size.get())?;
+        let counters = Arc::clone(&costs.counters);
         Counters::add(&counters.maps, 1);
         let base = map_whole(&fd, size, access).map_err(|errno| {
             tracing::warn!("a dmabuf of another device cannot be mapped: {errno}");
@@ -96,21 +94,14 @@ impl Import {
         &self.bytes
     }
 
-    pub(super) fn gst_memory(
-        self: &Arc<Self>,
-        range: Range<usize>,
-        on_release: impl FnOnce() + Send + 'static,
-    ) -> Result<gst::Memory, Errno> {
-        let dmabuf = Mapped {
+    /// A range of it. `EINVAL` when the range is empty or not inside.
+    pub(super) fn mapped(&self, range: &Range<usize>) -> Result<Mapped<'_>, Errno> {
+        let dmabuf = MappedDmabuf {
             fd: self.fd.as_fd(),
             base: self.base.cast(),
             foreign: true,
         };
-        // SAFETY: A reference to `self` keeps the dmabuf and its mapping, which is all of `bytes`.
-        unsafe {
-            self.bytes
-                .gst_memory(range, Some(dmabuf), Arc::clone(self), on_release)
-        }
+        self.bytes.mapped(range, Some(dmabuf))
     }
 }
 

@@ -8,27 +8,33 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use nix::errno::Errno;
 
 use super::arena::Arena;
-use super::buffer::PAGE_SIZE;
+use super::budget::Budget;
+use super::mapping::PAGE_SIZE;
 
-/// The memory that one VM makes the host spend through all of its devices, in bytes, and the most
-/// that it may become. A daemon serves one VM, so it has one account.
+/// What one VM makes the host spend through all of its devices, and the limits on that: bytes of
+/// memory, and mappings. A daemon serves one VM, so it has one account.
 #[derive(Debug)]
 pub struct Account {
+    /// Most bytes.
     limit: usize,
     /// Among how many devices the arenas are shared out.
     devices: usize,
     used: AtomicUsize,
+    /// Mappings, which sessions share.
+    mappings: Arc<Budget>,
     /// One for each device that a VMM is connected to.
     arenas: Mutex<Vec<Weak<Arena>>>,
 }
 
 impl Account {
-    /// Nothing spent yet, of at most `limit` bytes, by `devices` devices.
+    /// Nothing spent yet, of at most `limit` bytes, by `devices` devices, and of as many mappings as
+    /// the kernel lets the process have.
     pub fn new(limit: usize, devices: usize) -> Arc<Self> {
         Arc::new(Self {
             limit,
             devices: devices.max(1),
             used: AtomicUsize::new(0),
+            mappings: Arc::new(Budget::of_process()),
             arenas: Mutex::default(),
         })
     }
@@ -88,8 +94,14 @@ impl Ledger {
         self.arena.as_ref()
     }
 
+    /// The mappings that its sessions share.
+    pub(super) fn mappings(&self) -> &Arc<Budget> {
+        &self.account.mappings
+    }
+
     /// Bytes that the VM is charged with, and those that it has put into arenas where no buffer is.
-    pub fn used(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn used(&self) -> usize {
         let charged = self.account.used.load(Ordering::Relaxed);
         charged.saturating_add(self.account.excess())
     }

@@ -2,97 +2,24 @@
 
 //! What a queue was lent of late, so that memory which comes again is not mapped again.
 
-use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use protocol::wire::sg::{SgEntry, Uuid};
 
+use super::cache::{Cache, Cached, Name, Place, find, forget_pinned, remember};
 use super::import::Import;
 use super::ledger::Charge;
+use super::mapping::Access;
 use super::object::Object;
 use super::plane::PlaneMemory;
-use super::view::{Access, Form, View};
+use super::view::{Form, View};
 use super::vm::Vm;
 
 /// Bytes of memory that may be mapped and unmapped while others wait: that takes less than a millisecond however many
 /// pieces it is in.
 const SMALL: usize = 256 << 10;
-
-/// What a client names.
-#[derive(Debug, PartialEq, Eq)]
-enum Name {
-    Pages(Vec<SgEntry>),
-    Object(Uuid),
-}
-
-/// A plane of a buffer: index and number.
-pub type Place = (u32, usize);
-
-#[derive(Debug)]
-struct Cached {
-    /// The plane that it was last queued with.
-    place: Place,
-    name: Arc<Name>,
-    memory: PlaneMemory,
-    /// It has the pages that were there when it was made.
-    pins: bool,
-    /// What the name takes.
-    charge: Arc<Charge>,
-}
-
-/// Memory by what was queued, the last used first.
-#[derive(Debug, Default)]
-pub(super) struct Cache(Mutex<VecDeque<Cached>>);
-
-impl Cache {
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Cached>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Forgets those of which `gone` says so. Mappings go without the lock: that may take long.
-    fn forget(&self, gone: impl Fn(&Cached) -> bool) {
-        drop(forget(&mut self.lock(), gone));
-    }
-}
-
-/// Takes those out of which `gone` says so.
-fn forget(cached: &mut VecDeque<Cached>, gone: impl Fn(&Cached) -> bool) -> Vec<Cached> {
-    let mut old = Vec::new();
-    for at in (0..cached.len()).rev() {
-        if cached.get(at).is_some_and(&gone) {
-            old.extend(cached.remove(at));
-        }
-    }
-    old
-}
-
-/// All caches of a VM.
-#[derive(Debug, Default)]
-pub(super) struct Caches(Mutex<Vec<Weak<Cache>>>);
-
-impl Caches {
-    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Cache>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn add(&self) -> Arc<Cache> {
-        let cache = Arc::new(Cache::default());
-        let mut caches = self.lock();
-        caches.retain(|cache| cache.strong_count() > 0);
-        caches.push(Arc::downgrade(&cache));
-        cache
-    }
-
-    /// Forgets all pages: the guest's memory has changed.
-    pub(super) fn forget_pages(&self) {
-        let caches = self.lock().clone();
-        for cache in caches.iter().filter_map(Weak::upgrade) {
-            cache.forget(|cached| matches!(*cached.name, Name::Pages(_)));
-        }
-    }
-}
 
 /// Memory that clients lend to one queue.
 #[derive(Debug)]
@@ -230,7 +157,8 @@ impl Lending {
                 match self.vm.object(uuid)? {
                     Object::Own(buffer) => PlaneMemory::Shared(buffer),
                     Object::Foreign(fd) => {
-                        let memory = PlaneMemory::Import(Import::new(fd, self.access, &self.vm)?);
+                        let memory =
+                            PlaneMemory::Import(Import::new(fd, self.access, self.vm.costs())?);
                         let new = Cached {
                             place,
                             name: Arc::new(name),
@@ -269,66 +197,4 @@ impl Lending {
     pub fn clear(&self) {
         self.cache.forget(|_| true);
     }
-}
-
-/// Takes out what a plane pins, but for what is called `name`: the guest keeps that no longer.
-fn forget_pinned(cached: &mut VecDeque<Cached>, place: Place, name: &Name) -> Vec<Cached> {
-    forget(cached, |cached| {
-        cached.pins && cached.place == place && *cached.name != *name
-    })
-}
-
-/// What was lent under `name`, which is now that plane's, and the last used. What that plane pinned is in `old`.
-fn find(
-    cached: &mut VecDeque<Cached>,
-    place: Place,
-    name: &Name,
-    old: &mut Vec<Cached>,
-) -> Option<PlaneMemory> {
-    // Its own first: that is where it is in a steady stream.
-    let at = cached
-        .iter()
-        .position(|cached| cached.place == place && *cached.name == *name)
-        .or_else(|| cached.iter().position(|cached| *cached.name == *name))?;
-    let found = cached.get(at)?;
-    let memory = found.memory.clone();
-    if found.place == place {
-        let found = cached.remove(at)?;
-        cached.push_front(found);
-        return Some(memory);
-    }
-    let mine = if found.pins {
-        // The other plane keeps it, too.
-        Cached {
-            place,
-            name: Arc::clone(&found.name),
-            memory: memory.clone(),
-            pins: true,
-            charge: Arc::clone(&found.charge),
-        }
-    } else {
-        let mut found = cached.remove(at)?;
-        found.place = place;
-        found
-    };
-    old.extend(forget_pinned(cached, place, name));
-    cached.push_front(mine);
-    Some(memory)
-}
-
-/// Remembers `new`, and no more than `room` that pin nothing. What is not remembered any more is in `old`.
-fn remember(cached: &mut VecDeque<Cached>, new: Cached, room: usize, old: &mut Vec<Cached>) {
-    let mut left = room.saturating_sub(1);
-    let mut at = 0;
-    while !new.pins && at < cached.len() {
-        match cached.get(at) {
-            Some(cached) if cached.pins => at += 1,
-            _ if left > 0 => {
-                left -= 1;
-                at += 1;
-            }
-            _ => old.extend(cached.remove(at)),
-        }
-    }
-    cached.push_front(new);
 }

@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use protocol::wire::sg::Uuid;
 
 use super::buffer::HostBuffer;
+use super::name::ObjectName;
 
 /// Who knows the objects of other devices: the VMM.
 pub trait Lookup: Send + Sync {
@@ -63,13 +64,6 @@ impl std::fmt::Debug for Objects {
     }
 }
 
-/// The name that a buffer has as an object, gone on drop.
-#[derive(Debug)]
-pub(super) struct Named {
-    uuid: Uuid,
-    objects: Weak<Objects>,
-}
-
 impl Objects {
     pub(super) fn new(lookup: impl Lookup + 'static) -> Arc<Self> {
         Arc::new(Self {
@@ -88,14 +82,17 @@ impl Objects {
         let uuid = {
             let mut name = buffer.name();
             match &*name {
-                Some(named) => named.uuid,
+                Some(name) => name.uuid(),
                 None => {
                     let uuid = random()?;
                     new = Some(uuid);
-                    *name = Some(Named {
-                        uuid,
-                        objects: Arc::downgrade(self),
-                    });
+                    let objects = Arc::downgrade(self);
+                    *name = Some(ObjectName::new(uuid, move |uuid| {
+                        if let Some(objects) = objects.upgrade() {
+                            objects.own().remove(&uuid.0);
+                            objects.lookup.removed(uuid);
+                        }
+                    }));
                     self.own().insert(uuid.0, Arc::downgrade(buffer));
                     uuid
                 }
@@ -122,15 +119,6 @@ impl Objects {
             tracing::debug!("no object {:02x?}: {errno}", uuid.0);
             Errno::EINVAL
         })
-    }
-}
-
-impl Drop for Named {
-    fn drop(&mut self) {
-        if let Some(objects) = self.objects.upgrade() {
-            objects.own().remove(&self.uuid.0);
-            objects.lookup.removed(self.uuid);
-        }
     }
 }
 

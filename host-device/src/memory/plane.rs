@@ -7,11 +7,10 @@ use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use gstreamer as gst;
 use nix::errno::Errno;
 
 use super::buffer::HostBuffer;
-use super::bytes::Bytes;
+use super::bytes::{Bytes, Mapped};
 use super::import::Import;
 use super::view::View;
 
@@ -78,23 +77,16 @@ impl PlaneMemory {
         self.bytes().read_at(offset, data)
     }
 
-    /// Wraps a range for GStreamer, read-only, without a copy.
-    ///
-    /// `on_release` runs when GStreamer has let go of it, on whatever thread that happens; the memory lives at least
-    /// until then.
+    /// A range of it, for code that reads memory in place. A clone of `self` keeps it mapped.
     ///
     /// # Errors
     ///
     /// `EINVAL` when the range is empty or not inside.
-    pub fn gst_memory(
-        &self,
-        range: Range<usize>,
-        on_release: impl FnOnce() + Send + 'static,
-    ) -> Result<gst::Memory, Errno> {
+    pub(crate) fn mapped(&self, range: &Range<usize>) -> Result<Mapped<'_>, Errno> {
         match self {
-            Self::Own(buffer) | Self::Shared(buffer) => buffer.gst_memory(range, on_release),
-            Self::View(view) => view.gst_memory(range, on_release),
-            Self::Import(import) => import.gst_memory(range, on_release),
+            Self::Own(buffer) | Self::Shared(buffer) => buffer.mapped(range),
+            Self::View(view) => view.mapped(range),
+            Self::Import(import) => import.mapped(range),
         }
     }
 }

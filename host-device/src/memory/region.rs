@@ -3,15 +3,14 @@
 //! Shared memory region 0: where the guest sees MMAP buffers.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 
-use super::arena::Arena;
-use super::buffer::{HostBuffer, PAGE_SIZE};
+use super::arena::{Arena, first_fit};
+use super::buffer::HostBuffer;
 
 /// Most buffers that are mapped on their own at one time. Each costs the VMM a memory region.
 pub const MAX_MAPPINGS: usize = 480;
@@ -312,28 +311,10 @@ impl Region {
     }
 }
 
-/// The lowest address in `space` with `len` bytes that none of `taken` (address and length, in order) has. Lengths are
-/// whole pages, so addresses are too.
-pub(super) fn first_fit(
-    taken: impl Iterator<Item = (u64, u64)>,
-    space: Range<u64>,
-    len: u64,
-) -> Option<u64> {
-    debug_assert_eq!(len % PAGE_SIZE as u64, 0);
-    let mut free = space.start;
-    for (offset, taken) in taken {
-        if offset.checked_sub(free)? >= len {
-            return Some(free);
-        }
-        free = offset.checked_add(taken)?;
-    }
-    (space.end.checked_sub(free)? >= len).then_some(free)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::Ledger;
+    use crate::memory::{Ledger, PAGE_SIZE};
 
     #[derive(Default)]
     struct Vmm {

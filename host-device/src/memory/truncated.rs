@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::libc;
 
-use super::PAGE_SIZE;
+use super::mapping::PAGE_SIZE;
 
 /// Whether nobody can shrink `file`.
 pub(super) fn is_sealed(file: impl AsFd) -> bool {

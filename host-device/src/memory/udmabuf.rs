@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::libc::{O_CLOEXEC, c_ulong};
 use nix::request_code_write;
 
-use super::PAGE_SIZE;
+use super::mapping::PAGE_SIZE;
 
 /// The most pieces and bytes of a dmabuf, unless the module's parameters say otherwise.
 const LIST_LIMIT: usize = 1024;

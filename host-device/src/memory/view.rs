@@ -9,20 +9,18 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use gstreamer as gst;
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 use protocol::wire::sg::SgEntry;
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 
-use super::PAGE_SIZE;
 use super::budget;
-use super::bytes::Bytes;
-use super::dmabuf::Mapped;
+use super::bytes::{Bytes, Mapped, MappedDmabuf};
+use super::costs::Costs;
 use super::ledger::Charge;
+use super::mapping::{Access, PAGE_SIZE, map_whole};
 use super::truncated::{Guard, is_sealed};
 use super::udmabuf;
-use super::vm::Vm;
 use crate::counters::Counters;
 
 /// What the kernel notes of a mapping, and of each page in one.
@@ -31,24 +29,6 @@ const PER_PAGE: usize = 8;
 
 /// Most bytes that one view may have: a raw frame of 8192x8192 takes a quarter of it.
 const MAX_LEN: usize = 1 << 30;
-
-/// What the host may do with lent memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Read only: raw frames.
-    Read,
-    /// Read and write: room for coded frames.
-    ReadWrite,
-}
-
-impl Access {
-    pub(super) fn protection(self) -> ProtFlags {
-        match self {
-            Self::Read => ProtFlags::PROT_READ,
-            Self::ReadWrite => ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
-        }
-    }
-}
 
 /// What lent pages are to be for the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +66,7 @@ pub struct View {
     dmabuf: Option<OwnedFd>,
     counters: Arc<Counters>,
     /// Mappings of the kernel's.
-    share: Option<budget::Charge>,
+    share: Option<budget::MappingCharge>,
     /// Memory.
     _charge: Charge,
     /// For files that can be cut short.
@@ -198,16 +178,6 @@ fn reserve(size: NonZeroUsize) -> Result<NonNull<c_void>, Errno> {
     unsafe { mmap_anonymous(None, size, ProtFlags::PROT_NONE, flags) }
 }
 
-/// Maps the first `size` bytes of `fd`.
-pub(super) fn map_whole(
-    fd: &OwnedFd,
-    size: NonZeroUsize,
-    access: Access,
-) -> Result<NonNull<c_void>, Errno> {
-    // SAFETY: As in `reserve`.
-    unsafe { mmap(None, size, access.protection(), MapFlags::MAP_SHARED, fd, 0) }
-}
-
 /// Bytes that the kernel takes for `count` mappings of so many bytes.
 fn tables(bytes: usize, count: usize) -> usize {
     count * PER_MAPPING + bytes.div_ceil(PAGE_SIZE) * PER_PAGE
@@ -221,7 +191,7 @@ fn dmabuf(
     runs: &[Run<'_>],
     size: NonZeroUsize,
     access: Access,
-    vm: &Vm,
+    costs: &Costs,
 ) -> Result<Option<Udmabuf>, Errno> {
     let pieces: Vec<_> = runs
         .iter()
@@ -232,11 +202,11 @@ fn dmabuf(
     }
     let bytes = size.get();
     let cost = bytes + udmabuf::cost(bytes) + tables(bytes, 1);
-    let charge = vm.ledger().charge(cost)?;
+    let charge = costs.ledger.charge(cost)?;
     let Some(fd) = udmabuf::create(&pieces) else {
         return Ok(None);
     };
-    Counters::add(&vm.counters().udmabufs, 1);
+    Counters::add(&costs.counters.udmabufs, 1);
     let base = map_whole(&fd, size, access).inspect_err(|errno| {
         tracing::debug!("a dmabuf of guest memory cannot be mapped: {errno}");
     });
@@ -244,26 +214,27 @@ fn dmabuf(
 }
 
 impl View {
-    /// Maps what `entries` name, for `access`, in that form, at the cost of `vm`.
+    /// Maps what `entries` name, for `access`, in that form, at these `costs`. `keeps_pages` says
+    /// that the driver keeps the pages where they are, so that they may be pinned.
     ///
     /// # Errors
     ///
-    /// As [`Vm::view`].
+    /// As [`Vm::view`](super::Vm::view).
     pub(super) fn new(
         guest: &GuestMemoryMmap,
         entries: &[SgEntry],
         (access, form): (Access, Form),
-        vm: &Vm,
+        (keeps_pages, costs): (bool, &Costs),
     ) -> Result<Arc<Self>, Errno> {
         let (runs, start, len) = runs(guest, entries)?;
         let mapped: usize = runs.iter().map(|run| run.len).sum();
         let size = NonZeroUsize::new(mapped).ok_or(Errno::EINVAL)?;
         let may_pin = match form {
-            Form::Any => vm.keeps_pages(),
+            Form::Any => keeps_pages,
             Form::Mapped => false,
             Form::Dmabuf => true,
         };
-        let dmabuf = match may_pin.then(|| dmabuf(&runs, size, access, vm)) {
+        let dmabuf = match may_pin.then(|| dmabuf(&runs, size, access, costs)) {
             Some(Err(errno)) if form == Form::Dmabuf => return Err(errno),
             made => made.and_then(Result::ok).flatten(),
         };
@@ -279,11 +250,11 @@ impl View {
             Some((fd, base, charge)) => (Some(fd), base, charge),
             None => {
                 let pinned = if form == Form::Mapped { mapped } else { 0 };
-                let charge = vm.ledger().charge(pinned + tables(mapped, count))?;
+                let charge = costs.ledger.charge(pinned + tables(mapped, count))?;
                 (None, reserve(size)?, charge)
             }
         };
-        let counters = vm.counters();
+        let counters = &costs.counters;
         Counters::add(&counters.maps, count as u64);
         // From here on dropping it unmaps all of it, whatever is mapped there by then.
         let mut view = Self {
@@ -301,7 +272,7 @@ impl View {
             _charge: charge,
             guard: None,
         };
-        view.share = Some(budget::Charge::new(vm.share(), count).inspect_err(|_| {
+        view.share = Some(budget::MappingCharge::new(&costs.share, count).inspect_err(|_| {
             tracing::warn!(
                 "a buffer in {} pieces of guest memory needs more mappings than are left: raise vm.max_map_count",
                 runs.len()
@@ -363,21 +334,14 @@ impl View {
         self.dmabuf.as_ref().filter(|_| starts).map(AsFd::as_fd)
     }
 
-    pub(super) fn gst_memory(
-        self: &Arc<Self>,
-        range: Range<usize>,
-        on_release: impl FnOnce() + Send + 'static,
-    ) -> Result<gst::Memory, Errno> {
-        let dmabuf = self.dmabuf.as_ref().map(|fd| Mapped {
+    /// A range of it. `EINVAL` when the range is empty or not inside.
+    pub(super) fn mapped(&self, range: &Range<usize>) -> Result<Mapped<'_>, Errno> {
+        let dmabuf = self.dmabuf.as_ref().map(|fd| MappedDmabuf {
             fd: fd.as_fd(),
             base: self.base.cast(),
             foreign: false,
         });
-        // SAFETY: A reference to `self` keeps the dmabuf and its mapping, of which `bytes` is a part.
-        unsafe {
-            self.bytes
-                .gst_memory(range, dmabuf, Arc::clone(self), on_release)
-        }
+        self.bytes.mapped(range, dmabuf)
     }
 }
 

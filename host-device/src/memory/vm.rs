@@ -14,18 +14,18 @@ use vm_memory::{
     MemoryRegionAddress,
 };
 
-use super::budget::Share;
 use super::buffer::HostBuffer;
+use super::cache::Caches;
+use super::costs::Costs;
 use super::fence::{self, Fence};
 use super::ledger::Ledger;
-use super::lending::Caches;
+use super::mapping::Access;
 use super::object::{Lookup, Object, Objects};
 use super::plane::PlaneMemory;
 use super::scatter;
 use super::truncated::{Guard, seal};
 use super::udmabuf::probe as probe_udmabuf;
-use super::view::{Access, Form, View};
-use crate::config::Limits;
+use super::view::{Form, View};
 use crate::counters::Counters;
 
 /// Guest memory as the VMM describes it; replaced as a whole when that changes.
@@ -37,11 +37,9 @@ type Guarded = (Vec<Guard>, Option<Arc<GuestMemoryMmap>>);
 #[derive(Debug)]
 struct Inner {
     guest: GuestMemory,
-    ledger: Arc<Ledger>,
     guarded: Mutex<Guarded>,
     caches: Caches,
     objects: Arc<Objects>,
-    counters: Arc<Counters>,
     runtime: Option<Handle>,
     /// The driver keeps the pages of what it has lent until it is told that they are forgotten.
     keeps_pages: AtomicBool,
@@ -53,7 +51,7 @@ struct Inner {
 #[derive(Clone, Debug)]
 pub struct Vm {
     inner: Arc<Inner>,
-    share: Arc<Share>,
+    costs: Costs,
 }
 
 impl Vm {
@@ -69,16 +67,14 @@ impl Vm {
         Self {
             inner: Arc::new(Inner {
                 guest,
-                ledger,
                 guarded: Mutex::default(),
                 caches: Caches::default(),
                 objects: Objects::new(lookup),
-                counters,
                 runtime,
                 keeps_pages: AtomicBool::new(false),
                 told: AtomicBool::new(false),
             }),
-            share: Arc::default(),
+            costs: Costs::new(ledger, counters),
         }
     }
 
@@ -86,7 +82,7 @@ impl Vm {
     pub fn without_guest() -> Self {
         Self::new(
             GuestMemory::new(GuestMemoryMmap::new()),
-            Ledger::new(Limits::default().max_memory, None),
+            Ledger::new(4 << 30, None),
             (),
             Arc::default(),
             None,
@@ -97,13 +93,13 @@ impl Vm {
     pub fn session(&self) -> Self {
         Self {
             inner: Arc::clone(&self.inner),
-            share: Arc::default(),
+            costs: Costs::new(Arc::clone(self.ledger()), Arc::clone(self.counters())),
         }
     }
 
     /// What is counted of this VM.
     pub fn counters(&self) -> &Arc<Counters> {
-        &self.inner.counters
+        &self.costs.counters
     }
 
     /// Whether the driver has promised what `VIRTIO_V4L2_F_PINNED_WHILE_CACHED` says. Until then it has not.
@@ -117,7 +113,7 @@ impl Vm {
 
     /// What this VM makes the host spend.
     pub fn ledger(&self) -> &Arc<Ledger> {
-        &self.inner.ledger
+        &self.costs.ledger
     }
 
     pub(super) fn caches(&self) -> &Caches {
@@ -154,7 +150,7 @@ impl Vm {
     ///
     /// # Errors
     ///
-    /// As [`HostBuffer::new`].
+    /// `EINVAL` for length 0; `ENOMEM` when it would exceed the VM's limit, or the host has no memory.
     pub fn buffer(&self, len: usize) -> Result<Arc<HostBuffer>, Errno> {
         HostBuffer::new_on(self.ledger(), len, false)
     }
@@ -163,7 +159,7 @@ impl Vm {
     ///
     /// # Errors
     ///
-    /// As [`HostBuffer::new`].
+    /// As [`buffer`](Self::buffer).
     pub fn frame(&self, len: usize) -> Result<Arc<HostBuffer>, Errno> {
         let buffer = HostBuffer::new_on(self.ledger(), len, true)?;
         if buffer.dmabuf().is_some() {
@@ -196,8 +192,8 @@ impl Vm {
         self.inner.objects.find(uuid)
     }
 
-    pub(super) fn share(&self) -> &Arc<Share> {
-        &self.share
+    pub(super) fn costs(&self) -> &Costs {
+        &self.costs
     }
 
     /// What must happen before `memory` is used for `access`: dmabufs of other devices may not be ready yet. `then` is
@@ -252,7 +248,8 @@ impl Vm {
         form: Form,
     ) -> Result<Arc<View>, Errno> {
         let guest = self.inner.guest.memory();
-        View::new(&guest, entries, (access, form), self)
+        let costs = (self.keeps_pages(), &self.costs);
+        View::new(&guest, entries, (access, form), costs)
     }
 }
 

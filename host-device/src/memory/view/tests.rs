@@ -1,48 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
-use gstreamer_allocators as gst_allocators;
 use nix::fcntl::{FallocateFlags, fallocate};
-use vm_memory::{Bytes as _, FileOffset};
+use vm_memory::Bytes as _;
 
 use super::*;
-use crate::memory::{GuestMemory, Ledger, Lending, PlaneMemory, Vm, probe_udmabuf};
-
-const PAGE: u64 = PAGE_SIZE as u64;
-/// Two regions that follow each other, and one on its own.
-const REGIONS: [(u64, u64); 3] = [
-    (0, 64 * PAGE),
-    (64 * PAGE, 64 * PAGE),
-    (1 << 32, 2048 * PAGE),
-];
-
-fn guest() -> GuestMemoryMmap {
-    let regions = REGIONS.map(|(start, len)| {
-        // Sealed, as QEMU's memory-backend-memfd is.
-        let size = NonZeroUsize::new(len as usize).unwrap();
-        let file = std::fs::File::from(crate::memory::buffer::sealed_file(size).unwrap());
-        (
-            GuestAddress(start),
-            len as usize,
-            Some(FileOffset::new(file, 0)),
-        )
-    });
-    let guest = GuestMemoryMmap::from_ranges_with_files(regions).unwrap();
-    for (start, len) in REGIONS {
-        for page in (start..start + len).step_by(PAGE_SIZE) {
-            guest.write_obj(page, GuestAddress(page)).unwrap();
-        }
-    }
-    guest
-}
-
-fn vm() -> Vm {
-    let ledger = Ledger::new(4 << 30, None);
-    let vm = Vm::new(GuestMemory::new(guest()), ledger, (), Arc::default(), None);
-    vm.set_keeps_pages(true);
-    vm
-}
+use crate::memory::testing::{PAGE, guest, single_pages, udmabuf, vm};
+use crate::memory::{GuestMemory, Ledger, Lending, PlaneMemory, Vm};
 
 /// The number that each page of the guest holds, read through the view.
 fn pages(view: &Arc<View>) -> Vec<u64> {
@@ -53,18 +18,6 @@ fn pages(view: &Arc<View>) -> Vec<u64> {
             u64::from_ne_bytes(bytes)
         })
         .collect()
-}
-
-/// Whether the host has /dev/udmabuf. Where it is to be there it is.
-fn udmabuf() -> bool {
-    let wanted = std::env::var_os("VIRTIO_V4L2_REQUIRE_UDMABUF").is_some();
-    assert!(probe_udmabuf() || !wanted, "no /dev/udmabuf here");
-    probe_udmabuf()
-}
-
-fn single_pages(pages: impl IntoIterator<Item = u64>) -> Vec<SgEntry> {
-    let entry = |page| SgEntry::new(page, PAGE_SIZE as u32);
-    pages.into_iter().map(entry).collect()
 }
 
 #[test]
@@ -97,7 +50,7 @@ fn what_is_written_is_the_guests() {
         SgEntry::new(5 * PAGE + 100, (PAGE - 100) as u32),
         SgEntry::new(2 * PAGE, 50),
     ];
-    let view = |kind| View::new(&guest, &entries, kind, &vm).unwrap();
+    let view = |kind| View::new(&guest, &entries, kind, (true, vm.costs())).unwrap();
     let only_read = view((Access::Read, Form::Any));
     let view = view((Access::ReadWrite, Form::Mapped));
     assert_eq!(view.len(), PAGE_SIZE - 100 + 50);
@@ -164,49 +117,6 @@ fn lists_that_are_none_are_refused() {
     assert_eq!(vm.counters().maps.load(Ordering::SeqCst), 0);
 }
 
-/// The addresses that GStreamer sees are those of the view, which is made once and lives for as long as it looks.
-#[test]
-fn gstreamer_sees_the_view_itself() {
-    gst::init().unwrap();
-    let udmabuf = udmabuf();
-    let vm = vm();
-    // From the last to the first: as many runs as pages. More of them than a dmabuf may have.
-    for (count, is_dmabuf) in [(900, udmabuf), (1500, false)] {
-        let before = vm.counters().maps.load(Ordering::SeqCst);
-        let order = (0..count).rev().map(|page| (1 << 32) + page * PAGE);
-        let view = vm
-            .view(&single_pages(order.clone()), Access::Read, Form::Any)
-            .unwrap();
-        let maps = vm.counters().maps.load(Ordering::SeqCst) - before;
-        assert_eq!(maps, if is_dmabuf { 1 } else { count + 1 });
-        assert_eq!(pages(&view), order.collect::<Vec<_>>());
-        for _ in 0..3 {
-            let released = Arc::new(AtomicBool::new(false));
-            let flag = Arc::clone(&released);
-            let memory = view
-                .gst_memory(8..20000, move || flag.store(true, Ordering::SeqCst))
-                .unwrap();
-            assert_eq!(
-                memory.is_memory_type::<gst_allocators::DmaBufMemory>(),
-                is_dmabuf
-            );
-            let map = memory.into_mapped_memory_readable().unwrap();
-            assert_eq!(
-                map.as_ptr() as usize,
-                view.bytes().address().as_ptr() as usize + 8
-            );
-            assert_eq!(map.len(), 19992);
-            assert!(!released.load(Ordering::SeqCst));
-            drop(map);
-            assert!(released.load(Ordering::SeqCst));
-        }
-        assert_eq!(vm.counters().maps.load(Ordering::SeqCst) - before, maps);
-    }
-    let counters = Arc::clone(vm.counters());
-    assert_eq!(counters.udmabufs.load(Ordering::SeqCst), u64::from(udmabuf));
-    assert_eq!(counters.unmaps.load(Ordering::SeqCst), 2);
-}
-
 /// Memory of the guest that goes away stays for as long as a view of it.
 #[test]
 fn a_view_outlives_the_memory_table() {
@@ -219,24 +129,6 @@ fn a_view_outlives_the_memory_table() {
         Errno::EFAULT
     );
     assert_eq!(pages(&view), [7 * PAGE, 2 * PAGE]);
-}
-
-/// MMAP buffers for raw frames are dmabufs where the host can make them.
-#[test]
-fn frames_are_dmabufs() {
-    gst::init().unwrap();
-    let vm = vm();
-    let frame = vm.frame(10000).unwrap();
-    frame.write_at(9990, b"end").unwrap();
-    let memory = frame.gst_memory(9990..9993, || ()).unwrap();
-    assert_eq!(
-        memory.is_memory_type::<gst_allocators::DmaBufMemory>(),
-        udmabuf()
-    );
-    let uuid = vm.export(&frame).unwrap();
-    assert_eq!(vm.object_fd(uuid).is_some(), udmabuf());
-    let map = memory.into_mapped_memory_readable().unwrap();
-    assert_eq!(&map[..], b"end");
 }
 
 /// What is at the start of `memory`.

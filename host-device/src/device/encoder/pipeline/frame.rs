@@ -11,6 +11,7 @@ use gstreamer_video as gst_video;
 
 use super::Setup;
 use crate::device::gst::formats::video_format;
+use crate::device::gst::memory::wrap as wrap_plane;
 use crate::memory::PlaneMemory;
 
 /// Wraps a frame for the encoder, without a copy: `planes` are the memory of each V4L2 plane, where
@@ -37,7 +38,7 @@ pub fn wrap<T: Send + Sync + 'static>(
         let end = start.checked_add(*size as usize).context("overflow")?;
         anyhow::ensure!(end <= memory.len(), "the frame reaches over its memory");
         let held = Arc::clone(&held);
-        writable.append_memory(memory.gst_memory(start..end, move || drop(held))?);
+        writable.append_memory(wrap_plane(memory, start..end, move || drop(held))?);
         starts.push(total);
         total += *size as usize;
     }
@@ -155,7 +156,7 @@ mod tests {
             let starts: Vec<usize> = planes
                 .iter()
                 .map(|(memory, offset, _)| {
-                    let whole = memory.gst_memory(0..memory.len(), || ()).unwrap();
+                    let whole = wrap_plane(memory, 0..memory.len(), || ()).unwrap();
                     whole.map_readable().unwrap().as_ptr() as usize + *offset as usize
                 })
                 .collect();

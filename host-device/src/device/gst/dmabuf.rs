@@ -2,12 +2,13 @@
 
 //! dmabufs for GStreamer, mapped once and not for each frame.
 //!
-//! GStreamer's own dmabuf memory maps the file when it is first read, for each `GstMemory` anew, and has nobody told when
-//! it is done with it. So these come from an allocator of ours, whose memories are mapped already.
+//! GStreamer's own dmabuf memory maps the file when it is first read, for each `GstMemory` anew, and
+//! tells nobody when it is done with it. So these come from an allocator of ours, whose memories are
+//! mapped already.
 
 use std::ffi::c_void;
 use std::ops::Range;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::LazyLock;
 
@@ -18,7 +19,8 @@ use gstreamer::prelude::*;
 use gstreamer_allocators as gst_allocators;
 use nix::errno::Errno;
 
-use super::bytes::Lent;
+use super::release::Release;
+use crate::memory::MappedDmabuf;
 
 /// `DMA_BUF_SYNC_*`.
 const SYNC_READ: u64 = 1;
@@ -26,30 +28,19 @@ const SYNC_END: u64 = 1 << 2;
 
 nix::ioctl_write_ptr!(dma_buf_sync, b'b', 0, u64);
 
-/// A dmabuf and its standing mapping.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Mapped<'a> {
-    /// The dmabuf.
-    pub(super) fd: BorrowedFd<'a>,
-    /// Where it is mapped, from its start.
-    pub(super) base: NonNull<u8>,
-    /// Whether a device may have written to it, so that the CPU must be made to see that.
-    pub(super) foreign: bool,
-}
-
 /// What one of our memories carries.
 struct State {
     base: NonNull<u8>,
     /// The dmabuf to synchronise with.
     sync: Option<RawFd>,
     /// Taken at the end.
-    lent: Option<Lent>,
+    release: Option<Release>,
 }
 
 impl Drop for State {
     fn drop(&mut self) {
-        if let Some(lent) = self.lent.take() {
-            lent.end();
+        if let Some(release) = self.release.take() {
+            release.run();
         }
     }
 }
@@ -127,12 +118,12 @@ unsafe extern "C" fn unmap(memory: *mut gst::ffi::GstMemory, _: *mut gst::ffi::G
     }
 }
 
-unsafe extern "C" fn release(state: *mut c_void) {
+unsafe extern "C" fn drop_state(state: *mut c_void) {
     // SAFETY: It is the box that `memory` attached, and this runs once.
     drop(unsafe { Box::from_raw(state.cast::<State>()) });
 }
 
-/// Wraps `range` of a dmabuf for GStreamer, read-only. `lent` ends when GStreamer has let go of it.
+/// Wraps `range` of a dmabuf for GStreamer, read-only. `release` runs when GStreamer has let go of it.
 ///
 /// # Errors
 ///
@@ -140,19 +131,19 @@ unsafe extern "C" fn release(state: *mut c_void) {
 ///
 /// # Safety
 ///
-/// `lent` must keep the dmabuf and the mapping, and `range` lie inside of both.
+/// `release` must keep the dmabuf and the mapping, and `range` must lie inside of both.
 pub(super) unsafe fn memory(
-    dmabuf: Mapped<'_>,
+    dmabuf: MappedDmabuf<'_>,
     range: Range<usize>,
-    lent: Lent,
+    release: Release,
 ) -> Result<gst::Memory, Errno> {
     let fd = dmabuf.fd.as_raw_fd();
     let state = Box::new(State {
         base: dmabuf.base,
         sync: dmabuf.foreign.then_some(fd),
-        lent: Some(lent),
+        release: Some(release),
     });
-    // SAFETY: The allocator only notes the descriptor, which it neither maps nor closes; `lent` keeps it open. The memory
+    // SAFETY: The allocator only notes the descriptor, which it neither maps nor closes; `release` keeps it open. The memory
     // is new, so it may be cut to size, marked and given its state, which goes with the last reference to it.
     unsafe {
         let memory = gst_allocators::ffi::gst_dmabuf_allocator_alloc_with_flags(
@@ -172,7 +163,7 @@ pub(super) unsafe fn memory(
             memory.cast(),
             key(),
             Box::into_raw(state).cast(),
-            Some(release),
+            Some(drop_state),
         );
         Ok(from_glib_full(memory))
     }
@@ -184,26 +175,26 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::memory::HostBuffer;
+    use crate::memory::{HostBuffer, PlaneMemory};
 
     /// Neither GStreamer nor the allocator looks at what kind of file it is: a memfd does.
     fn wrapped(range: Range<usize>, ends: &Arc<AtomicUsize>) -> (gst::Memory, usize, RawFd) {
         gst::init().unwrap();
         let buffer = HostBuffer::new(8192).unwrap();
         buffer.write_at(100, b"pixels").unwrap();
-        let base = buffer.bytes().address();
-        let mapped = Mapped {
+        let base = PlaneMemory::from(Arc::clone(&buffer)).address();
+        let mapped = MappedDmabuf {
             fd: buffer.fd(),
             base,
             foreign: true,
         };
         let fd = mapped.fd.as_raw_fd();
         let ends = Arc::clone(ends);
-        let lent = Lent::new(Arc::clone(&buffer), move || {
+        let release = Release::new(Arc::clone(&buffer), move || {
             ends.fetch_add(1, Ordering::SeqCst);
         });
-        // SAFETY: `lent` keeps the buffer, and with it file and mapping.
-        let memory = unsafe { memory(mapped, range, lent) }.unwrap();
+        // SAFETY: `release` keeps the buffer, and with it file and mapping.
+        let memory = unsafe { memory(mapped, range, release) }.unwrap();
         (memory, base.as_ptr() as usize, fd)
     }
 
@@ -225,7 +216,7 @@ mod tests {
         let mut memory = memory;
         assert!(
             memory.get_mut().unwrap().map_writable().is_err(),
-            "only lent for reading"
+            "read-only"
         );
     }
 
