@@ -14,8 +14,8 @@ Examples, for QEMU with -chardev socket,id=video,path=/run/video.sock:
   virtio-v4l2d --socket-path /run/video.sock --device proxy,path=/dev/video0
   virtio-v4l2d --device encoder,socket=/run/enc.sock --device proxy,path=/dev/video0,socket=/run/cam.sock";
 
-/// Serves video encoders and the host's V4L2 devices to virtual machines as VIRTIO Media Devices (virtio-v4l2), over
-/// vhost-user.
+/// Serves video encoders and the host's V4L2 devices to virtual machines as VIRTIO Media Devices
+/// (virtio-v4l2), over vhost-user.
 #[derive(Clone, Debug, Parser)]
 #[command(version, about, after_help = EXAMPLE)]
 #[command(group(ArgGroup::new("where").args(["socket_path", "fd", "print_capabilities"])))]
@@ -32,10 +32,11 @@ pub struct Cli {
     #[arg(long)]
     pub print_capabilities: bool,
 
-    /// A device to serve, with its settings: NAME[,KEY=VALUE...]; encoder, if there is none. `encoder` has preset, threads,
-    /// rank, card, sessions, and sink=1, which encodes nothing: for measuring. `proxy` is a V4L2 device of the host: path, card,
-    /// sessions; ioctls and controls, which say what guests may do. Give it several times for several devices, each with socket=PATH or
-    /// fd=N in the place of --socket-path and --fd.
+    /// A device to serve, with its settings: NAME[,KEY=VALUE...]; encoder, if there is none.
+    /// `encoder` has preset, threads, rank, card, sessions, and sink=1, which encodes nothing: for
+    /// measuring. `proxy` is a V4L2 device of the host: path, card, sessions; ioctls and controls,
+    /// which say what guests may do. Give it several times for several devices, each with
+    /// socket=PATH or fd=N in the place of --socket-path and --fd.
     #[arg(long, value_name = "DEVICE")]
     pub device: Vec<String>,
 
@@ -47,13 +48,13 @@ pub struct Cli {
     #[arg(long, value_name = "FILTER")]
     pub log: Option<String>,
 
-    /// Size of the shared memory region in which guests see buffers: a power of two, like 4G. With 0 there
-    /// is none: buffers are then the guest's own pages.
+    /// Size of the shared memory region in which guests see buffers: a power of two, like 4G. With
+    /// 0 there is none: buffers are then the guest's own pages.
     #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = size)]
     pub shm_size: u64,
 
-    /// Most memory that the VM may make the host spend, through all devices together: on buffers, views of its memory, and
-    /// encoders.
+    /// Most memory that the VM may make the host spend, through all devices together: on buffers,
+    /// views of its memory, and encoders.
     #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = size)]
     pub max_memory: u64,
 

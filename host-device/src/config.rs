@@ -14,7 +14,8 @@ use crate::memory::{Account, PAGE_SIZE};
 /// Limits of the transport, the same for every VMM that is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Size of shared memory region 0, in bytes: a power of two, since VMMs make it a PCI BAR; or 0 for no region.
+    /// Size of shared memory region 0, in bytes: a power of two, since VMMs make it a PCI BAR; or 0
+    /// for no region.
     pub shm_size: u64,
     /// Most memory that the VM may make the host spend, through all of its devices, in bytes.
     pub max_memory: usize,
@@ -89,12 +90,13 @@ pub struct DeviceSpec {
 }
 
 impl DeviceSpec {
-    /// Takes `--device` and `--encoder` apart: at least one device, each at a place of its own. Other keys, codecs and
-    /// elements are the device's to check.
+    /// Takes `--device` and `--encoder` apart: at least one device, each at a place of its own.
+    /// Other keys, codecs and elements are the device's to check.
     ///
     /// # Errors
     ///
-    /// There is no such device, an option is not of the form `KEY=VALUE`, or it is not clear where a device is to be.
+    /// There is no such device, an option is not of the form `KEY=VALUE`, or it is not clear where
+    /// a device is to be.
     pub fn all(cli: &Cli) -> anyhow::Result<Vec<(Place, Self)>> {
         let elements: Vec<_> = cli
             .encoder

@@ -2,8 +2,8 @@
 
 //! What the data path of one VMM did: counts and latencies since the VMM connected.
 //!
-//! Relaxed atomics, written where the work is done: they order nothing, and reading them while the path runs gives
-//! values of slightly different moments.
+//! Relaxed atomics, written where the work is done: they order nothing, and reading them while the
+//! path runs gives values of slightly different moments.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};

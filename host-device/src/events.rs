@@ -2,14 +2,15 @@
 
 //! The way back to the guest: events of all sessions, in order, never dropped.
 //!
-//! An event goes straight into the event queue of the guest. When the guest has left no buffer there, events are
-//! held back and leave in order as soon as it has. What is held back is bounded: by the buffers that a session has
-//! (one DQBUF for each: who queues a buffer again without having seen that it is back gets the later one), and by the
-//! controls that it has, since events of one type and ID coalesce.
+//! An event goes straight into the event queue of the guest. When the guest has left no buffer
+//! there, events are held back and leave in order as soon as it has. What is held back is bounded:
+//! by the buffers that a session has (one DQBUF for each: who queues a buffer again without having
+//! seen that it is back gets the later one), and by the controls that it has, since events of one
+//! type and ID coalesce.
 //!
-//! Being delivered and being signalled are two things: a guest sees an event when it looks into its queue, and looks
-//! there when it is signalled. Whoever has several events at a time delivers them [quietly](Events::quiet), and then
-//! signals once.
+//! Being delivered and being signalled are two things: a guest sees an event when it looks into its
+//! queue, and looks there when it is signalled. Whoever has several events at a time delivers them
+//! [quietly](Events::quiet), and then signals once.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -119,8 +120,8 @@ impl Outbox {
         self.guest.signal();
     }
 
-    /// The guest left buffers. Events that waited for them are delivered and signalled; if none did, those that were
-    /// delivered quietly are for somebody else to signal.
+    /// The guest left buffers. Events that waited for them are delivered and signalled; if none
+    /// did, those that were delivered quietly are for somebody else to signal.
     pub(crate) fn room(&self) {
         let waits = !self.held().is_empty();
         if waits {
@@ -197,8 +198,8 @@ impl Events {
         }
     }
 
-    /// A handle that delivers without a signal. Whoever has it calls [`signal`](Self::signal) soon: before it waits
-    /// for anything, and in the end.
+    /// A handle that delivers without a signal. Whoever has it calls [`signal`](Self::signal) soon:
+    /// before it waits for anything, and in the end.
     pub fn quiet(&self) -> Self {
         Self {
             quiet: true,
@@ -222,8 +223,9 @@ impl Events {
 
     /// Returns a buffer that the guest queued: VIRTIO_MEDIA_EVT_DQBUF.
     ///
-    /// `planes` are those of a multi-planar buffer, none otherwise. Pointers do not travel: `m.userptr`, `m.fd`
-    /// and `m.planes` become zero, `m.offset` and `m.mem_offset` of MMAP buffers stay.
+    /// `planes` are those of a multi-planar buffer, none otherwise. Pointers do not travel:
+    /// `m.userptr`, `m.fd` and `m.planes` become zero, `m.offset` and `m.mem_offset` of MMAP
+    /// buffers stay.
     pub fn dqbuf(&self, buffer: Buffer, planes: &[Plane]) {
         let mmap = buffer.memory == MEMORY_MMAP;
         let mut buffer = buffer;
@@ -246,12 +248,14 @@ impl Events {
     /// Signals an event that the guest subscribed to: VIRTIO_MEDIA_EVT_EVENT.
     ///
     /// An event of the same type and ID that is still held back is replaced, as a full queue of
-    /// `v4l2_event_subscribe` does; a control event keeps the `changes` of the one that it replaces.
+    /// `v4l2_event_subscribe` does; a control event keeps the `changes` of the one that it
+    /// replaces.
     pub fn event(&self, event: Event) {
         self.push(Body::Event(event));
     }
 
-    /// Ends the session with `errno`: VIRTIO_MEDIA_EVT_ERROR. Later commands of the guest fail with it.
+    /// Ends the session with `errno`: VIRTIO_MEDIA_EVT_ERROR. Later commands of the guest fail with
+    /// it.
     pub fn error(&self, errno: Errno) {
         let number = (errno as i32).cast_unsigned();
         {
@@ -268,8 +272,8 @@ impl Events {
         self.outbox.wake();
     }
 
-    /// Drops buffers of the queue `buf_type` that are still held back: STREAMOFF gives all of them back to the
-    /// guest at once.
+    /// Drops buffers of the queue `buf_type` that are still held back: STREAMOFF gives all of them
+    /// back to the guest at once.
     pub fn purge(&self, buf_type: u32) {
         self.outbox.held().retain(|held| {
             !(held.session == self.session
@@ -323,8 +327,8 @@ impl Events {
 
     /// Merges `event` into one that is held back, if that keeps the order that matters.
     ///
-    /// Control events merge wherever they stand. Others do not move across a buffer of their session: the guest
-    /// must see `V4L2_EVENT_EOS` before the LAST buffer of every drain.
+    /// Control events merge wherever they stand. Others do not move across a buffer of their
+    /// session: the guest must see `V4L2_EVENT_EOS` before the LAST buffer of every drain.
     fn coalesce(&self, held: &mut VecDeque<Held>, event: &Event) -> bool {
         for entry in held.iter_mut().rev() {
             if entry.session != self.session {

@@ -6,9 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A mutex whose waiters get it before the thread that has just released it gets it again.
 ///
-/// With a plain `Mutex` a thread that takes it again and again, as the ring thread does for as long as the guest has
-/// work for it, can keep others waiting without bound: the lock is free for an instant only, and whoever is woken for
-/// that comes too late.
+/// With a plain `Mutex` a thread that takes it again and again, as the ring thread does for as long
+/// as the guest has work for it, can keep others waiting without bound: the lock is free for an
+/// instant only, and whoever is woken for that comes too late.
 #[derive(Debug, Default)]
 pub(crate) struct FairMutex<T> {
     /// Held while `value` is waited for, so that others stand in line behind whoever waits.
@@ -24,7 +24,8 @@ impl<T> FairMutex<T> {
         }
     }
 
-    /// Waits for the lock. A panic of who had it before changes nothing: users keep their values whole at each step.
+    /// Waits for the lock. A panic of who had it before changes nothing: users keep their values
+    /// whole at each step.
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         let _line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         self.value.lock().unwrap_or_else(PoisonError::into_inner)

@@ -2,8 +2,8 @@
 
 //! `virtio-v4l2d`: VIRTIO Media Devices over vhost-user.
 //!
-//! `transport` speaks vhost-user and rings, [`session`] turns commands into typed calls, [`device`] answers
-//! them, [`memory`] and [`events`] are what a device gives back to the guest.
+//! `transport` speaks vhost-user and rings, [`session`] turns commands into typed calls, [`device`]
+//! answers them, [`memory`] and [`events`] are what a device gives back to the guest.
 
 pub mod cli;
 pub mod config;

@@ -2,8 +2,9 @@
 
 //! The log, on standard error.
 //!
-//! No thread waits for whoever reads it: a thread of the log's own writes the lines, and if that falls behind, lines are
-//! lost and counted. And no guest fills a disk with it: of lines from one place in the code only so many are written.
+//! No thread waits for whoever reads it: a thread of the log's own writes the lines, and if that
+//! falls behind, lines are lost and counted. And no guest fills a disk with it: of lines from one
+//! place in the code only so many are written.
 
 use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
@@ -27,7 +28,8 @@ use tracing_subscriber::{EnvFilter, Layer};
 /// Most lines that wait to be written.
 const WAITING: usize = 4096;
 
-/// Lines from one place that are written at once, and how long it takes until there may be one more.
+/// Lines from one place that are written at once, and how long it takes until there may be one
+/// more.
 const BURST: u32 = 100;
 const REFILL: Duration = Duration::from_secs(1);
 
@@ -99,7 +101,8 @@ impl Drop for Guard {
     }
 }
 
-/// What the thread gets: how many lines were lost before this one, and the line, or nothing at the end.
+/// What the thread gets: how many lines were lost before this one, and the line, or nothing at the
+/// end.
 type Message = (u64, Option<Vec<u8>>);
 
 /// Takes lines; no call waits. Clones are handles of the same.
@@ -224,7 +227,8 @@ impl Bucket {
     }
 }
 
-/// Limits lines by where in the code they come from. Those that are asked for (`debug`, `trace`) it lets pass.
+/// Limits lines by where in the code they come from. Those that are asked for (`debug`, `trace`) it
+/// lets pass.
 struct Limit {
     buckets: Mutex<HashMap<Identifier, Bucket>>,
     lines: Lines,

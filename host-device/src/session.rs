@@ -2,8 +2,8 @@
 
 //! Sessions of one VMM: commands in, typed calls out, responses back.
 //!
-//! No policy: what a command does is the device's business. This knows nothing of rings: the transport hands
-//! over the device-readable bytes of a command and takes the bytes of the response.
+//! No policy: what a command does is the device's business. This knows nothing of rings: the
+//! transport hands over the device-readable bytes of a command and takes the bytes of the response.
 
 mod attached;
 mod failure;
@@ -34,8 +34,8 @@ use crate::device::api::{Device, Result};
 use crate::events::{Events, Outbox};
 use crate::memory::{Region, Vm};
 
-/// Where the response to a command goes that is not answered at once. Dropped unused, it gives the command
-/// back without a response.
+/// Where the response to a command goes that is not answered at once. Dropped unused, it gives the
+/// command back without a response.
 pub trait Ticket: Send {
     /// Gives the command back with `response`, which may be empty.
     fn answer(self: Box<Self>, response: &[u8], notice: Notice);
@@ -46,7 +46,8 @@ pub trait Ticket: Send {
 pub enum Notice {
     /// If it wants to know.
     AsWanted,
-    /// Even if it does not: nobody waits for the answer to QBUF, and a refused one is to be seen at once.
+    /// Even if it does not: nobody waits for the answer to QBUF, and a refused one is to be seen at
+    /// once.
     Anyway,
 }
 
@@ -210,7 +211,8 @@ impl Sessions {
 
     /// Carries out the command in `bytes`, of whose response the guest can take `room` bytes.
     ///
-    /// If it is answered at once, the response is in `reply`. Otherwise `ticket` was called, and gets it.
+    /// If it is answered at once, the response is in `reply`. Otherwise `ticket` was called, and
+    /// gets it.
     pub fn submit(
         &self,
         bytes: &[u8],

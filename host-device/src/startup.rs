@@ -29,8 +29,8 @@ pub fn raise_file_limit() {
     }
 }
 
-/// The sockets of all devices, in their order. What was passed on comes first: a socket that is made must not take its
-/// number.
+/// The sockets of all devices, in their order. What was passed on comes first: a socket that is
+/// made must not take its number.
 ///
 /// # Errors
 ///

@@ -2,9 +2,9 @@
 
 //! vhost-user: serves a device to one VMM after the other.
 //!
-//! Of the crates of rust-vmm this uses `vhost` for the messages and `virtio-queue` for the rings. It does not use
-//! `vhost-user-backend`, which takes no connected socket, leaks a file descriptor for each VMM, and ends its
-//! ring thread on an error.
+//! Of the crates of rust-vmm this uses `vhost` for the messages and `virtio-queue` for the rings.
+//! It does not use `vhost-user-backend`, which takes no connected socket, leaks a file descriptor
+//! for each VMM, and ends its ring thread on an error.
 
 mod chain;
 mod channel;
@@ -45,15 +45,16 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// After how many milliseconds the next VMM is accepted if one could not be.
 const RETRY: u16 = 1000;
 
-/// Serves `device` to whoever connects to `endpoint`, one VMM after the other, until `stop` is set. An endpoint
-/// that is connected already serves that one VMM.
+/// Serves `device` to whoever connects to `endpoint`, one VMM after the other, until `stop` is set.
+/// An endpoint that is connected already serves that one VMM.
 ///
 /// Calls that may block run on threads of the VMM's own; fences are awaited on `runtime`.
 ///
 /// # Errors
 ///
-/// The system refuses a connected endpoint what serving needs (threads, file descriptors, memory). Of those who connect
-/// later that is logged, and the next one is served, as it is with what a VMM or a guest does.
+/// The system refuses a connected endpoint what serving needs (threads, file descriptors, memory).
+/// Of those who connect later that is logged, and the next one is served, as it is with what a VMM
+/// or a guest does.
 pub fn serve(
     endpoint: Endpoint,
     device: &Arc<dyn Device>,
@@ -101,8 +102,8 @@ fn wait(listener: Option<BorrowedFd<'_>>, stop: &Stop, timeout: PollTimeout) -> 
     }
 }
 
-/// Serves `device` to the VMM at the other end of `stream` until it hangs up or `stop` is set. On return nothing
-/// of it is left: no session, mapping, thread or file descriptor.
+/// Serves `device` to the VMM at the other end of `stream` until it hangs up or `stop` is set. On
+/// return nothing of it is left: no session, mapping, thread or file descriptor.
 ///
 /// # Errors
 ///

@@ -231,8 +231,8 @@ fn a_slow_consumer_recovers_without_loss() {
     }
 }
 
-/// FFmpeg that has nothing to encode: STOP, STREAMON of both queues, and it waits for the end. There is no EOS event, which
-/// v4l2-compliance would take for the next stream's.
+/// FFmpeg that has nothing to encode: STOP, STREAMON of both queues, and it waits for the end.
+/// There is no EOS event, which v4l2-compliance would take for the next stream's.
 #[test]
 fn a_stream_that_was_stopped_before_it_began_ends() {
     for frames_after in [0, 1] {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Where an encoder finds frames, by address: in the memory that they were written to, whosever that is.
+//! Where an encoder finds frames, by address: in the memory that they were written to, whosever
+//! that is.
 
 mod encoder_support;
 
@@ -239,7 +240,8 @@ fn mmap_frames_are_where_the_guest_wrote_them() {
     assert_eq!(rig.counters.raw_bytes_copied.load(Ordering::SeqCst), 0);
 }
 
-/// Single pages, in disorder: the encoder reads the guest's file, and nothing is mapped for a frame that comes again.
+/// Single pages, in disorder: the encoder reads the guest's file, and nothing is mapped for a frame
+/// that comes again.
 #[test]
 fn lent_frames_are_where_the_guest_wrote_them() {
     let rig = Rig::sealed();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Controls that act on a running stream: key frames, group of pictures, bitrate, frame rate, profile and level.
+//! Controls that act on a running stream: key frames, group of pictures, bitrate, frame rate,
+//! profile and level.
 
 mod encoder_support;
 
@@ -99,7 +100,8 @@ fn grainy(width: u32, height: u32, count: usize) -> Vec<Vec<Vec<u8>>> {
         .collect()
 }
 
-/// Three pictures that have nothing in common, then noise: what an encoder would like to begin anew with.
+/// Three pictures that have nothing in common, then noise: what an encoder would like to begin anew
+/// with.
 fn cuts(width: u32, height: u32, at: &[usize], count: usize) -> Vec<Vec<Vec<u8>>> {
     let mut noise = noise();
     let last = at.len();
@@ -364,7 +366,8 @@ fn quantisers_are_kept() {
     assert!(floor < 2 * sizes[1], "{floor} {sizes:?}");
 }
 
-/// Noise at more bits than CAPTURE buffers hold, with whatever quality a client asks for: each frame fits, and all decode.
+/// Noise at more bits than CAPTURE buffers hold, with whatever quality a client asks for: each
+/// frame fits, and all decode.
 #[test]
 fn coded_frames_fit_into_their_buffers() {
     let (width, height, count) = (320, 240, 6);

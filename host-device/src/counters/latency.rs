@@ -6,7 +6,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Each power of two of nanoseconds is cut into so many equal steps: a percentile is right to a quarter.
+/// Each power of two of nanoseconds is cut into so many equal steps: a percentile is right to a
+/// quarter.
 const STEPS: usize = 4;
 /// Powers of two: up to 2^40 ns, which are 18 minutes.
 const OCTAVES: usize = 40;

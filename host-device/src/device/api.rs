@@ -56,13 +56,14 @@ pub trait Device: Send + Sync + 'static {
     /// Whatever `open(2)` is to fail with, for instance `EMFILE`, `EBUSY`.
     fn open(&self, id: u32, events: Events, vm: Vm) -> Result<Box<dyn Session>>;
 
-    /// Whether any call may wait for hardware: then they run where that stops nothing else, but for QBUF of MMAP buffers.
+    /// Whether any call may wait for hardware: then they run where that stops nothing else, but for
+    /// QBUF of MMAP buffers.
     fn may_wait(&self) -> bool {
         false
     }
 
-    /// Whether a call of it is being carried out that another one may have to wait for: then QBUF of MMAP buffers runs
-    /// with the others.
+    /// Whether a call of it is being carried out that another one may have to wait for: then QBUF
+    /// of MMAP buffers runs with the others.
     fn is_busy(&self) -> bool {
         false
     }
@@ -73,8 +74,8 @@ pub trait Device: Send + Sync + 'static {
 pub enum Lent {
     /// Nothing: the buffer is the device's own (`V4L2_MEMORY_MMAP`).
     Nothing,
-    /// Guest pages (`V4L2_MEMORY_USERPTR`): entries that cover the plane's `length`, not yet checked against
-    /// the guest's memory.
+    /// Guest pages (`V4L2_MEMORY_USERPTR`): entries that cover the plane's `length`, not yet
+    /// checked against the guest's memory.
     Pages(Vec<Vec<SgEntry>>),
     /// Virtio objects (`V4L2_MEMORY_DMABUF`).
     Objects(Vec<Uuid>),
@@ -127,7 +128,8 @@ macro_rules! ioctls {
 
 /// One open file of the guest. Dropped when it is closed.
 ///
-/// A method that a device does not have answers `ENOTTY`, as V4L2 wants. Arguments are updated in place.
+/// A method that a device does not have answers `ENOTTY`, as V4L2 wants. Arguments are updated in
+/// place.
 pub trait Session: Send {
     ioctls! {
         /// `VIDIOC_ENUM_FMT`.
@@ -188,19 +190,20 @@ pub trait Session: Send {
         s_ctrl(control: &mut Control);
         /// `VIDIOC_{G,S,TRY}_EXT_CTRLS`.
         ext_ctrls(op: ControlOp, args: ControlArgs<'_>);
-        /// Any other forwarded ioctl: `payload` is what the driver sent (zeros for `_IOR`) and takes what
-        /// goes back.
+        /// Any other forwarded ioctl: `payload` is what the driver sent (zeros for `_IOR`) and
+        /// takes what goes back.
         other(ioctl: &'static Ioctl, payload: &mut [u8]);
     }
 
-    /// Whether QBUF or PREPARE_BUF with these arguments is short, so that it may be made where others wait meanwhile. It is not
-    /// if much memory has to be mapped.
+    /// Whether QBUF or PREPARE_BUF with these arguments is short, so that it may be made where
+    /// others wait meanwhile. It is not if much memory has to be mapped.
     fn is_quick(&mut self, args: &BufferArgs<'_>) -> bool {
         let _ = args;
         true
     }
 
-    /// The buffer behind `offset`, the `mem_offset` that QUERYBUF answered, for VIRTIO_MEDIA_CMD_MMAP.
+    /// The buffer behind `offset`, the `mem_offset` that QUERYBUF answered, for
+    /// VIRTIO_MEDIA_CMD_MMAP.
     ///
     /// # Errors
     ///

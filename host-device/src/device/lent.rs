@@ -8,8 +8,9 @@ use super::api::{Lent, Result};
 use crate::memory::{Lending, PlaneMemory};
 
 impl Lent {
-    /// The memory that it names, for buffer `index` of the queue that `lending` is of. `lengths` are those of its planes;
-    /// there are none if it needs no memory. `room` is as many pieces as the queue keeps.
+    /// The memory that it names, for buffer `index` of the queue that `lending` is of. `lengths`
+    /// are those of its planes; there are none if it needs no memory. `room` is as many pieces as
+    /// the queue keeps.
     ///
     /// # Errors
     ///

@@ -33,8 +33,8 @@ use allow::Allow;
 use session::Session;
 pub use settings::Settings;
 
-/// Of `V4L2_CAP_*`, what a guest cannot have: it has no read(2) and write(2), and no media controller. V4L2_CAP_ASYNCIO
-/// stays: today's kernels call that number V4L2_CAP_EDID.
+/// Of `V4L2_CAP_*`, what a guest cannot have: it has no read(2) and write(2), and no media
+/// controller. V4L2_CAP_ASYNCIO stays: today's kernels call that number V4L2_CAP_EDID.
 const NOT_FOR_GUESTS: u32 =
     V4L2_CAP_READWRITE | V4L2_CAP_IO_MC | V4L2_CAP_DEVICE_CAPS | V4L2_CAP_EXT_PIX_FORMAT;
 

@@ -2,8 +2,8 @@
 
 //! One file for all buffers of a VM, so that the VMM maps them once and for all.
 //!
-//! A mapping of each buffer on its own costs a round trip through the VMM, a memory slot of KVM and one of vhost-user;
-//! and QEMU 11.1 does not survive a reset of a device that has such slots.
+//! A mapping of each buffer on its own costs a round trip through the VMM, a memory slot of KVM and
+//! one of vhost-user; and QEMU 11.1 does not survive a reset of a device that has such slots.
 
 use std::collections::BTreeMap;
 use std::ffi::c_void;
@@ -22,13 +22,14 @@ use super::mapping::{PAGE_SIZE, map_shared, sealed_file};
 
 /// A sparse file of fixed size, mapped once, from which buffers take parts.
 ///
-/// The guest sees all of it, and can write where no part is: it can make the host spend memory on all of it, and no more.
-/// What it writes there is given back when memory is charged next, when a part is taken there, and with the last part.
+/// The guest sees all of it, and can write where no part is: it can make the host spend memory on
+/// all of it, and no more. What it writes there is given back when memory is charged next, when a
+/// part is taken there, and with the last part.
 ///
 /// # Invariants
 ///
-/// `address` is the start of a shared, read-write mapping of all `size` bytes of the file that lives as long as
-/// `self`; the file cannot shrink.
+/// `address` is the start of a shared, read-write mapping of all `size` bytes of the file that
+/// lives as long as `self`; the file cannot shrink.
 #[derive(Debug)]
 pub struct Arena {
     address: NonNull<c_void>,
@@ -46,8 +47,8 @@ struct Taken {
     total: u64,
 }
 
-// SAFETY: The mapping belongs to `self` alone, and its content is only touched as memory that others may change at any
-// time.
+// SAFETY: The mapping belongs to `self` alone, and its content is only touched as memory that
+// others may change at any time.
 unsafe impl Send for Arena {}
 // SAFETY: As above; no method needs exclusive access.
 unsafe impl Sync for Arena {}
@@ -129,8 +130,8 @@ impl Arena {
         fstat(&self.fd).map_or(self.size(), |stat| stat.st_blocks.cast_unsigned() * 512)
     }
 
-    /// Gives the memory of a range back: it is zero from now on. No udmabuf of it may be read any more, which would show
-    /// what was there.
+    /// Gives the memory of a range back: it is zero from now on. No udmabuf of it may be read any
+    /// more, which would show what was there.
     fn punch(&self, offset: u64, len: u64) -> Result<(), Errno> {
         let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
         let (offset, len) = (offset.cast_signed(), len.cast_signed());
@@ -168,8 +169,8 @@ impl Drop for Arena {
     }
 }
 
-/// The lowest address in `space` with `len` bytes that none of `taken` (address and length, in order) has. Lengths are
-/// whole pages, so addresses are too.
+/// The lowest address in `space` with `len` bytes that none of `taken` (address and length, in
+/// order) has. Lengths are whole pages, so addresses are too.
 pub(super) fn first_fit(
     taken: impl Iterator<Item = (u64, u64)>,
     space: Range<u64>,

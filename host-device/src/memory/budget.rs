@@ -72,7 +72,8 @@ pub(super) struct MappingCharge {
 }
 
 impl MappingCharge {
-    /// A charge of `count` mappings. `ENOMEM` if that is more than the session's fair share of what others leave.
+    /// A charge of `count` mappings. `ENOMEM` if that is more than the session's fair share of what
+    /// others leave.
     pub(super) fn new(share: &Arc<Share>, count: usize) -> Result<Self, Errno> {
         let mut used = share.budget.used();
         let mut own = share.own();

@@ -29,18 +29,21 @@ enum Backing {
     Exported(OwnedFd),
 }
 
-/// One plane of an MMAP buffer: pages of a file whose size is sealed or a dmabuf, mapped once for as long as it lives.
+/// One plane of an MMAP buffer: pages of a file whose size is sealed or a dmabuf, mapped once for
+/// as long as it lives.
 ///
 /// The guest maps the same pages and may write to them at any time.
 ///
 /// # Invariants
 ///
-/// `bytes` is a shared, read-write mapping of whole pages that lives as long as `self`; the file behind it cannot
-/// shrink. But for `Backing::Part` that is a mapping of its own, of just these bytes. `len` is no more than `bytes` has.
+/// `bytes` is a shared, read-write mapping of whole pages that lives as long as `self`; the file
+/// behind it cannot shrink. But for `Backing::Part` that is a mapping of its own, of just these
+/// bytes. `len` is no more than `bytes` has.
 #[derive(Debug)]
 pub struct HostBuffer {
     bytes: Bytes,
-    /// The same memory as a dmabuf, if it was wanted and the host can make one. It goes before the memory does.
+    /// The same memory as a dmabuf, if it was wanted and the host can make one. It goes before the
+    /// memory does.
     dmabuf: Option<OwnedFd>,
     backing: Backing,
     len: usize,
@@ -100,11 +103,13 @@ impl HostBuffer {
         }))
     }
 
-    /// The buffer of a device of the host, of `len` bytes, that it has exported as `dmabuf`. What it takes has been charged.
+    /// The buffer of a device of the host, of `len` bytes, that it has exported as `dmabuf`. What
+    /// it takes has been charged.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if the dmabuf is shorter, or does not have whole pages; what the exporter refuses to be mapped with.
+    /// `EINVAL` if the dmabuf is shorter, or does not have whole pages; what the exporter refuses
+    /// to be mapped with.
     pub fn exported(dmabuf: OwnedFd, len: usize, charge: Arc<Charge>) -> Result<Arc<Self>, Errno> {
         let size = lseek(&dmabuf, 0, Whence::SeekEnd)?;
         let size = usize::try_from(size)
@@ -203,8 +208,8 @@ impl HostBuffer {
 impl Drop for HostBuffer {
     fn drop(&mut self) {
         if !matches!(self.backing, Backing::Part(_)) {
-            // SAFETY: The mapping is ours (type invariant) and nobody holds a pointer into it any more: those who
-            // were lent one hold a reference to `self`.
+            // SAFETY: The mapping is ours (type invariant) and nobody holds a pointer into it any
+            // more: those who were lent one hold a reference to `self`.
             let _ = unsafe { munmap(self.bytes.address().cast(), self.bytes.len()) };
         }
     }

@@ -12,13 +12,14 @@ use vm_memory::bitmap::BS;
 
 /// A run of mapped memory, without the mapping itself. The owner of the mapping embeds this.
 ///
-/// Guest, VMM or another process may write to it at any time. So the host never forms a reference to its content: it
-/// copies in and out, or hands the address to code that expects memory to change.
+/// Guest, VMM or another process may write to it at any time. So the host never forms a reference
+/// to its content: it copies in and out, or hands the address to code that expects memory to
+/// change.
 ///
 /// # Invariants
 ///
-/// `address` is the start of `len` bytes of a shared mapping, which is readable, and writable if `writable` says so, for
-/// as long as `self` lives.
+/// `address` is the start of `len` bytes of a shared mapping, which is readable, and writable if
+/// `writable` says so, for as long as `self` lives.
 #[derive(Debug)]
 pub(super) struct Bytes {
     address: NonNull<u8>,
@@ -53,7 +54,8 @@ impl Bytes {
         self.len
     }
 
-    /// Copies `data` in at `offset`. `EINVAL` when it does not fit, `EACCES` if this is only for reading.
+    /// Copies `data` in at `offset`. `EINVAL` when it does not fit, `EACCES` if this is only for
+    /// reading.
     pub(super) fn write_at(&self, offset: usize, data: &[u8]) -> Result<(), Errno> {
         if !self.writable {
             return Err(Errno::EACCES);
@@ -71,8 +73,9 @@ impl Bytes {
     fn slice(&self, offset: usize, len: usize) -> Result<VolatileSlice<'_, BS<'_, ()>>, Errno> {
         let range = offset..offset.checked_add(len).ok_or(Errno::EINVAL)?;
         self.check(&range)?;
-        // SAFETY: `check` found the range inside the mapping, which lives as long as `self` (type invariant). The
-        // memory is accessed as volatile only, and written to only by `write_at`, which checks that it may be.
+        // SAFETY: `check` found the range inside the mapping, which lives as long as `self` (type
+        // invariant). The memory is accessed as volatile only, and written to only by `write_at`,
+        // which checks that it may be.
         Ok(unsafe { VolatileSlice::new(self.address.as_ptr().add(range.start), len) })
     }
 

@@ -95,7 +95,8 @@ pub(super) fn forget_pinned(
     })
 }
 
-/// What was lent under `name`, which is now that plane's, and the last used. What that plane pinned is in `old`.
+/// What was lent under `name`, which is now that plane's, and the last used. What that plane pinned
+/// is in `old`.
 pub(super) fn find(
     cached: &mut VecDeque<Cached>,
     place: Place,
@@ -133,7 +134,8 @@ pub(super) fn find(
     Some(memory)
 }
 
-/// Remembers `new`, and no more than `room` that pin nothing. What is not remembered any more is in `old`.
+/// Remembers `new`, and no more than `room` that pin nothing. What is not remembered any more is in
+/// `old`.
 pub(super) fn remember(
     cached: &mut VecDeque<Cached>,
     new: Cached,

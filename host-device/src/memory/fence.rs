@@ -76,7 +76,8 @@ impl Fence {
         }
     }
 
-    /// Waits on `runtime` for all of `files`, which become readable, but no longer than `timeout`, and then calls `then`.
+    /// Waits on `runtime` for all of `files`, which become readable, but no longer than `timeout`,
+    /// and then calls `then`.
     pub fn new(
         files: Vec<OwnedFd>,
         timeout: Duration,
@@ -88,8 +89,8 @@ impl Fence {
         let task = runtime.spawn(async move {
             let all = async {
                 for file in files {
-                    // SAFETY: An owned descriptor stays the same and open until it is dropped, which is when `AsyncFd` lets go
-                    // of it.
+                    // SAFETY: An owned descriptor stays the same and open until it is dropped,
+                    // which is when `AsyncFd` lets go of it.
                     let file =
                         unsafe { AsyncFd::register_with_interest(file, Interest::READABLE) }?;
                     file.readable().await?.retain_ready();
@@ -134,7 +135,8 @@ fn check(file: BorrowedFd<'_>) -> Result<(), Errno> {
         pad: 0,
         sync_fence_info: 0,
     };
-    // SAFETY: The kernel writes to `info`, which is of the type that the request has, and to no list: it has no room.
+    // SAFETY: The kernel writes to `info`, which is of the type that the request has, and to no
+    // list: it has no room.
     match unsafe { sync_ioc_file_info(file.as_raw_fd(), &raw mut info) } {
         Ok(_) if info.status < 0 => Err(Errno::from_raw(-info.status)),
         Ok(_) | Err(Errno::ENOTTY) => Ok(()),
@@ -142,12 +144,13 @@ fn check(file: BorrowedFd<'_>) -> Result<(), Errno> {
     }
 }
 
-/// The fence of a dmabuf that must be awaited before it is used for `access`. `None` if it is signalled, or the file has no
-/// fences.
+/// The fence of a dmabuf that must be awaited before it is used for `access`. `None` if it is
+/// signalled, or the file has no fences.
 ///
 /// # Errors
 ///
-/// The fence was signalled with an error (`EIO`), or the system is out of file descriptors or memory.
+/// The fence was signalled with an error (`EIO`), or the system is out of file descriptors or
+/// memory.
 pub(super) fn export(dmabuf: BorrowedFd<'_>, access: Access) -> Result<Option<OwnedFd>, Errno> {
     let mut request = ExportSyncFile {
         flags: match access {

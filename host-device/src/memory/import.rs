@@ -29,8 +29,8 @@ const DMA_BUF_MAGIC: u64 = 0x444d_4142;
 ///
 /// # Invariants
 ///
-/// `base` is the start of `bytes.len()` bytes of a mapping that is ours alone and lives as long as `self`; the file behind
-/// it cannot shrink.
+/// `base` is the start of `bytes.len()` bytes of a mapping that is ours alone and lives as long as
+/// `self`; the file behind it cannot shrink.
 #[derive(Debug)]
 pub struct Import {
     bytes: Bytes,
@@ -42,8 +42,8 @@ pub struct Import {
     _charge: Charge,
 }
 
-// SAFETY: The mapping belongs to `self` alone, and its content is only touched as memory that others may change at
-// any time.
+// SAFETY: The mapping belongs to `self` alone, and its content is only touched as memory that
+// others may change at any time.
 unsafe impl Send for Import {}
 // SAFETY: As above; no method needs exclusive access.
 unsafe impl Sync for Import {}
@@ -56,7 +56,8 @@ fn keeps_its_size(fd: &OwnedFd) -> bool {
 }
 
 impl Import {
-    /// Maps all of `fd`. `EINVAL` if it is no dmabuf, or one that the CPU cannot read; `ENOMEM` if there is no room.
+    /// Maps all of `fd`. `EINVAL` if it is no dmabuf, or one that the CPU cannot read; `ENOMEM` if
+    /// there is no room.
     pub(super) fn new(fd: OwnedFd, access: Access, costs: &Costs) -> Result<Arc<Self>, Errno> {
         if !keeps_its_size(&fd) {
             tracing::warn!("the VMM gave a file for an object that is no dmabuf");
@@ -108,8 +109,8 @@ impl Import {
 impl Drop for Import {
     fn drop(&mut self) {
         Counters::add(&self.counters.unmaps, 1);
-        // SAFETY: The mapping is ours (type invariant) and nobody holds a pointer into it any more: those who
-        // were lent one hold a reference to `self`.
+        // SAFETY: The mapping is ours (type invariant) and nobody holds a pointer into it any more:
+        // those who were lent one hold a reference to `self`.
         let _ = unsafe { munmap(self.base, self.bytes.len()) };
     }
 }

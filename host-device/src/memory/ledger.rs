@@ -27,8 +27,8 @@ pub struct Account {
 }
 
 impl Account {
-    /// Nothing spent yet, of at most `limit` bytes, by `devices` devices, and of as many mappings as
-    /// the kernel lets the process have.
+    /// Nothing spent yet, of at most `limit` bytes, by `devices` devices, and of as many mappings
+    /// as the kernel lets the process have.
     pub fn new(limit: usize, devices: usize) -> Arc<Self> {
         Arc::new(Self {
             limit,

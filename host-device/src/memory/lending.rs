@@ -17,8 +17,8 @@ use super::plane::PlaneMemory;
 use super::view::{Form, View};
 use super::vm::Vm;
 
-/// Bytes of memory that may be mapped and unmapped while others wait: that takes less than a millisecond however many
-/// pieces it is in.
+/// Bytes of memory that may be mapped and unmapped while others wait: that takes less than a
+/// millisecond however many pieces it is in.
 const SMALL: usize = 256 << 10;
 
 /// Memory that clients lend to one queue.
@@ -46,13 +46,14 @@ impl Lending {
         self.access
     }
 
-    /// Whether pages are remembered. If not, whoever gets them pins them, and by the next QBUF the guest may have others there.
+    /// Whether pages are remembered. If not, whoever gets them pins them, and by the next QBUF the
+    /// guest may have others there.
     fn remembers(&self) -> bool {
         self.form == Form::Any || self.vm.keeps_pages()
     }
 
-    /// The pages that `entries` name, in one run, for a plane. They are mapped unless they are known; `room` is as many
-    /// pieces of memory as the queue keeps.
+    /// The pages that `entries` name, in one run, for a plane. They are mapped unless they are
+    /// known; `room` is as many pieces of memory as the queue keeps.
     ///
     /// # Errors
     ///
@@ -66,7 +67,8 @@ impl Lending {
         entries.shrink_to_fit();
         let name = Name::Pages(entries);
         let mut old = Vec::new();
-        // Held while a view is made: when the guest's memory changes meanwhile, it is forgotten after that.
+        // Held while a view is made: when the guest's memory changes meanwhile, it is forgotten
+        // after that.
         let mut cached = self.cache.lock();
         if let Some(memory) = find(&mut cached, place, &name, &mut old) {
             drop(cached);
@@ -132,12 +134,13 @@ impl Lending {
         Ok((self.vm.view(entries, self.access, self.form)?, charge))
     }
 
-    /// The object `uuid`, of at least `least` bytes, for a plane. One that is not ours is looked up and mapped unless it is
-    /// known; `room` is as many pieces of memory as the queue keeps.
+    /// The object `uuid`, of at least `least` bytes, for a plane. One that is not ours is looked up
+    /// and mapped unless it is known; `room` is as many pieces of memory as the queue keeps.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if there is no such object, it is too small, or cannot be mapped; `ENOMEM` if it would exceed the limit.
+    /// `EINVAL` if there is no such object, it is too small, or cannot be mapped; `ENOMEM` if it
+    /// would exceed the limit.
     pub fn object(
         &self,
         place: Place,
@@ -178,7 +181,8 @@ impl Lending {
         Ok(memory)
     }
 
-    /// How a call ended that was to queue or prepare buffer `index`. What is not queued the guest need not keep.
+    /// How a call ended that was to queue or prepare buffer `index`. What is not queued the guest
+    /// need not keep.
     ///
     /// # Errors
     ///

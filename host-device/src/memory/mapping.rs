@@ -34,7 +34,8 @@ impl Access {
     }
 }
 
-/// A file of `size` bytes, all zero. Whoever gets it cannot shrink it under us (SIGBUS) nor grow it.
+/// A file of `size` bytes, all zero. Whoever gets it cannot shrink it under us (SIGBUS) nor grow
+/// it.
 pub(super) fn sealed_file(size: NonZeroUsize) -> Result<OwnedFd, Errno> {
     let fd = memfd_create(
         c"virtio-v4l2 buffer",

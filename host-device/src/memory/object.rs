@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Virtio objects: buffers that have a UUID, by which other sessions and other devices of the VM find them.
+//! Virtio objects: buffers that have a UUID, by which other sessions and other devices of the VM
+//! find them.
 
 use std::collections::HashMap;
 use std::fs::File;

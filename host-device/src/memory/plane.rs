@@ -19,7 +19,8 @@ use super::view::View;
 pub enum PlaneMemory {
     /// The device's own, which the guest maps.
     Own(Arc<HostBuffer>),
-    /// That of another MMAP buffer of the device, which a client exported and lends: all pages of it.
+    /// That of another MMAP buffer of the device, which a client exported and lends: all pages of
+    /// it.
     Shared(Arc<HostBuffer>),
     /// Pages of the guest.
     View(Arc<View>),

@@ -92,9 +92,9 @@ impl State {
 
 /// The region's addresses, and what is mapped where.
 ///
-/// The lower part is for the arena, which is mapped as a whole when the first buffer in it is: then all of them are at
-/// the address that is their offset in it, without another word to the VMM. Other buffers, and those that the
-/// guest wants read-only, are mapped on their own behind it.
+/// The lower part is for the arena, which is mapped as a whole when the first buffer in it is: then
+/// all of them are at the address that is their offset in it, without another word to the VMM.
+/// Other buffers, and those that the guest wants read-only, are mapped on their own behind it.
 pub struct Region {
     size: u64,
     arena: Option<Arc<Arena>>,
@@ -102,7 +102,8 @@ pub struct Region {
     state: Mutex<State>,
     /// Held while the arena is being mapped.
     mapping_arena: Mutex<()>,
-    /// Memory regions that the VMM last told of. QEMU 11.1 counts what is mapped here, and in other devices' regions.
+    /// Memory regions that the VMM last told of. QEMU 11.1 counts what is mapped here, and in other
+    /// devices' regions.
     regions: AtomicUsize,
     /// The log says that there are too many.
     warned: AtomicBool,
@@ -127,8 +128,8 @@ impl Region {
         self.regions.store(count, Ordering::Relaxed);
     }
 
-    /// Has the VMM map something, as [`Mapper::map`]. `ENOMEM` if it could not tell of one more memory region: QEMU 11.1 does
-    /// not ask itself that, and fails.
+    /// Has the VMM map something, as [`Mapper::map`]. `ENOMEM` if it could not tell of one more
+    /// memory region: QEMU 11.1 does not ask itself that, and fails.
     fn have_mapped(
         &self,
         fd: BorrowedFd<'_>,
@@ -177,11 +178,13 @@ impl Region {
         state.mappings.clear();
     }
 
-    /// Maps `buffer` and returns the address. Each call is to be undone by an [`unmap`](Self::unmap).
+    /// Maps `buffer` and returns the address. Each call is to be undone by an
+    /// [`unmap`](Self::unmap).
     ///
     /// # Errors
     ///
-    /// `ENOMEM` if there is no room, `EIO` while the device is stopped, or whatever the VMM refuses it with.
+    /// `ENOMEM` if there is no room, `EIO` while the device is stopped, or whatever the VMM refuses
+    /// it with.
     pub fn map(&self, buffer: Arc<HostBuffer>, writable: bool) -> Result<u64, Errno> {
         if let Some(arena) = &self.arena
             && writable
@@ -267,8 +270,8 @@ impl Region {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if none starts there, `EIO` while the device is stopped, or whatever the VMM refuses it with; its
-    /// address is then not used again before a reset.
+    /// `EINVAL` if none starts there, `EIO` while the device is stopped, or whatever the VMM
+    /// refuses it with; its address is then not used again before a reset.
     pub fn unmap(&self, offset: u64) -> Result<(), Errno> {
         let (len, buffer, epoch) = {
             let mut state = self.state();

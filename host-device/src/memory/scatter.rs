@@ -6,7 +6,8 @@ use nix::errno::Errno;
 use protocol::wire::sg::SgEntry;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
-/// Calls `each` with the address of every piece of `entries`, and the range of the first `len` bytes that is there.
+/// Calls `each` with the address of every piece of `entries`, and the range of the first `len`
+/// bytes that is there.
 fn pieces(
     entries: &[SgEntry],
     len: usize,
@@ -25,7 +26,8 @@ fn pieces(
     }
 }
 
-/// Fills `data` from `entries`. `EINVAL` if they have less, `EFAULT` if the guest has no memory there.
+/// Fills `data` from `entries`. `EINVAL` if they have less, `EFAULT` if the guest has no memory
+/// there.
 pub(super) fn read(
     guest: &GuestMemoryMmap,
     entries: &[SgEntry],

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Guest memory in files that the VMM can cut short: to read what is no more raises SIGBUS, which would be the end of the
-//! daemon and of what else it serves.
+//! Guest memory in files that the VMM can cut short: to read what is no more raises SIGBUS, which
+//! would be the end of the daemon and of what else it serves.
 //!
-//! A memfd that is sealed against shrinking, as those of QEMU are, needs none of this. For other files, the page that is
-//! missing becomes one of zeros, of our own: the guest of that VMM reads nonsense, and no one else is harmed.
+//! A memfd that is sealed against shrinking, as those of QEMU are, needs none of this. For other
+//! files, the page that is missing becomes one of zeros, of our own: the guest of that VMM reads
+//! nonsense, and no one else is harmed.
 
 use std::ffi::c_int;
 use std::os::fd::AsFd;
@@ -24,15 +25,16 @@ pub(super) fn is_sealed(file: impl AsFd) -> bool {
         .is_ok_and(|seals| SealFlag::from_bits_truncate(seals).contains(SealFlag::F_SEAL_SHRINK))
 }
 
-/// Seals `file` against shrinking, if it is not yet. Returns whether it is: no memory of a VM gets shorter, so that takes nothing
-/// from the VMM, and only of a file that keeps its size a udmabuf can be made. `false` for a memfd that takes no seals, and
-/// for other files.
+/// Seals `file` against shrinking, if it is not yet. Returns whether it is: no memory of a VM gets
+/// shorter, so that takes nothing from the VMM, and only of a file that keeps its size a udmabuf
+/// can be made. `false` for a memfd that takes no seals, and for other files.
 pub(super) fn seal(file: impl AsFd) -> bool {
     is_sealed(&file)
         || fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK)).is_ok() && is_sealed(&file)
 }
 
-/// Addresses that are guarded: start and end, or 0 and 0. A signal handler takes no locks, so it is an array.
+/// Addresses that are guarded: start and end, or 0 and 0. A signal handler takes no locks, so it is
+/// an array.
 static RANGES: [[AtomicUsize; 2]; 8192] = [const { [const { AtomicUsize::new(0) }; 2] }; 8192];
 /// The start of a range that is being set.
 const SETTING: usize = usize::MAX;
@@ -48,8 +50,8 @@ impl Guard {
     ///
     /// # Safety
     ///
-    /// The mapping must be one of memory that others change at any time, to which nobody has a reference, and last until
-    /// the guard is dropped.
+    /// The mapping must be one of memory that others change at any time, to which nobody has a
+    /// reference, and last until the guard is dropped.
     pub(super) unsafe fn new(start: usize, len: usize) -> Result<Self, Errno> {
         install();
         report();
@@ -88,14 +90,15 @@ fn is_guarded(address: usize) -> bool {
     })
 }
 
-/// Puts a page of zeros where one is missing. Only what POSIX allows in a signal handler is used here.
+/// Puts a page of zeros where one is missing. Only what POSIX allows in a signal handler is used
+/// here.
 extern "C" fn on_sigbus(_: c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
     // SAFETY: The kernel hands over a valid `siginfo_t` (SA_SIGINFO), for SIGBUS with an address.
     let address = unsafe { (*info).si_addr() }.expose_provenance();
     let errno = Errno::last_raw();
     let page = address - address % PAGE_SIZE;
-    // SAFETY: It takes the place of a page of a mapping of which `Guard::new` was told that nobody has a reference to its
-    // content, and that it lasts.
+    // SAFETY: It takes the place of a page of a mapping of which `Guard::new` was told that nobody
+    // has a reference to its content, and that it lasts.
     let mended = is_guarded(address)
         && unsafe {
             libc::mmap(
@@ -111,7 +114,8 @@ extern "C" fn on_sigbus(_: c_int, info: *mut libc::siginfo_t, _: *mut libc::c_vo
         MISSED.store(true, Ordering::Relaxed);
         Errno::set_raw(errno);
     } else {
-        // SAFETY: The default action takes no handler. The access is repeated, and ends the process.
+        // SAFETY: The default action takes no handler. The access is repeated, and ends the
+        // process.
         unsafe { libc::signal(libc::SIGBUS, libc::SIG_DFL) };
     }
 }
@@ -119,8 +123,8 @@ extern "C" fn on_sigbus(_: c_int, info: *mut libc::siginfo_t, _: *mut libc::c_vo
 fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // SAFETY: The structure is plain data, for which zeros are valid; the handler is as `SA_SIGINFO` wants it, and does
-        // only what a handler may.
+        // SAFETY: The structure is plain data, for which zeros are valid; the handler is as
+        // `SA_SIGINFO` wants it, and does only what a handler may.
         let result = unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut libc::c_void) = on_sigbus;

@@ -83,8 +83,8 @@ pub(super) fn takes(pieces: &[Piece<'_>]) -> bool {
     device().is_some_and(|device| pieces.len() <= device.list_limit && size <= device.size_limit)
 }
 
-/// A dmabuf of `pieces`, in order. `None` if there is no such device, or it takes none of so many pieces or bytes, or
-/// the files are no memfds that are sealed against shrinking.
+/// A dmabuf of `pieces`, in order. `None` if there is no such device, or it takes none of so many
+/// pieces or bytes, or the files are no memfds that are sealed against shrinking.
 pub(super) fn create(pieces: &[Piece<'_>]) -> Option<OwnedFd> {
     let device = device().filter(|_| takes(pieces))?;
     let made = device.create(pieces);
@@ -95,7 +95,8 @@ pub(super) fn create(pieces: &[Piece<'_>]) -> Option<OwnedFd> {
 impl Udmabuf {
     fn create(&self, pieces: &[Piece<'_>]) -> Result<OwnedFd, Errno> {
         let count = u32::try_from(pieces.len()).map_err(|_| Errno::EINVAL)?;
-        // `struct udmabuf_create_list`: flags and count, then for each piece memfd and padding, offset, size.
+        // `struct udmabuf_create_list`: flags and count, then for each piece memfd and padding,
+        // offset, size.
         let mut list: Vec<u64> = Vec::with_capacity(1 + 3 * pieces.len());
         list.push(pair(UDMABUF_FLAGS_CLOEXEC, count));
         for &(memfd, offset, len) in pieces {
@@ -105,7 +106,8 @@ impl Udmabuf {
                 len as u64,
             ]);
         }
-        // SAFETY: The kernel reads a head and as many items as that says, which is what `list` holds.
+        // SAFETY: The kernel reads a head and as many items as that says, which is what `list`
+        // holds.
         let fd = Errno::result(unsafe {
             nix::libc::ioctl(self.file.as_raw_fd(), UDMABUF_CREATE_LIST, list.as_ptr())
         })?;

@@ -51,12 +51,13 @@ struct Run<'a> {
 
 /// Lent guest memory, mapped in one piece for as long as it lives.
 ///
-/// It is a mapping of the guest's files on its own: it stays valid, and the memory stays, when the VMM takes the
-/// memory away from the guest.
+/// It is a mapping of the guest's files on its own: it stays valid, and the memory stays, when the
+/// VMM takes the memory away from the guest.
 ///
 /// # Invariants
 ///
-/// `base` is the start of `mapped` bytes of mappings that are ours alone and live as long as `self`; `bytes` lies inside.
+/// `base` is the start of `mapped` bytes of mappings that are ours alone and live as long as
+/// `self`; `bytes` lies inside.
 #[derive(Debug)]
 pub struct View {
     bytes: Bytes,
@@ -73,8 +74,8 @@ pub struct View {
     guard: Option<Guard>,
 }
 
-// SAFETY: The mapping belongs to `self` alone, and its content is only touched as memory that others may change at
-// any time.
+// SAFETY: The mapping belongs to `self` alone, and its content is only touched as memory that
+// others may change at any time.
 unsafe impl Send for View {}
 // SAFETY: As above; no method needs exclusive access.
 unsafe impl Sync for View {}
@@ -84,13 +85,13 @@ fn in_page(address: u64) -> usize {
     (address % PAGE_SIZE as u64) as usize
 }
 
-/// The files behind `entries`, in whole pages and as few runs as can be; where in the first page they start; and how
-/// many bytes they have.
+/// The files behind `entries`, in whole pages and as few runs as can be; where in the first page
+/// they start; and how many bytes they have.
 ///
 /// # Errors
 ///
-/// `EINVAL` if they have a page in part, but for the start of the first and the end of the last; `EFAULT` if there
-/// is no memory where they are.
+/// `EINVAL` if they have a page in part, but for the start of the first and the end of the last;
+/// `EFAULT` if there is no memory where they are.
 fn runs<'a>(
     guest: &'a GuestMemoryMmap,
     entries: &[SgEntry],
@@ -183,10 +184,12 @@ fn tables(bytes: usize, count: usize) -> usize {
     count * PER_MAPPING + bytes.div_ceil(PAGE_SIZE) * PER_PAGE
 }
 
-/// A udmabuf, where it is mapped, and what it costs: it keeps its pages, whatever becomes of them in the guest.
+/// A udmabuf, where it is mapped, and what it costs: it keeps its pages, whatever becomes of them
+/// in the guest.
 type Udmabuf = (OwnedFd, NonNull<c_void>, Charge);
 
-/// A udmabuf of `runs`. `None` if the host can make none, `ENOMEM` if that is more than the VM may have.
+/// A udmabuf of `runs`. `None` if the host can make none, `ENOMEM` if that is more than the VM may
+/// have.
 fn dmabuf(
     runs: &[Run<'_>],
     size: NonZeroUsize,
@@ -258,8 +261,9 @@ impl View {
         Counters::add(&counters.maps, count as u64);
         // From here on dropping it unmaps all of it, whatever is mapped there by then.
         let mut view = Self {
-            // SAFETY: `runs` has room for `len` bytes from `start`, which is in the first page. Nobody touches them
-            // before all runs are mapped: `view` does not leave this function before.
+            // SAFETY: `runs` has room for `len` bytes from `start`, which is in the first page.
+            // Nobody touches them before all runs are mapped: `view` does not leave this function
+            // before.
             bytes: unsafe {
                 let address = base.cast::<u8>().byte_add(start);
                 Bytes::new(address, len, access == Access::ReadWrite)
@@ -281,7 +285,8 @@ impl View {
         if view.dmabuf.is_none() {
             view.map(&runs, access)?;
             if can_shrink(&runs) {
-                // SAFETY: `Bytes` gives nobody a reference to the content, and `drop` ends the guard before the mapping.
+                // SAFETY: `Bytes` gives nobody a reference to the content, and `drop` ends the
+                // guard before the mapping.
                 let guard = unsafe { Guard::new(base.as_ptr().expose_provenance(), mapped) };
                 view.guard = Some(guard?);
             }
@@ -295,8 +300,8 @@ impl View {
         for run in runs {
             let address = NonZeroUsize::new(self.base.as_ptr() as usize + done);
             let offset = i64::try_from(run.offset).map_err(|_| Errno::EFAULT)?;
-            // SAFETY: It takes the place of a part of the mapping that `base` is the start of, which is ours and nobody
-            // uses yet: `runs` has as many bytes as that.
+            // SAFETY: It takes the place of a part of the mapping that `base` is the start of,
+            // which is ours and nobody uses yet: `runs` has as many bytes as that.
             unsafe {
                 mmap(
                     address,
@@ -323,12 +328,14 @@ impl View {
         &self.bytes
     }
 
-    /// Whether it keeps the pages that were there when it was made: a mapping has those that are there now.
+    /// Whether it keeps the pages that were there when it was made: a mapping has those that are
+    /// there now.
     pub(super) fn pins(&self) -> bool {
         self.dmabuf.is_some()
     }
 
-    /// The same memory from its first byte on as a dmabuf, if there is one, and that byte is the first of a page.
+    /// The same memory from its first byte on as a dmabuf, if there is one, and that byte is the
+    /// first of a page.
     pub(super) fn dmabuf(&self) -> Option<BorrowedFd<'_>> {
         let starts = self.bytes.address() == self.base.cast();
         self.dmabuf.as_ref().filter(|_| starts).map(AsFd::as_fd)
@@ -349,8 +356,8 @@ impl Drop for View {
     fn drop(&mut self) {
         Counters::add(&self.counters.unmaps, 1);
         self.guard = None;
-        // SAFETY: The mapping is ours (type invariant) and nobody holds a pointer into it any more: those who
-        // were lent one hold a reference to `self`.
+        // SAFETY: The mapping is ours (type invariant) and nobody holds a pointer into it any more:
+        // those who were lent one hold a reference to `self`.
         let _ = unsafe { munmap(self.base, self.mapped) };
     }
 }

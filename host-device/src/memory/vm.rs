@@ -55,8 +55,8 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// A VM with this memory, which spends what is on `ledger`, and whose other devices' objects `lookup` knows. Fences are
-    /// awaited on `runtime`.
+    /// A VM with this memory, which spends what is on `ledger`, and whose other devices' objects
+    /// `lookup` knows. Fences are awaited on `runtime`.
     pub fn new(
         guest: GuestMemory,
         ledger: Arc<Ledger>,
@@ -102,7 +102,8 @@ impl Vm {
         &self.costs.counters
     }
 
-    /// Whether the driver has promised what `VIRTIO_V4L2_F_PINNED_WHILE_CACHED` says. Until then it has not.
+    /// Whether the driver has promised what `VIRTIO_V4L2_F_PINNED_WHILE_CACHED` says. Until then it
+    /// has not.
     pub fn set_keeps_pages(&self, keeps: bool) {
         self.inner.keeps_pages.store(keeps, Ordering::Relaxed);
     }
@@ -120,7 +121,8 @@ impl Vm {
         &self.inner.caches
     }
 
-    /// The VMM has changed the guest's memory. Views of what was are forgotten; those in use live on until they are not.
+    /// The VMM has changed the guest's memory. Views of what was are forgotten; those in use live
+    /// on until they are not.
     pub fn replace_guest(&self, memory: GuestMemoryMmap) {
         let guard = self.inner.guest.lock();
         guard
@@ -150,7 +152,8 @@ impl Vm {
     ///
     /// # Errors
     ///
-    /// `EINVAL` for length 0; `ENOMEM` when it would exceed the VM's limit, or the host has no memory.
+    /// `EINVAL` for length 0; `ENOMEM` when it would exceed the VM's limit, or the host has no
+    /// memory.
     pub fn buffer(&self, len: usize) -> Result<Arc<HostBuffer>, Errno> {
         HostBuffer::new_on(self.ledger(), len, false)
     }
@@ -173,7 +176,8 @@ impl Vm {
         self.ledger().arena().is_some()
     }
 
-    /// The dmabuf of the buffer that was exported as `uuid`. `None` if none was, or the host can make no dmabufs.
+    /// The dmabuf of the buffer that was exported as `uuid`. `None` if none was, or the host can
+    /// make no dmabufs.
     pub fn object_fd(&self, uuid: Uuid) -> Option<OwnedFd> {
         let buffer = self.inner.objects.buffer(uuid)?;
         buffer.dmabuf()?.try_clone_to_owned().ok()
@@ -196,8 +200,9 @@ impl Vm {
         &self.costs
     }
 
-    /// What must happen before `memory` is used for `access`: dmabufs of other devices may not be ready yet. `then` is
-    /// called when that has happened, or failed. `None` if there is nothing to wait for.
+    /// What must happen before `memory` is used for `access`: dmabufs of other devices may not be
+    /// ready yet. `then` is called when that has happened, or failed. `None` if there is nothing to
+    /// wait for.
     ///
     /// # Errors
     ///
@@ -233,14 +238,16 @@ impl Vm {
         scatter::write(&self.inner.guest.memory(), entries, data)
     }
 
-    /// Memory that the guest lends, as one run. It is a dmabuf only if the driver keeps the pages, or the form asks for one:
-    /// a udmabuf has the pages that were there when it was made, a mapping those that are there now.
+    /// Memory that the guest lends, as one run. It is a dmabuf only if the driver keeps the pages,
+    /// or the form asks for one: a udmabuf has the pages that were there when it was made, a
+    /// mapping those that are there now.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if it is to be a dmabuf and the host can make none of it, or if `entries` have a page in part, but for the
-    /// start of the first and the end of the last, or more than 1 GiB; `EFAULT` if there is no memory where they are;
-    /// `ENOMEM` if they are so scattered that the kernel has no mappings left for them, or it would exceed the VM's limit.
+    /// `EINVAL` if it is to be a dmabuf and the host can make none of it, or if `entries` have a
+    /// page in part, but for the start of the first and the end of the last, or more than 1 GiB;
+    /// `EFAULT` if there is no memory where they are; `ENOMEM` if they are so scattered that the
+    /// kernel has no mappings left for them, or it would exceed the VM's limit.
     pub fn view(
         &self,
         entries: &[SgEntry],
@@ -260,7 +267,8 @@ fn guards(memory: &Arc<GuestMemoryMmap>) -> Vec<Guard> {
         .filter(|region| region.file_offset().is_some_and(|file| !seal(file.file())));
     let guards = unsealed.filter_map(|region| {
         let start = region.get_host_address(MemoryRegionAddress(0)).ok()?;
-        // SAFETY: Guest memory is accessed as volatile only, and `Guarded` keeps it for longer than the guards.
+        // SAFETY: Guest memory is accessed as volatile only, and `Guarded` keeps it for longer than
+        // the guards.
         let guard = unsafe { Guard::new(start.expose_provenance(), region.len() as usize) };
         guard.ok()
     });

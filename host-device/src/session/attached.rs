@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Ioctls whose payload has something behind it: planes, controls, EDID blocks, memory of the guest.
+//! Ioctls whose payload has something behind it: planes, controls, EDID blocks, memory of the
+//! guest.
 
 use nix::errno::Errno;
 use protocol::wire::ioctl::{self, Ioctl};
@@ -14,8 +15,8 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::failure::{Failure, HEADER};
 use crate::device::api::{BufferArgs, ControlArgs, ControlOp, Lent, Result, Session};
 
-/// QUERYBUF, QBUF, PREPARE_BUF. Returns the UUIDs of virtio objects, which stand in the response too. `Slow` if it is to be
-/// `quick` and the session says that it is not.
+/// QUERYBUF, QBUF, PREPARE_BUF. Returns the UUIDs of virtio objects, which stand in the response
+/// too. `Slow` if it is to be `quick` and the session says that it is not.
 pub(super) fn buffer(
     session: &mut dyn Session,
     ioctl: &'static Ioctl,
@@ -81,7 +82,8 @@ pub(super) fn buffer(
     Ok(uuids)
 }
 
-/// What stands behind planes of the given lengths, by memory type. An unknown type is the session's to refuse.
+/// What stands behind planes of the given lengths, by memory type. An unknown type is the session's
+/// to refuse.
 fn lent_memory(
     memory: u32,
     mut lengths: impl ExactSizeIterator<Item = u32>,
@@ -104,7 +106,8 @@ fn lent_memory(
     }
 }
 
-/// Takes the SG entries that cover `length` bytes off `rest`. Their number is bounded by the command's size.
+/// Takes the SG entries that cover `length` bytes off `rest`. Their number is bounded by the
+/// command's size.
 fn pages(length: u32, rest: &mut &[u8]) -> Result<Vec<SgEntry>> {
     let mut entries = Vec::new();
     let mut covered = 0;

@@ -22,8 +22,8 @@ pub(super) fn lookup(code: u32) -> Result<&'static Ioctl> {
         .ok_or(Errno::ENOTTY)
 }
 
-/// Whether a call may take long: it allocates, starts or stops an encoder, or has to ask the VMM; or any but QBUF, if `device`
-/// may wait. `input` is the payload and what is behind it.
+/// Whether a call may take long: it allocates, starts or stops an encoder, or has to ask the VMM;
+/// or any but QBUF, if `device` may wait. `input` is the payload and what is behind it.
 pub(super) fn is_slow(ioctl: &Ioctl, input: &[u8], device: &dyn Device) -> bool {
     let may_wait = device.may_wait();
     let memory = |input| Buffer::read_from_prefix(input).map(|(buffer, _)| buffer.memory);
@@ -41,14 +41,15 @@ pub(super) fn is_slow(ioctl: &Ioctl, input: &[u8], device: &dyn Device) -> bool 
     }
 }
 
-/// Runs `ioctl` on `session` with `input`, the device-readable bytes behind the command, and leaves the response
-/// in `reply`: header, payload, array and UUIDs. `room` is how much of it the guest can take. If it is to be `quick`, a call
-/// that may take long is not made.
+/// Runs `ioctl` on `session` with `input`, the device-readable bytes behind the command, and leaves
+/// the response in `reply`: header, payload, array and UUIDs. `room` is how much of it the guest
+/// can take. If it is to be `quick`, a call that may take long is not made.
 ///
 /// # Errors
 ///
-/// What the ioctl fails with, or `Slow`. `reply` then has the response too: the header only, but for ioctls whose payload V4L2 gives
-/// back on failure as well (`error_idx` of extended controls, `blocks` of an EDID).
+/// What the ioctl fails with, or `Slow`. `reply` then has the response too: the header only, but
+/// for ioctls whose payload V4L2 gives back on failure as well (`error_idx` of extended controls,
+/// `blocks` of an EDID).
 pub(super) fn run(
     session: &mut dyn Session,
     ioctl: &'static Ioctl,

@@ -2,8 +2,9 @@
 
 //! One session and the commands that wait for it.
 //!
-//! The commands of a session run one after the other in the order of the ring. A short one runs where it
-//! arrives, unless the session is busy; then, and when it may take long, it waits here for a blocking task.
+//! The commands of a session run one after the other in the order of the ring. A short one runs
+//! where it arrives, unless the session is busy; then, and when it may take long, it waits here for
+//! a blocking task.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,7 +20,8 @@ use crate::events::Events;
 /// The guest's session as a command finds it.
 pub(super) type Target<'a> = &'a mut dyn Session;
 
-/// A command that waits. It gets `Err` instead of the session when that is gone, with what to answer.
+/// A command that waits. It gets `Err` instead of the session when that is gone, with what to
+/// answer.
 pub(super) type Job = Box<dyn FnOnce(Result<Target<'_>>) + Send>;
 
 enum Work {

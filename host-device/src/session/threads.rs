@@ -54,7 +54,8 @@ impl Threads {
         Ok(Arc::new(threads))
     }
 
-    /// Runs `work` on one of the threads: as soon as one is free, if there are as many as there may be.
+    /// Runs `work` on one of the threads: as soon as one is free, if there are as many as there may
+    /// be.
     pub(super) fn run(&self, work: impl FnOnce() + Send + 'static) {
         let mut state = self.0.state();
         state.waiting.push_back(Box::new(work));
@@ -75,7 +76,8 @@ impl Threads {
         }
     }
 
-    /// Has the threads end when there is nothing more to do. Waits for that, but no longer than `patience`.
+    /// Has the threads end when there is nothing more to do. Waits for that, but no longer than
+    /// `patience`.
     pub(super) fn end(&self, patience: Duration) {
         let mut state = self.0.state();
         state.ended = true;

@@ -2,8 +2,8 @@
 
 //! Descriptor chains of the guest, checked and taken apart.
 //!
-//! A descriptor is read once, and the content of a chain is copied out before anybody looks at it: what the
-//! guest changes later changes nothing here.
+//! A descriptor is read once, and the content of a chain is copied out before anybody looks at it:
+//! what the guest changes later changes nothing here.
 
 use std::ops::Deref;
 
@@ -12,7 +12,8 @@ use vm_memory::{Bytes, GuestAddress, GuestMemory};
 
 use super::turn::Turn;
 
-/// Most device-readable bytes of a command: an SG list of a frame of 128 MiB in single pages is half of it.
+/// Most device-readable bytes of a command: an SG list of a frame of 128 MiB in single pages is
+/// half of it.
 pub(super) const MAX_READABLE: usize = 1 << 20;
 /// Most descriptors in a chain. A queue may have 32768, an indirect table 65535.
 const MAX_DESCRIPTORS: usize = 4096;
@@ -20,8 +21,8 @@ const MAX_DESCRIPTORS: usize = 4096;
 /// Why a chain is not one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Malformed {
-    /// It ends though the last descriptor has a successor: a loop, a bad index or indirect table, or memory
-    /// that does not exist.
+    /// It ends though the last descriptor has a successor: a loop, a bad index or indirect table,
+    /// or memory that does not exist.
     #[error("the chain is cut off or loops")]
     Cut,
     #[error("it has no descriptor that can be read")]
@@ -61,7 +62,8 @@ impl Writable {
         self.len = 0;
     }
 
-    /// Writes as much of `bytes` as there is room for. Returns how much that was, or less if memory is missing.
+    /// Writes as much of `bytes` as there is room for. Returns how much that was, or less if memory
+    /// is missing.
     pub(super) fn write(&self, memory: &impl GuestMemory, bytes: &[u8]) -> usize {
         let mut rest = bytes;
         for &(address, len) in &self.runs {
@@ -86,8 +88,8 @@ pub(super) enum Readable<'a> {
     Ignored,
 }
 
-/// Takes `chain` apart, at the expense of `turn`: copies its device-readable bytes to `readable`, and leaves in
-/// `writable` where its device-writable part is.
+/// Takes `chain` apart, at the expense of `turn`: copies its device-readable bytes to `readable`,
+/// and leaves in `writable` where its device-writable part is.
 ///
 /// # Errors
 ///

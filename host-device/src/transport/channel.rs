@@ -2,9 +2,9 @@
 
 //! The backend request channel: what we ask of the VMM.
 //!
-//! SHMEM_MAP and SHMEM_UNMAP put host memory into the shared memory region; SHARED_OBJECT_ADD, REMOVE and LOOKUP are
-//! about dmabufs that devices of a VM share. The messages are ours and not crate `vhost`'s, whose LOOKUP sends a file
-//! where the specification wants one back.
+//! SHMEM_MAP and SHMEM_UNMAP put host memory into the shared memory region; SHARED_OBJECT_ADD,
+//! REMOVE and LOOKUP are about dmabufs that devices of a VM share. The messages are ours and not
+//! crate `vhost`'s, whose LOOKUP sends a file where the specification wants one back.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -188,7 +188,8 @@ impl Socket {
         }
     }
 
-    /// Makes a request without an answer of its own, and waits for the acknowledgement if the VMM gives any.
+    /// Makes a request without an answer of its own, and waits for the acknowledgement if the VMM
+    /// gives any.
     fn request(
         &self,
         request: Request,
@@ -228,9 +229,11 @@ impl Socket {
         }
     }
 
-    /// Tells the VMM of an object that is gone, now or when the request that it is answering has been answered.
+    /// Tells the VMM of an object that is gone, now or when the request that it is answering has
+    /// been answered.
     ///
-    /// Never waits: buffers are dropped anywhere, also while the VMM waits for us and answers nobody (RESET_DEVICE).
+    /// Never waits: buffers are dropped anywhere, also while the VMM waits for us and answers
+    /// nobody (RESET_DEVICE).
     fn remove(&self, uuid: Uuid) {
         self.removed().push_back(uuid);
         self.tell_removed();
@@ -240,7 +243,8 @@ impl Socket {
         self.removed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the VMM of objects that are gone, unless somebody is talking to it: that one does it then.
+    /// Tells the VMM of objects that are gone, unless somebody is talking to it: that one does it
+    /// then.
     fn tell_removed(&self) {
         while !self.removed().is_empty() {
             let mut state = match self.state.try_lock() {

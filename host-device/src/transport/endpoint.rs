@@ -81,8 +81,8 @@ impl Endpoint {
         // SAFETY: Borrowed for this check only; a number that is not open makes it fail.
         let open = fcntl(unsafe { BorrowedFd::borrow_raw(fd) }, FcntlArg::F_GETFD);
         ensure!(open.is_ok(), "--fd {fd} is not open in this process");
-        // SAFETY: It is open (above), and whoever started us passed it on for us to own. `main` calls this once
-        // for a number, before anything else opens files.
+        // SAFETY: It is open (above), and whoever started us passed it on for us to own. `main`
+        // calls this once for a number, before anything else opens files.
         let fd_owned = unsafe { OwnedFd::from_raw_fd(fd) };
         let unix = getsockname::<SockaddrStorage>(fd)
             .is_ok_and(|name| name.family() == Some(AddressFamily::Unix));

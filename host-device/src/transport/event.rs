@@ -22,7 +22,8 @@ pub(super) struct EventQueue {
 }
 
 impl Guest for EventQueue {
-    /// Sends what the outbox holds for as long as the guest has buffers for it, or the turn lasts. Runs in any thread.
+    /// Sends what the outbox holds for as long as the guest has buffers for it, or the turn lasts.
+    /// Runs in any thread.
     fn deliver(&self, outbox: &Outbox) {
         if self.undecided.load(Ordering::Acquire) {
             return;
@@ -44,7 +45,8 @@ impl Guest for EventQueue {
                 let _ = self.more.write(1);
                 break;
             }
-            // Only a starved queue needs a kick. Look again: the guest may have added a buffer before it knew.
+            // Only a starved queue needs a kick. Look again: the guest may have added a buffer
+            // before it knew.
             if !starved || !self.ring.ask_for_kick() {
                 break;
             }

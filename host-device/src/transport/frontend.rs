@@ -62,13 +62,14 @@ impl Frontend {
         }
     }
 
-    /// Whether the request that has just failed was one that this refuses: the conversation goes on.
+    /// Whether the request that has just failed was one that this refuses: the conversation goes
+    /// on.
     pub(super) fn has_refused(&mut self) -> bool {
         std::mem::take(&mut self.refused)
     }
 
-    /// The result of a request to which the VMM gets no answer but whether it was met, if it wants to know even that: a
-    /// failure does not end the conversation.
+    /// The result of a request to which the VMM gets no answer but whether it was met, if it wants
+    /// to know even that: a failure does not end the conversation.
     fn met<T>(&mut self, result: Result<T>) -> Result<T> {
         self.refused = result.is_err();
         result
@@ -165,8 +166,8 @@ impl VhostUserBackendReqHandlerMut for Frontend {
             | VhostUserProtocolFeatures::BACKEND_SEND_FD
             | VhostUserProtocolFeatures::RESET_DEVICE
             | VhostUserProtocolFeatures::SHARED_OBJECT;
-        // One or the other: with both, QEMU 11.1 keeps mappings in its table of regions when the device is reset, and
-        // crashes on them when it starts again.
+        // One or the other: with both, QEMU 11.1 keeps mappings in its table of regions when the
+        // device is reset, and crashes on them when it starts again.
         features |= if self.link.region.size() > 0 {
             VhostUserProtocolFeatures::SHMEM
         } else {
@@ -301,7 +302,8 @@ impl VhostUserBackendReqHandlerMut for Frontend {
     }
 
     fn get_config(&mut self, offset: u32, size: u32, _: VhostUserConfigFlags) -> Result<Vec<u8>> {
-        // Zeros where there is nothing: the guest may read anywhere, and a VMM may end if that fails.
+        // Zeros where there is nothing: the guest may read anywhere, and a VMM may end if that
+        // fails.
         let config = self.link.device.config();
         let mut bytes = config
             .as_bytes()
@@ -314,8 +316,8 @@ impl VhostUserBackendReqHandlerMut for Frontend {
     }
 
     fn set_config(&mut self, _: u32, _: &[u8], _: VhostUserConfigFlags) -> Result<()> {
-        // All of it is read-only. A guest that writes there all the same is none of the VMM's doing: an error
-        // would end the connection.
+        // All of it is read-only. A guest that writes there all the same is none of the VMM's
+        // doing: an error would end the connection.
         Ok(())
     }
 
@@ -334,7 +336,8 @@ impl VhostUserBackendReqHandlerMut for Frontend {
     }
 
     fn get_shared_object(&mut self, object: VhostUserSharedMsg) -> Result<File> {
-        // The VMM hands it on to a device that looks for it. Without a file the answer says that there is none.
+        // The VMM hands it on to a device that looks for it. Without a file the answer says that
+        // there is none.
         self.link
             .vm
             .object_fd(Uuid(object.uuid.into_bytes()))

@@ -26,7 +26,8 @@ pub(super) enum Fault {
 /// The address ranges of descriptor table, available ring and used ring.
 pub(super) type Parts = [Range<u64>; 3];
 
-/// Where the parts of `queue` are, if that is in `memory` and apart from each other and from `others`.
+/// Where the parts of `queue` are, if that is in `memory` and apart from each other and from
+/// `others`.
 pub(super) fn parts(
     queue: &Queue,
     memory: &GuestMemoryMmap,

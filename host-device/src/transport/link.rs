@@ -35,7 +35,8 @@ const WAKE: u64 = 0;
 const COMMANDS: u64 = 1;
 const EVENTS: u64 = 2;
 
-/// How long a queue that is stopped waits for commands that are being carried out. The VMM waits as long.
+/// How long a queue that is stopped waits for commands that are being carried out. The VMM waits as
+/// long.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the ring thread keeps from one turn to the next.
@@ -143,8 +144,8 @@ impl Link {
         self.sessions.end_threads(STOP_PATIENCE);
     }
 
-    /// Something about the queues or the memory that they are in has changed: begins to serve those that are to be,
-    /// checks where they are, and has the ring thread look at them.
+    /// Something about the queues or the memory that they are in has changed: begins to serve those
+    /// that are to be, checks where they are, and has the ring thread look at them.
     pub(super) fn changed(&self) {
         let memory = self.memory.memory();
         let mut taken = Vec::new();
@@ -162,8 +163,8 @@ impl Link {
         let _ = self.wake.write(1);
     }
 
-    /// Begins to serve a queue if it is to be. If that is the command queue and it does not go on where it was, the
-    /// device was reset: the guest knows of no session any more.
+    /// Begins to serve a queue if it is to be. If that is the command queue and it does not go on
+    /// where it was, the device was reset: the guest knows of no session any more.
     fn begin(&self, ring: &Ring, memory: &GuestMemoryMmap) {
         let Some(goes_on) = ring.configure(|ring| ring.due(memory)) else {
             return;
@@ -187,14 +188,16 @@ impl Link {
         std::ptr::eq(ring, &*self.commands)
     }
 
-    /// Stops a queue: the guest has reset the device, or the VMM paused the VM. Which of the two shows when the
-    /// queue is served again: sessions stay until then. Returns the index of the queue's next buffer.
+    /// Stops a queue: the guest has reset the device, or the VMM paused the VM. Which of the two
+    /// shows when the queue is served again: sessions stay until then. Returns the index of the
+    /// queue's next buffer.
     pub(super) fn stop(&self, ring: &Ring) -> u16 {
         self.doubt(ring);
         ring.stop(STOP_PATIENCE)
     }
 
-    /// Disables a queue. What that means shows when it is served again, as with [`stop`](Self::stop).
+    /// Disables a queue. What that means shows when it is served again, as with
+    /// [`stop`](Self::stop).
     pub(super) fn disable(&self, ring: &Ring) {
         if ring.configure(|ring| ring.disable()) {
             self.doubt(ring);

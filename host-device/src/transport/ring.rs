@@ -25,11 +25,12 @@ use crate::fair::FairMutex;
 /// Guest memory as the VMM describes it; replaced as a whole when that changes.
 pub(super) type Memory = GuestMemoryAtomic<GuestMemoryMmap>;
 
-/// Most runs of memory for answers to commands that are out. Each run costs 16 bytes for as long, and a command of any
-/// driver that we know has one or two.
+/// Most runs of memory for answers to commands that are out. Each run costs 16 bytes for as long,
+/// and a command of any driver that we know has one or two.
 const MAX_RUNS_OUT: usize = 128 << 10;
 
-/// A buffer of the guest that was taken off the ring and must go back, unless the ring is stopped first.
+/// A buffer of the guest that was taken off the ring and must go back, unless the ring is stopped
+/// first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     index: u16,
@@ -56,8 +57,8 @@ struct Parked {
 
 /// A ring under its lock.
 ///
-/// It is served from the moment at which it is both started (SET_VRING_KICK) and enabled, in either order, until it is
-/// disabled or stopped (GET_VRING_BASE).
+/// It is served from the moment at which it is both started (SET_VRING_KICK) and enabled, in either
+/// order, until it is disabled or stopped (GET_VRING_BASE).
 pub(super) struct State {
     queue: Queue,
     enabled: bool,
@@ -81,8 +82,8 @@ pub(super) struct State {
     unsignalled: bool,
     /// Somebody waits for buffers that are out.
     stopping: bool,
-    /// Answers that came while the ring was disabled. The guest has no more commands out than the ring has entries, and
-    /// an answer is hardly longer than its command.
+    /// Answers that came while the ring was disabled. The guest has no more commands out than the
+    /// ring has entries, and an answer is hardly longer than its command.
     parked: Vec<Parked>,
     /// Where the ring stood when the guest was last seen to have more.
     promised: Option<u16>,
@@ -146,9 +147,9 @@ impl Ring {
         self.state().kick.clone()
     }
 
-    /// Takes the next buffer: copies its device-readable bytes to `readable`, and leaves in `writable` where its
-    /// device-writable part is. Malformed buffers go back to the guest, empty. `None` if there is no buffer, or
-    /// `turn` is over.
+    /// Takes the next buffer: copies its device-readable bytes to `readable`, and leaves in
+    /// `writable` where its device-writable part is. Malformed buffers go back to the guest, empty.
+    /// `None` if there is no buffer, or `turn` is over.
     pub(super) fn pop(
         &self,
         readable: &mut Vec<u8>,
@@ -172,7 +173,8 @@ impl Ring {
         None
     }
 
-    /// Returns a buffer with as much of `bytes` as fits, unless the ring was stopped. Does not signal.
+    /// Returns a buffer with as much of `bytes` as fits, unless the ring was stopped. Does not
+    /// signal.
     pub(super) fn give_back(&self, head: Head, writable: &Writable, bytes: &[u8]) {
         // Under the lock: a stop comes before or after, and after it nothing is written.
         let mut state = self.state();
@@ -183,8 +185,8 @@ impl Ring {
         }
     }
 
-    /// Stops the ring. Buffers that are out may still go back for as long as `patience`. Returns the index of the
-    /// next one.
+    /// Stops the ring. Buffers that are out may still go back for as long as `patience`. Returns
+    /// the index of the next one.
     pub(super) fn stop(&self, patience: Duration) -> u16 {
         let mut state = self.state();
         let was_known = state.served || state.position.is_some();
@@ -207,8 +209,8 @@ impl Ring {
         state.queue.next_avail()
     }
 
-    /// Takes a buffer that has room for all of `bytes`, and returns it with them. Buffers that are malformed or
-    /// too small go back empty. False if there is none left, or `turn` is over.
+    /// Takes a buffer that has room for all of `bytes`, and returns it with them. Buffers that are
+    /// malformed or too small go back empty. False if there is none left, or `turn` is over.
     pub(super) fn deliver(&self, bytes: &[u8], writable: &mut Writable, turn: &mut Turn) -> bool {
         let mut state = self.state();
         while !turn.is_over() {
@@ -240,10 +242,11 @@ impl Ring {
         }
     }
 
-    /// Asks the guest for a kick when it adds a buffer. True if it already has: [`pop`](Self::pop) has to look
-    /// again.
+    /// Asks the guest for a kick when it adds a buffer. True if it already has: [`pop`](Self::pop)
+    /// has to look again.
     ///
-    /// If that got nowhere the last time, the indices of the guest make no sense, and it is not true again.
+    /// If that got nowhere the last time, the indices of the guest make no sense, and it is not
+    /// true again.
     pub(super) fn ask_for_kick(&self) -> bool {
         let mut state = self.state();
         if !state.is_active() {
@@ -267,7 +270,8 @@ impl Ring {
         self.tell(false);
     }
 
-    /// Tells the guest of returned buffers that it has not been told of, even if it does not want to know.
+    /// Tells the guest of returned buffers that it has not been told of, even if it does not want
+    /// to know.
     pub(super) fn signal_anyway(&self) {
         self.tell(true);
     }
@@ -303,7 +307,8 @@ fn wants_signal(queue: &mut Queue, memory: &GuestMemoryMmap) -> Result<bool, Err
     if queue.event_idx_enabled() {
         return queue.needs_notification(memory);
     }
-    // The flag that `needs_notification` does not look at; what was returned must be there for who clears it.
+    // The flag that `needs_notification` does not look at; what was returned must be there for who
+    // clears it.
     fence(Ordering::SeqCst);
     let flags = memory
         .load::<u16>(GuestAddress(queue.avail_ring()), Ordering::Relaxed)
@@ -332,8 +337,8 @@ impl State {
         !self.bad_size
     }
 
-    /// Sets where descriptor table, available ring and used ring are. False if they cannot be there: the ring is then
-    /// not served.
+    /// Sets where descriptor table, available ring and used ring are. False if they cannot be
+    /// there: the ring is then not served.
     pub(super) fn set_addresses(
         &mut self,
         addresses: Option<[GuestAddress; 3]>,
@@ -353,8 +358,8 @@ impl State {
         !self.bad_address
     }
 
-    /// Checks where the ring is, and adds that to `taken`, where those before it are. Returns what has become wrong with
-    /// it since it was last checked.
+    /// Checks where the ring is, and adds that to `taken`, where those before it are. Returns what
+    /// has become wrong with it since it was last checked.
     pub(super) fn check(
         &mut self,
         memory: &GuestMemoryMmap,
@@ -394,8 +399,8 @@ impl State {
         self.enabled = true;
     }
 
-    /// The VMM disables the ring: from now on nothing is written to it. Answers to commands that are out wait for
-    /// [`serve`](Self::serve), as this may be a pause. True if it was served.
+    /// The VMM disables the ring: from now on nothing is written to it. Answers to commands that
+    /// are out wait for [`serve`](Self::serve), as this may be a pause. True if it was served.
     pub(super) fn disable(&mut self) -> bool {
         self.enabled = false;
         let was = std::mem::take(&mut self.served);
@@ -415,11 +420,13 @@ impl State {
         self.queue().set_ready(false);
     }
 
-    /// Whether the ring is to be served now, and was not. If so: whether it goes on where it was ([`Some`]`(true)`).
+    /// Whether the ring is to be served now, and was not. If so: whether it goes on where it was
+    /// ([`Some`]`(true)`).
     ///
-    /// It does if the VMM says that it stands there, in the same place and with the same size, and guest memory agrees
-    /// on what has been used. Only a ring that has come to index 0 again looks like a new one; but drivers zero those,
-    /// and a used one has names and lengths of buffers in it.
+    /// It does if the VMM says that it stands there, in the same place and with the same size, and
+    /// guest memory agrees on what has been used. Only a ring that has come to index 0 again looks
+    /// like a new one; but drivers zero those, and a used one has names and lengths of buffers in
+    /// it.
     pub(super) fn due(&self, memory: &GuestMemoryMmap) -> Option<bool> {
         if self.served || !self.enabled || !self.queue.ready() {
             return None;
@@ -434,7 +441,8 @@ impl State {
         Some(goes_on)
     }
 
-    /// Begins to serve the ring, where it was if it `goes_on`. True if there are answers that the guest does not know of.
+    /// Begins to serve the ring, where it was if it `goes_on`. True if there are answers that the
+    /// guest does not know of.
     pub(super) fn serve(&mut self, memory: &Memory, goes_on: bool) -> bool {
         if !goes_on {
             self.forget_out();

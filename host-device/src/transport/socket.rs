@@ -13,7 +13,8 @@ use nix::sys::socket::{
     SockaddrStorage, getsockname, getsockopt, recv, recvmsg, send, sendmsg, sockopt,
 };
 
-/// Size of the header of a vhost-user message, and the request in it with which the VMM gives us a socket.
+/// Size of the header of a vhost-user message, and the request in it with which the VMM gives us a
+/// socket.
 const HEADER: usize = 12;
 const SET_BACKEND_REQ_FD: u32 = 21;
 
@@ -40,7 +41,8 @@ pub(super) fn send_at_once(stream: &UnixStream, bytes: &[u8]) -> Result<(), Errn
     let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
     match again(|| send(stream.as_raw_fd(), bytes, flags))? {
         sent if sent == bytes.len() => Ok(()),
-        // A short message goes into one buffer of the kernel's. Who asks for the rest cannot be told what is missing.
+        // A short message goes into one buffer of the kernel's. Who asks for the rest cannot be
+        // told what is missing.
         _ => Err(Errno::EPIPE),
     }
 }
@@ -79,7 +81,8 @@ fn receive(
         for control in message.cmsgs()? {
             if let ControlMessageOwned::ScmRights(received) = control {
                 files.extend(received.into_iter().map(|fd| {
-                    // SAFETY: The kernel has just opened it for us, and nobody else knows its number.
+                    // SAFETY: The kernel has just opened it for us, and nobody else knows its
+                    // number.
                     unsafe { OwnedFd::from_raw_fd(fd) }
                 }));
             }
@@ -94,8 +97,8 @@ pub(super) fn readable(stream: &UnixStream) -> bool {
     again(|| poll(&mut fds, PollTimeout::ZERO)).is_ok_and(|count| count > 0)
 }
 
-/// Waits for the VMM's next message, and leaves it where it is. If it gives us a socket for our requests, returns
-/// a duplicate of that: crate `vhost` keeps the one in the message to itself.
+/// Waits for the VMM's next message, and leaves it where it is. If it gives us a socket for our
+/// requests, returns a duplicate of that: crate `vhost` keeps the one in the message to itself.
 pub(super) fn offered(stream: &UnixStream) -> Option<UnixStream> {
     let mut header = [0; HEADER];
     let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_WAITALL;

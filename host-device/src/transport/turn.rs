@@ -2,9 +2,10 @@
 
 //! How much of a ring is worked off at a time.
 //!
-//! The guest can add buffers as fast as they are taken, and by a ring that is written where it is read a buffer that
-//! goes back can even add the next one. So nobody works on a ring until it is empty: each call has a turn, and the
-//! ring thread goes on in the next one, after everything else that waits for it.
+//! The guest can add buffers as fast as they are taken, and by a ring that is written where it is
+//! read a buffer that goes back can even add the next one. So nobody works on a ring until it is
+//! empty: each call has a turn, and the ring thread goes on in the next one, after everything else
+//! that waits for it.
 
 /// Descriptors in a turn. A chain that is under way is read to its end.
 const DESCRIPTORS: usize = 4096;
@@ -26,7 +27,8 @@ impl Turn {
         self.spend(DESCRIPTORS / COMMANDS);
     }
 
-    /// A descriptor was looked at, and so many bytes of it were copied: a page costs as much as another descriptor.
+    /// A descriptor was looked at, and so many bytes of it were copied: a page costs as much as
+    /// another descriptor.
     pub(super) fn descriptor(&mut self, bytes: usize) {
         self.spend(1 + (bytes >> 12));
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! V4L2 nodes of the host, and calls of them that hand the kernel nothing but memory of this process.
+//! V4L2 nodes of the host, and calls of them that hand the kernel nothing but memory of this
+//! process.
 //!
 //! A payload that came from a guest may hold anything where the kernel looks for a pointer or a
 //! file descriptor. So each ioctl that has such a place is a method of [`Node`] of its own, which

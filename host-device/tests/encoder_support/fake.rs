@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Encoders that behave as others do that this machine lacks: with a delay, in a thread, with faults.
+//! Encoders that behave as others do that this machine lacks: with a delay, in a thread, with
+//! faults.
 //!
-//! What they "encode" a frame to is eight bytes that no decoder takes: enough to see which frame it was.
+//! What they "encode" a frame to is eight bytes that no decoder takes: enough to see which frame it
+//! was.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;

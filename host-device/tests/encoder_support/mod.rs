@@ -399,8 +399,9 @@ impl Client {
         self.free_output.pop_front().unwrap()
     }
 
-    /// Encodes frames, queueing each CAPTURE buffer again as it comes; drains with STOP. Asserts that the order is
-    /// data, EOS (if subscribed), LAST. Timestamps are the frame's number, as GStreamer's.
+    /// Encodes frames, queueing each CAPTURE buffer again as it comes; drains with STOP. Asserts
+    /// that the order is data, EOS (if subscribed), LAST. Timestamps are the frame's number, as
+    /// GStreamer's.
     pub fn encode(&mut self, frames: &[Vec<Vec<u8>>], first: usize) -> Vec<Coded> {
         let mut coded = Vec::new();
         for (at, frame) in frames.iter().enumerate() {

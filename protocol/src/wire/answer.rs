@@ -2,10 +2,10 @@
 
 //! Answers of the device, merged into what the driver sent.
 //!
-//! The V4L2 core trusts what it gets back from a driver: it loops over `count`, copies arrays of `length`
-//! elements, follows pointers, and converts by `type` for programs of 32 bits. So an answer is never copied
-//! whole: what it may change is named by [`TABLE`](super::ioctl::TABLE), by [`format_fields`] and by [`PLANE`].
-//! Counts are bounded by what was sent.
+//! The V4L2 core trusts what it gets back from a driver: it loops over `count`, copies arrays of
+//! `length` elements, follows pointers, and converts by `type` for programs of 32 bits. So an
+//! answer is never copied whole: what it may change is named by [`TABLE`](super::ioctl::TABLE), by
+//! [`format_fields`] and by [`PLANE`]. Counts are bounded by what was sent.
 
 use super::ioctl::{self, Attached, Ioctl};
 use super::v4l2::{
@@ -61,7 +61,8 @@ impl Field {
         self.start as usize..self.end as usize
     }
 
-    /// Asserts that `fields` are in order, do not overlap and end within `size` bytes. For constants.
+    /// Asserts that `fields` are in order, do not overlap and end within `size` bytes. For
+    /// constants.
     pub(super) const fn check(fields: &[Self], size: usize) {
         let mut end = 0;
         let mut i = 0;
@@ -161,14 +162,16 @@ pub enum Fault {
     TooMany,
 }
 
-/// Merges `answer`, which is what follows the response's header, into the payload and the array of `ioctl`
-/// as they were sent. `succeeded` says what the header's status is.
+/// Merges `answer`, which is what follows the response's header, into the payload and the array of
+/// `ioctl` as they were sent. `succeeded` says what the header's status is.
 ///
-/// An array may have fewer elements in the answer than there was room for; the others stay as they are.
+/// An array may have fewer elements in the answer than there was room for; the others stay as they
+/// are.
 ///
 /// # Errors
 ///
-/// The answer is shorter than it must be. What was sent may be merged in part then, by the same rules.
+/// The answer is shorter than it must be. What was sent may be merged in part then, by the same
+/// rules.
 pub fn merge(
     ioctl: &Ioctl,
     succeeded: bool,
@@ -210,7 +213,8 @@ fn fields(ioctl: &Ioctl, payload: &[u8]) -> &'static [Field] {
 
 fn apply(fields: &[Field], pointer: Option<usize>, ours: &mut [u8], theirs: &[u8]) {
     for field in fields {
-        // A pointer comes back as it was sent; where none stands it may be an offset, which is the device's.
+        // A pointer comes back as it was sent; where none stands it may be an offset, which is the
+        // device's.
         let range = match pointer {
             Some(at) if field.range().contains(&at) => {
                 apply_range(field, field.range().start..at, ours, theirs);
@@ -326,9 +330,10 @@ fn merge_planes(
     Ok(())
 }
 
-/// Values that stand in the controls themselves are the device's. Of those that stand elsewhere `G_EXT_CTRLS` may say
-/// that they are shorter. When it fails it may say how long they are, and nothing else: where a program has said
-/// nothing of a size, what looks like a value may be its pointer.
+/// Values that stand in the controls themselves are the device's. Of those that stand elsewhere
+/// `G_EXT_CTRLS` may say that they are shorter. When it fails it may say how long they are, and
+/// nothing else: where a program has said nothing of a size, what looks like a value may be its
+/// pointer.
 fn merge_controls(
     gets: bool,
     succeeded: bool,

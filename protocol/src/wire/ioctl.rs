@@ -2,9 +2,9 @@
 
 //! Every V4L2 ioctl: number, direction, payload size and what follows the payload.
 //!
-//! [`TABLE`] is the one place that knows; driver and device both go by it. Numbers, directions and sizes
-//! are those of the `VIDIOC_*` macros of `linux/videodev2.h` on a 64-bit machine. It also names the
-//! [fields](Ioctl::fields) that the device may write.
+//! [`TABLE`] is the one place that knows; driver and device both go by it. Numbers, directions and
+//! sizes are those of the `VIDIOC_*` macros of `linux/videodev2.h` on a 64-bit machine. It also
+//! names the [fields](Ioctl::fields) that the device may write.
 
 use super::answer::{Field, Rule};
 use super::v4l2::{
@@ -43,11 +43,11 @@ impl Direction {
 pub enum Attached {
     /// Nothing.
     Nothing,
-    /// `struct v4l2_buffer`: for multi-planar types an array of `struct v4l2_plane`, then, by memory type, SG
-    /// lists or UUIDs, one for each plane.
+    /// `struct v4l2_buffer`: for multi-planar types an array of `struct v4l2_plane`, then, by
+    /// memory type, SG lists or UUIDs, one for each plane.
     Planes,
-    /// `struct v4l2_ext_controls`: an array of `struct v4l2_ext_control`, then an SG list for each control with
-    /// a non-zero `size`.
+    /// `struct v4l2_ext_controls`: an array of `struct v4l2_ext_control`, then an SG list for each
+    /// control with a non-zero `size`.
     Controls,
     /// `struct v4l2_edid`: blocks of 128 bytes.
     Edid,
@@ -68,11 +68,11 @@ pub struct Ioctl {
     pub size: usize,
     /// What follows the payload.
     pub attached: Attached,
-    /// Whether it travels. The specification replaces a few by other means, the device answers them with
-    /// `ENOTTY`.
+    /// Whether it travels. The specification replaces a few by other means, the device answers them
+    /// with `ENOTTY`.
     pub forwarded: bool,
-    /// What of the payload the device may write, in order. The rest of it is the caller's. Formats and
-    /// arrays have [fields of their own](super::answer).
+    /// What of the payload the device may write, in order. The rest of it is the caller's. Formats
+    /// and arrays have [fields of their own](super::answer).
     pub fields: &'static [Field],
 }
 
@@ -86,14 +86,15 @@ pub enum AttachedError {
 }
 
 impl Ioctl {
-    /// Whether V4L2 gives the payload back on failure, too: for `error_idx` of extended controls, `blocks` of an
-    /// EDID, and the timings that were seen.
+    /// Whether V4L2 gives the payload back on failure, too: for `error_idx` of extended controls,
+    /// `blocks` of an EDID, and the timings that were seen.
     pub const fn answers_failure(&self) -> bool {
         matches!(self.attached, Attached::Controls | Attached::Edid)
             || self.code == QUERY_DV_TIMINGS
     }
 
-    /// Where in `payload` the 8 bytes of the pointer to the array stand. It means nothing to the other side.
+    /// Where in `payload` the 8 bytes of the pointer to the array stand. It means nothing to the
+    /// other side.
     pub fn pointer(&self, payload: &[u8]) -> Option<usize> {
         match self.attached {
             Attached::Planes => read::<Buffer>(payload)
@@ -105,8 +106,8 @@ impl Ioctl {
         }
     }
 
-    /// Size in bytes of the array that follows `payload` in both parts of the chain. UUIDs and SG lists, which
-    /// follow the array, are not counted.
+    /// Size in bytes of the array that follows `payload` in both parts of the chain. UUIDs and SG
+    /// lists, which follow the array, are not counted.
     ///
     /// # Errors
     ///
@@ -170,10 +171,11 @@ macro_rules! table {
     };
 }
 
-// Not forwarded: QUERYCAP is the configuration space, DQBUF and DQEVENT are events, G/S_JPEGCOMP are controls,
-// LOG_STATUS is the driver's own (VIRTIO 1.4, "Unsupported ioctls").
+// Not forwarded: QUERYCAP is the configuration space, DQBUF and DQEVENT are events, G/S_JPEGCOMP
+// are controls, LOG_STATUS is the driver's own (VIRTIO 1.4, "Unsupported ioctls").
 //
-// In brackets: bytes that the device may write. QBUF and PREPARE_BUF have none, as the driver knows the rest.
+// In brackets: bytes that the device may write. QBUF and PREPARE_BUF have none, as the driver knows
+// the rest.
 table! {
     QUERYCAP = 0 Read 104 Nothing false [],
     ENUM_FMT = 2 ReadWrite 64 Nothing true [Value 8..12, Text 12..44, Value 44..48],

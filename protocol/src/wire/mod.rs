@@ -15,11 +15,11 @@
 //! | device-writable | the response structure that belongs to the command |
 //! | | for `_IOR`/`_IOWR` ioctls: the payload, then the array, then UUIDs (never SG lists) |
 //!
-//! Descriptor boundaries carry no meaning. Integers are little-endian; V4L2 payloads have the layout of a
-//! 64-bit little-endian machine. Source: VIRTIO 1.4, section "Media Device".
+//! Descriptor boundaries carry no meaning. Integers are little-endian; V4L2 payloads have the
+//! layout of a 64-bit little-endian machine. Source: VIRTIO 1.4, section "Media Device".
 //!
-//! This module is part of a kernel module too: it says `super::`, never `crate::`, and uses nothing but
-//! `core` and zerocopy.
+//! This module is part of a kernel module too: it says `super::`, never `crate::`, and uses nothing
+//! but `core` and zerocopy.
 
 #[cfg(not(target_endian = "little"))]
 compile_error!("the structures of the wire are little-endian and are not converted");

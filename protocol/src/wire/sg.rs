@@ -6,8 +6,9 @@ use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// `struct virtio_media_sg_entry`: one run of guest-physical memory.
 ///
-/// A pointer to guest memory (`m.userptr` of a buffer or plane, `ptr` of a control) travels as as many
-/// entries as cover the length that its structure states. Entries stand only in the device-readable part.
+/// A pointer to guest memory (`m.userptr` of a buffer or plane, `ptr` of a control) travels as as
+/// many entries as cover the length that its structure states. Entries stand only in the
+/// device-readable part.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]

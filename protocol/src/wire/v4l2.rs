@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! V4L2 payloads that the driver or the device must look into, in the 64-bit layout of `linux/videodev2.h`.
+//! V4L2 payloads that the driver or the device must look into, in the 64-bit layout of
+//! `linux/videodev2.h`.
 //!
-//! Unions are kept as raw bytes or as their widest member, with accessors that name the member. All other
-//! payloads pass through as bytes of the size that [`ioctl`](super::ioctl) states.
+//! Unions are kept as raw bytes or as their widest member, with accessors that name the member. All
+//! other payloads pass through as bytes of the size that [`ioctl`](super::ioctl) states.
 
 use zerocopy::{FromBytes as _, IntoBytes as _};
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -112,11 +113,12 @@ v4l2!(PixFormatMplane = "v4l2_pix_format_mplane", 192 {
 });
 
 impl Format {
-    /// Where `fmt.win`, which overlays use, has `clips`, `clipcount` and `bitmap`, one behind the other: in bytes from the
-    /// start of `fmt`.
+    /// Where `fmt.win`, which overlays use, has `clips`, `clipcount` and `bitmap`, one behind the
+    /// other: in bytes from the start of `fmt`.
     pub const WINDOW_POINTERS: core::ops::Range<usize> = 24..48;
 
-    /// Sets the pointers in the format of an overlay to zero: they mean nothing but to who made them.
+    /// Sets the pointers in the format of an overlay to zero: they mean nothing but to who made
+    /// them.
     pub fn drop_pointers(&mut self) {
         if matches!(
             self.type_,
@@ -160,7 +162,8 @@ v4l2!(FmtDesc = "v4l2_fmtdesc", 64 {
 });
 
 v4l2! {
-    /// `stepwise` is min, max and step of width, then of height; a discrete size stands in its first two.
+    /// `stepwise` is min, max and step of width, then of height; a discrete size stands in its
+    /// first two.
     FrmSizeEnum = "v4l2_frmsizeenum", 44 {
         index: u32, pixel_format: u32, type_: u32, stepwise: [u32; 6], reserved: [u32; 2],
     }
@@ -175,7 +178,8 @@ v4l2! {
 }
 
 v4l2! {
-    /// `capability` to `buffers` are the members of `parm.capture` and `parm.output`, which agree in layout.
+    /// `capability` to `buffers` are the members of `parm.capture` and `parm.output`, which agree
+    /// in layout.
     StreamParm = "v4l2_streamparm", 204 {
         type_: u32, capability: u32, mode: u32, timeperframe: Fract, extendedmode: u32, buffers: u32,
         reserved: [u32; 4], rest: [[u32; 8]; 5],
@@ -206,8 +210,8 @@ v4l2!(ExportBuffer = "v4l2_exportbuffer", 64 {
 v4l2!(Control = "v4l2_control", 8 { id: u32, value: i32, });
 
 v4l2! {
-    /// The union (`value`, `value64`, pointers) stands in `value` as low and high half: the C structure
-    /// is packed, so a `u64` would be misaligned.
+    /// The union (`value`, `value64`, pointers) stands in `value` as low and high half: the C
+    /// structure is packed, so a `u64` would be misaligned.
     ExtControl = "v4l2_ext_control", 20 {
         id: u32, size: u32, reserved2: u32, value: [u32; 2],
     }

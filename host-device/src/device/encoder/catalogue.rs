@@ -2,8 +2,8 @@
 
 //! The table of codecs and of the elements that encode them.
 //!
-//! One row per codec: V4L2 format ↔ caps ↔ elements in order of preference ↔ what each element's properties are
-//! made of. A new encoder is a row.
+//! One row per codec: V4L2 format ↔ caps ↔ elements in order of preference ↔ what each element's
+//! properties are made of. A new encoder is a row.
 
 use anyhow::Context as _;
 use gstreamer as gst;
@@ -59,7 +59,8 @@ pub struct Element {
     pub properties: &'static [Property],
 }
 
-/// What a software encoder takes, in bytes: measured with the elements that come first, and rounded up.
+/// What a software encoder takes, in bytes: measured with the elements that come first, and rounded
+/// up.
 #[derive(Clone, Copy, Debug)]
 pub struct Footprint {
     /// Whatever it encodes.
@@ -92,7 +93,8 @@ pub struct Row {
 }
 
 impl Row {
-    /// Bytes that an encoder of frames of this size takes, with so many threads: an estimate, no less than what was measured.
+    /// Bytes that an encoder of frames of this size takes, with so many threads: an estimate, no
+    /// less than what was measured.
     pub fn memory(&self, (width, height): (u32, u32), threads: u32) -> usize {
         let Footprint {
             base,
@@ -178,8 +180,8 @@ impl Chosen {
 
 /// Finds an element for every codec.
 ///
-/// The one named in the settings; else, by rank if the settings say so, the element of the table with the highest
-/// rank; else the first of the table that the host has.
+/// The one named in the settings; else, by rank if the settings say so, the element of the table
+/// with the highest rank; else the first of the table that the host has.
 ///
 /// # Errors
 ///
@@ -219,7 +221,8 @@ pub fn choose(settings: &Settings) -> anyhow::Result<Vec<Chosen>> {
     Ok(all)
 }
 
-/// For every codec the element that lets everything pass: the pipeline gives out what stands in for its frames.
+/// For every codec the element that lets everything pass: the pipeline gives out what stands in for
+/// its frames.
 fn sinks(settings: &Settings) -> anyhow::Result<Vec<Chosen>> {
     anyhow::ensure!(
         settings.elements.is_empty() && !settings.by_rank,

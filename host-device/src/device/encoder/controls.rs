@@ -52,9 +52,11 @@ const HEVC_LEVELS: &[&str] = &[
 const HEVC_TIERS: &[&str] = &["Main"];
 const VPX_PROFILES: &[&str] = &["0"];
 
-/// Value of the read-only control MIN_BUFFERS_FOR_OUTPUT: one is encoded while the client fills the other.
+/// Value of the read-only control MIN_BUFFERS_FOR_OUTPUT: one is encoded while the client fills the
+/// other.
 pub const MIN_BUFFERS_FOR_OUTPUT: i32 = 2;
-/// Greatest bitrate, in bits per second: that of x264enc's property is 2048 Mbit/s, which is over `i32`.
+/// Greatest bitrate, in bits per second: that of x264enc's property is 2048 Mbit/s, which is over
+/// `i32`.
 const MAX_BITRATE: i32 = 2_000_000_000;
 
 /// Controls of all codecs; IDs decide about their order.

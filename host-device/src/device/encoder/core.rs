@@ -2,8 +2,8 @@
 
 //! The state of a session, and what is to be done next.
 //!
-//! Nothing here waits or encodes. [`Core::next`] decides; the session's encoder thread does it, or, while none
-//! runs, the call that made it possible.
+//! Nothing here waits or encodes. [`Core::next`] decides; the session's encoder thread does it, or,
+//! while none runs, the call that made it possible.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -106,8 +106,8 @@ pub struct Core {
     pub drain: Drain,
     /// Events that the client wants.
     pub subscriptions: Subscriptions,
-    /// Coded frames that wait for a CAPTURE buffer. While there are any nothing is encoded, so there are no more than
-    /// an encoder holds.
+    /// Coded frames that wait for a CAPTURE buffer. While there are any nothing is encoded, so
+    /// there are no more than an encoder holds.
     coded: VecDeque<Coded>,
     /// Frames inside the encoder by their time, oldest first.
     inside: VecDeque<(u64, Payload)>,
@@ -163,8 +163,8 @@ impl Core {
         self.capture.min_length(usual).min(usual)
     }
 
-    /// Takes the frame back that just came out of the encoder if it is larger than `room` bytes, and nothing else is on
-    /// its way: what the client said of it.
+    /// Takes the frame back that just came out of the encoder if it is larger than `room` bytes,
+    /// and nothing else is on its way: what the client said of it.
     pub fn too_large(&mut self, room: u32) -> Option<Payload> {
         if !self.inside.is_empty() || self.coded.len() != 1 {
             return None;
@@ -182,8 +182,8 @@ impl Core {
         self.output.streaming && self.capture.streaming
     }
 
-    /// Whether the encoder thread may find something to do, if it looks. True too often costs a wake,
-    /// false too often a hang.
+    /// Whether the encoder thread may find something to do, if it looks. True too often costs a
+    /// wake, false too often a hang.
     pub fn has_work(&self) -> bool {
         let deliver = !self.coded.is_empty() && self.capture.queued() > 0;
         let encode = self.output.queued() > 0 && self.capture.queued() > 0;
@@ -265,13 +265,15 @@ impl Core {
         }
     }
 
-    /// All data is out: one EOS event, then an empty LAST buffer. With no CAPTURE buffer queued both wait.
+    /// All data is out: one EOS event, then an empty LAST buffer. With no CAPTURE buffer queued
+    /// both wait.
     fn end_drain(&mut self, events: &Events) {
         let Some((index, _)) = self.capture.take() else {
             return;
         };
-        // A stream that never had a frame has no end to tell of. v4l2-compliance makes two of those, leaves their events
-        // in the queue, and then takes one for an EOS that no STOP asked for.
+        // A stream that never had a frame has no end to tell of. v4l2-compliance makes two of
+        // those, leaves their events in the queue, and then takes one for an EOS that no STOP asked
+        // for.
         if self.fed {
             self.subscriptions.notify(V4L2_EVENT_EOS, events);
         }
@@ -296,7 +298,8 @@ impl Core {
         let at = frame
             .time
             .and_then(|time| self.inside.iter().position(|(inside, _)| *inside == time));
-        // One that nobody put in has no buffer to account for it: exactly one CAPTURE buffer per frame.
+        // One that nobody put in has no buffer to account for it: exactly one CAPTURE buffer per
+        // frame.
         let Some(at) = at else {
             tracing::warn!("the encoder gave out a frame too many; it is left out");
             return;
@@ -388,7 +391,8 @@ impl Core {
         }
     }
 
-    /// STREAMOFF of the OUTPUT queue, after the encoder ended: frames that are not encoded yet are gone.
+    /// STREAMOFF of the OUTPUT queue, after the encoder ended: frames that are not encoded yet are
+    /// gone.
     pub fn output_off(&mut self) {
         self.stats.discarded += self.inside.len() as u64;
         self.inside.clear();
@@ -396,7 +400,8 @@ impl Core {
         self.drain.output_off();
     }
 
-    /// STREAMOFF of the CAPTURE queue, after the encoder ended: what is encoded is gone, and a drain is off.
+    /// STREAMOFF of the CAPTURE queue, after the encoder ended: what is encoded is gone, and a
+    /// drain is off.
     pub fn capture_off(&mut self) {
         let waiting = self
             .coded
@@ -426,10 +431,11 @@ fn give_up(queue: &mut Queue, events: &Events) {
 }
 
 impl Delivery {
-    /// Copies the frame into the CAPTURE buffer. Returns how many bytes, and whether that is all of it.
+    /// Copies the frame into the CAPTURE buffer. Returns how many bytes, and whether that is all of
+    /// it.
     ///
-    /// A frame that failed leaves a few zero bytes, which every byte-stream format skips: an empty buffer would be
-    /// the end of the stream for a client.
+    /// A frame that failed leaves a few zero bytes, which every byte-stream format skips: an empty
+    /// buffer would be the end of the stream for a client.
     pub fn copy(&self) -> (usize, bool) {
         let Some(frame) = &self.coded.frame else {
             return (self.write(&[0; 4]), false);

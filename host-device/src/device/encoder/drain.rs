@@ -12,8 +12,9 @@ use crate::v4l2::core::uapi::*;
 pub enum Drain {
     /// Frames are encoded as they come.
     Running,
-    /// STOP came before both queues stream, with room for coded frames queued and no frame: the stream that starts
-    /// without one ends at once. FFmpeg does that when it has nothing to encode, and waits for the end.
+    /// STOP came before both queues stream, with room for coded frames queued and no frame: the
+    /// stream that starts without one ends at once. FFmpeg does that when it has nothing to encode,
+    /// and waits for the end.
     Early,
     /// STOP came: so many queued frames are still to be encoded, then the LAST buffer follows.
     Draining {
@@ -52,8 +53,8 @@ impl Command {
 }
 
 impl Drain {
-    /// Runs a command with `frames` and `room`, buffers of either queue, waiting. `streaming` says that both queues
-    /// stream.
+    /// Runs a command with `frames` and `room`, buffers of either queue, waiting. `streaming` says
+    /// that both queues stream.
     ///
     /// # Errors
     ///

@@ -31,8 +31,8 @@ impl LentMemory {
         }
     }
 
-    /// The memory behind `lent`, with which buffer `index` of a queue of `count` is queued. `lengths` are those of its
-    /// planes; there are none if it needs no memory.
+    /// The memory behind `lent`, with which buffer `index` of a queue of `count` is queued.
+    /// `lengths` are those of its planes; there are none if it needs no memory.
     ///
     /// # Errors
     ///

@@ -62,7 +62,8 @@ pub struct Needs {
     pub high: bool,
 }
 
-/// Name of the level that `wanted` (`enum v4l2_mpeg_video_h264_level`) becomes: the next one that suffices.
+/// Name of the level that `wanted` (`enum v4l2_mpeg_video_h264_level`) becomes: the next one that
+/// suffices.
 pub fn h264(wanted: i32, needs: &Needs) -> &'static str {
     let across = u64::from(needs.width.div_ceil(16));
     let down = u64::from(needs.height.div_ceil(16));

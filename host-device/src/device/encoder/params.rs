@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! What an encoder is to do: the values of controls, formats and settings that its properties are made of.
+//! What an encoder is to do: the values of controls, formats and settings that its properties are
+//! made of.
 
 use super::catalogue::Codec;
 use crate::v4l2::core::colorimetry::Vui;
@@ -76,8 +77,8 @@ impl Params {
         model_bits(self.room)
     }
 
-    /// Whether any frame fits, whatever is in it: macroblocks of H.264 have 3200 bits at most, blocks of HEVC five thirds
-    /// of what is in them; a little is for headers.
+    /// Whether any frame fits, whatever is in it: macroblocks of H.264 have 3200 bits at most,
+    /// blocks of HEVC five thirds of what is in them; a little is for headers.
     fn holds_any(&self) -> bool {
         let macroblock = if self.codec == Codec::H264 { 400 } else { 640 };
         let across = u64::from(self.width.div_ceil(16));
@@ -85,8 +86,8 @@ impl Params {
         blocks * macroblock + 2048 <= u64::from(self.room)
     }
 
-    /// Whether an encoder without a buffer model might give out a frame that does not fit: at one and the same bitrate key
-    /// frames and noise take many times the average.
+    /// Whether an encoder without a buffer model might give out a frame that does not fit: at one
+    /// and the same bitrate key frames and noise take many times the average.
     pub fn tight(&self) -> bool {
         let (n, d) = self.framerate;
         let frame = u64::from(self.bitrate) * u64::from(d) / u64::from(n.max(1));
@@ -102,8 +103,8 @@ impl Params {
         u32::try_from(ms).unwrap_or(u32::MAX).clamp(1, most)
     }
 
-    /// What a frame may have, in kbit: as the size of a buffer model, and as its rate per second, so that it bounds
-    /// single frames and nothing else.
+    /// What a frame may have, in kbit: as the size of a buffer model, and as its rate per second,
+    /// so that it bounds single frames and nothing else.
     pub fn frame_model(&self) -> (u64, u64) {
         let kbits = (self.model_bits() / 1000).max(1);
         let (n, d) = self.framerate;
@@ -112,7 +113,8 @@ impl Params {
         (kbits, rate.clamp(self.kbits().into(), 1 << 30))
     }
 
-    /// The next step towards smaller frames, whatever the client wants of their quality; `None` if there is none.
+    /// The next step towards smaller frames, whatever the client wants of their quality; `None` if
+    /// there is none.
     pub fn tighter(&self) -> Option<Self> {
         let (last, step) = match self.codec {
             Codec::H264 | Codec::Hevc => (51, 6),

@@ -2,9 +2,10 @@
 
 //! A running encoder: GStreamer elements between two pads of our own.
 //!
-//! The session's thread pushes a raw frame into the encoder's sink pad; what comes out of its source pad arrives
-//! in a chain function. With a software encoder that happens before the push returns: no queue, no other
-//! thread, no clock. Elements that work in a thread of their own call the chain function from there.
+//! The session's thread pushes a raw frame into the encoder's sink pad; what comes out of its
+//! source pad arrives in a chain function. With a software encoder that happens before the push
+//! returns: no queue, no other thread, no clock. Elements that work in a thread of their own call
+//! the chain function from there.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -86,7 +87,8 @@ impl Downstream {
         } else {
             state.since_key.saturating_add(1)
         };
-        // Encoders shift PTS to make room for DTS, and shift the segment with them (x264enc: by 1000 hours).
+        // Encoders shift PTS to make room for DTS, and shift the segment with them (x264enc: by
+        // 1000 hours).
         let time = buffer
             .pts()
             .and_then(|pts| state.segment.to_running_time(pts))
@@ -127,8 +129,8 @@ impl std::fmt::Debug for Pipeline {
 }
 
 impl Pipeline {
-    /// Starts an encoder. `on_coded` gets every coded frame, in order, on the thread of [`push`](Self::push) or one
-    /// of the element's.
+    /// Starts an encoder. `on_coded` gets every coded frame, in order, on the thread of
+    /// [`push`](Self::push) or one of the element's.
     ///
     /// # Errors
     ///
@@ -286,8 +288,8 @@ impl Pipeline {
         self.downstream.lock().since_key
     }
 
-    /// Encodes a frame, a key frame if `force_key` says so. Returns the time that names it: it is told before the
-    /// frame goes in, to `announce`.
+    /// Encodes a frame, a key frame if `force_key` says so. Returns the time that names it: it is
+    /// told before the frame goes in, to `announce`.
     ///
     /// # Errors
     ///
@@ -305,7 +307,8 @@ impl Pipeline {
                     as u64,
             )
         };
-        // A client's timestamps are names, not times; the encoder sees frames at their constant rate.
+        // A client's timestamps are names, not times; the encoder sees frames at their constant
+        // rate.
         let pts = time(self.pushed);
         self.pushed += 1;
         if let Some(buffer) = buffer.get_mut() {
@@ -376,7 +379,8 @@ fn set_properties(element: &gst::Element, properties: &[(&'static str, String)])
     Ok(())
 }
 
-/// The number nearest to `value` that the property takes: glib panics on others. What is no number stays.
+/// The number nearest to `value` that the property takes: glib panics on others. What is no number
+/// stays.
 fn within(value: &str, pspec: &gst::glib::ParamSpec) -> String {
     use gst::glib::{ParamSpecInt, ParamSpecUInt};
 

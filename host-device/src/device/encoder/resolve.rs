@@ -23,9 +23,11 @@ fn framerate(interval: Fract) -> (u32, u32) {
     (interval.denominator / divisor, interval.numerator / divisor)
 }
 
-/// Threads for frames of a size. Never by the host's cores: the same frames are to give the same stream everywhere.
+/// Threads for frames of a size. Never by the host's cores: the same frames are to give the same
+/// stream everywhere.
 fn threads(width: u32, height: u32) -> u32 {
-    // One encodes more than 60 frames of 1920x1080 a second, four make slices that still hold a quarter of that each.
+    // One encodes more than 60 frames of 1920x1080 a second, four make slices that still hold a
+    // quarter of that each.
     if u64::from(width) * u64::from(height) > 1920 * 1088 {
         4
     } else {
@@ -33,8 +35,8 @@ fn threads(width: u32, height: u32) -> u32 {
     }
 }
 
-/// Frames from one key frame to the next; 0 for never. The period of I frames stands for the size of the group when
-/// it is set: without B frames every I frame starts one.
+/// Frames from one key frame to the next; 0 for never. The period of I frames stands for the size
+/// of the group when it is set: without B frames every I frame starts one.
 fn gop(controls: &Controls, codec: Codec) -> u32 {
     let period = controls.value(V4L2_CID_MPEG_VIDEO_H264_I_PERIOD);
     let gop = if codec == Codec::H264 && period != 0 {
@@ -45,8 +47,9 @@ fn gop(controls: &Controls, codec: Codec) -> u32 {
     u32::try_from(gop).unwrap_or(0)
 }
 
-/// What the encoder is to do, with `room` bytes for a coded frame. While one runs at `running` frames per second it goes on at that rate, and the bitrate
-/// is scaled so that it holds at the rate that the client set: a new frame rate would restart it.
+/// What the encoder is to do, with `room` bytes for a coded frame. While one runs at `running`
+/// frames per second it goes on at that rate, and the bitrate is scaled so that it holds at the
+/// rate that the client set: a new frame rate would restart it.
 pub fn params(
     controls: &Controls,
     formats: &Formats,

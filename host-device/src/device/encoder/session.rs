@@ -115,7 +115,8 @@ impl Session {
         })
     }
 
-    /// The memory that a client lends with a buffer. Found and mapped without the state's lock: that may take long.
+    /// The memory that a client lends with a buffer. Found and mapped without the state's lock:
+    /// that may take long.
     fn lend(&self, args: &mut BufferArgs<'_>) -> Result<Vec<PlaneMemory>> {
         let (lengths, count) = {
             let mut core = self.shared.lock();
@@ -156,7 +157,8 @@ impl Session {
         Ok(())
     }
 
-    /// What must happen before memory that was lent may be used, now or when the buffer was prepared.
+    /// What must happen before memory that was lent may be used, now or when the buffer was
+    /// prepared.
     fn fence(&self, args: &BufferArgs<'_>, lent: &[PlaneMemory]) -> Result<Option<Fence>> {
         let buffer = &*args.buffer;
         if buffer.memory == MEMORY_MMAP {

@@ -18,8 +18,8 @@ pub struct Settings {
     pub elements: BTreeMap<Codec, String>,
     /// Take the element of the highest rank instead of the first of the catalogue.
     pub by_rank: bool,
-    /// Threads of a software encoder, per session; by default as many as frames of that size need. With more than one
-    /// x264 cuts frames into slices.
+    /// Threads of a software encoder, per session; by default as many as frames of that size need.
+    /// With more than one x264 cuts frames into slices.
     pub threads: Option<u32>,
     /// `speed-preset` of x264enc and x265enc; each has its own default.
     pub preset: Option<String>,
@@ -73,8 +73,8 @@ impl Settings {
         Ok(())
     }
 
-    /// Takes one `key=value` of `--device encoder,key=value`: `preset`, `threads`, `rank`, `card`, `sessions`,
-    /// `formats`, `sink`.
+    /// Takes one `key=value` of `--device encoder,key=value`: `preset`, `threads`, `rank`, `card`,
+    /// `sessions`, `formats`, `sink`.
     ///
     /// # Errors
     ///

@@ -2,17 +2,18 @@
 
 //! When the guest is told of buffers that the encoder thread gave back.
 //!
-//! Before the thread waits for anything it tells of everything, so nobody waits for a signal that does not come. While
-//! it has frames to go on with, a signal may wait until more are done than still wait, or one is left: a client with
-//! one frame at a time gets one for each, a client with many gets one for several, and the encoder has something to do
-//! until the client is back.
+//! Before the thread waits for anything it tells of everything, so nobody waits for a signal that
+//! does not come. While it has frames to go on with, a signal may wait until more are done than
+//! still wait, or one is left: a client with one frame at a time gets one for each, a client with
+//! many gets one for several, and the encoder has something to do until the client is back.
 
 use std::time::{Duration, Instant};
 
 use crate::events::Events;
 
-/// The longest that a buffer may wait for its signal behind the next frame: about a frame at 50 frames a second. Only
-/// buffers wait behind which more frames are queued, which will wait for longer.
+/// The longest that a buffer may wait for its signal behind the next frame: about a frame at 50
+/// frames a second. Only buffers wait behind which more frames are queued, which will wait for
+/// longer.
 const MAX_DELAY: Duration = Duration::from_millis(20);
 
 /// What was delivered and not signalled.
@@ -89,8 +90,8 @@ impl Signals {
     }
 }
 
-/// Whether the signal for `done` buffers, of which the oldest is done since `age`, cannot wait for another frame that
-/// takes `frame`, with `waiting` frames to encode.
+/// Whether the signal for `done` buffers, of which the oldest is done since `age`, cannot wait for
+/// another frame that takes `frame`, with `waiting` frames to encode.
 fn due(done: usize, waiting: usize, age: Duration, frame: Duration) -> bool {
     done > waiting || waiting <= 1 || age + frame > MAX_DELAY
 }

@@ -2,8 +2,8 @@
 
 //! The encoder thread of a session: it runs while both queues stream, one frame at a time.
 //!
-//! What it gives back to the guest it signals when it has nothing more to do, or when `signals` says so: with
-//! several frames waiting one signal tells of several.
+//! What it gives back to the guest it signals when it has nothing more to do, or when `signals`
+//! says so: with several frames waiting one signal tells of several.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -87,7 +87,8 @@ impl Shared {
         let wanted = {
             let mut core = self.lock();
             let wanted = core.asleep && core.has_work();
-            // Once: it is a system call, and the thread looks at everything that has come until it runs.
+            // Once: it is a system call, and the thread looks at everything that has come until it
+            // runs.
             core.asleep &= !wanted;
             wanted
         };
@@ -266,7 +267,8 @@ impl Run {
         }
     }
 
-    /// Waits for something to do; `None` to end. The guest has been told of everything before this waits.
+    /// Waits for something to do; `None` to end. The guest has been told of everything before this
+    /// waits.
     fn wait(&mut self) -> Option<Step> {
         let mut told = false;
         let mut core = self.shared.lock();
@@ -335,8 +337,8 @@ impl Run {
         }
     }
 
-    /// A frame was cut off, of an encoder that gives frames out later than it takes them: the next one begins anew,
-    /// with smaller frames.
+    /// A frame was cut off, of an encoder that gives frames out later than it takes them: the next
+    /// one begins anew, with smaller frames.
     fn after_cut(&mut self) {
         if let Some(tighter) = self.params.tighter() {
             self.params = tighter;
@@ -370,8 +372,9 @@ impl Run {
         }
     }
 
-    /// Whether the frame that was just encoded does not fit into its buffer and is to be encoded once more, smaller: what
-    /// the client said of it. What comes after it would be coded by what its buffer does not have. The encoder starts anew.
+    /// Whether the frame that was just encoded does not fit into its buffer and is to be encoded
+    /// once more, smaller: what the client said of it. What comes after it would be coded by what
+    /// its buffer does not have. The encoder starts anew.
     fn too_large(&mut self) -> Option<Payload> {
         let tighter = self.params.tighter()?;
         let payload = self.shared.lock().too_large(self.params.room)?;

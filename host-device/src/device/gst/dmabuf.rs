@@ -2,9 +2,9 @@
 
 //! dmabufs for GStreamer, mapped once and not for each frame.
 //!
-//! GStreamer's own dmabuf memory maps the file when it is first read, for each `GstMemory` anew, and
-//! tells nobody when it is done with it. So these come from an allocator of ours, whose memories are
-//! mapped already.
+//! GStreamer's own dmabuf memory maps the file when it is first read, for each `GstMemory` anew,
+//! and tells nobody when it is done with it. So these come from an allocator of ours, whose
+//! memories are mapped already.
 
 use std::ffi::c_void;
 use std::ops::Range;
@@ -55,8 +55,8 @@ fn key() -> glib::ffi::GQuark {
 fn allocator() -> &'static gst_allocators::DmaBufAllocator {
     static ALLOCATOR: LazyLock<gst_allocators::DmaBufAllocator> = LazyLock::new(|| {
         let allocator = gst_allocators::DmaBufAllocator::new();
-        // SAFETY: It was just made and nobody else has it; its memories, which only `memory` below makes, carry what the two
-        // functions rely on.
+        // SAFETY: It was just made and nobody else has it; its memories, which only `memory` below
+        // makes, carry what the two functions rely on.
         unsafe {
             let raw = allocator.upcast_ref::<gst::Allocator>().as_ptr();
             (*raw).mem_map_full = Some(map);
@@ -73,8 +73,8 @@ fn allocator() -> &'static gst_allocators::DmaBufAllocator {
 ///
 /// `memory` must be a valid memory of our allocator, and the result not outlive it.
 unsafe fn state<'a>(memory: *mut gst::ffi::GstMemory) -> Option<&'a State> {
-    // SAFETY: It is valid, and parts keep what they are parts of. The data under our key is a `State` that lives as long as
-    // the memory.
+    // SAFETY: It is valid, and parts keep what they are parts of. The data under our key is a
+    // `State` that lives as long as the memory.
     unsafe {
         let parent = (*memory).parent;
         let whole = if parent.is_null() { memory } else { parent };
@@ -86,8 +86,8 @@ unsafe fn state<'a>(memory: *mut gst::ffi::GstMemory) -> Option<&'a State> {
 
 fn sync(state: &State, flags: u64) {
     if let Some(fd) = state.sync {
-        // SAFETY: The kernel reads the flags; the descriptor is open for as long as the memory lives, which carries
-        // what keeps it.
+        // SAFETY: The kernel reads the flags; the descriptor is open for as long as the memory
+        // lives, which carries what keeps it.
         if let Err(errno) = unsafe { dma_buf_sync(fd, &raw const flags) } {
             tracing::debug!("DMA_BUF_IOCTL_SYNC: {errno}");
         }
@@ -123,7 +123,8 @@ unsafe extern "C" fn drop_state(state: *mut c_void) {
     drop(unsafe { Box::from_raw(state.cast::<State>()) });
 }
 
-/// Wraps `range` of a dmabuf for GStreamer, read-only. `release` runs when GStreamer has let go of it.
+/// Wraps `range` of a dmabuf for GStreamer, read-only. `release` runs when GStreamer has let go of
+/// it.
 ///
 /// # Errors
 ///
@@ -143,8 +144,9 @@ pub(super) unsafe fn memory(
         sync: dmabuf.foreign.then_some(fd),
         release: Some(release),
     });
-    // SAFETY: The allocator only notes the descriptor, which it neither maps nor closes; `release` keeps it open. The memory
-    // is new, so it may be cut to size, marked and given its state, which goes with the last reference to it.
+    // SAFETY: The allocator only notes the descriptor, which it neither maps nor closes; `release`
+    // keeps it open. The memory is new, so it may be cut to size, marked and given its state, which
+    // goes with the last reference to it.
     unsafe {
         let memory = gst_allocators::ffi::gst_dmabuf_allocator_alloc_with_flags(
             allocator().upcast_ref::<gst::Allocator>().as_ptr(),

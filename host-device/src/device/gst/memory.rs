@@ -29,12 +29,12 @@ pub fn wrap(
     let release = Release::new(memory.clone(), on_release);
     if let Some(dmabuf) = mapped.dmabuf {
         let start = mapped.address.as_ptr() as usize - dmabuf.base.as_ptr() as usize;
-        // SAFETY: `release` keeps a clone of the memory, and with it the dmabuf and its mapping. The
-        // range is inside of both.
+        // SAFETY: `release` keeps a clone of the memory, and with it the dmabuf and its mapping.
+        // The range is inside of both.
         return unsafe { dmabuf::memory(dmabuf, start..start + mapped.len, release) };
     }
-    // SAFETY: The range is inside the mapping, which `release` keeps until it runs. GStreamer writes
-    // to no memory that is marked read-only, and copes with content that changes.
+    // SAFETY: The range is inside the mapping, which `release` keeps until it runs. GStreamer
+    // writes to no memory that is marked read-only, and copes with content that changes.
     let wrapped = unsafe {
         from_glib_full(gst::ffi::gst_memory_new_wrapped(
             gst::ffi::GST_MEMORY_FLAG_READONLY,

@@ -2,8 +2,8 @@
 
 //! What a guest may do to the host's device.
 //!
-//! `ioctls=` names ioctls, as in `VIDIOC_*` without that prefix, and groups of them; `controls=` names controls that may be
-//! set. Without the one or the other there is no such limit.
+//! `ioctls=` names ioctls, as in `VIDIOC_*` without that prefix, and groups of them; `controls=`
+//! names controls that may be set. Without the one or the other there is no such limit.
 
 use std::collections::HashSet;
 
@@ -172,8 +172,8 @@ pub struct Allow {
 }
 
 impl Allow {
-    /// Allows the ioctls of a list like `query+stream+S_FMT`, and no other. `-NAME` takes off what stands before it:
-    /// `all+-edid`.
+    /// Allows the ioctls of a list like `query+stream+S_FMT`, and no other. `-NAME` takes off what
+    /// stands before it: `all+-edid`.
     ///
     /// # Errors
     ///
@@ -214,14 +214,16 @@ impl Allow {
     }
 }
 
-/// A control's name as `v4l2-ctl` prints it: `White Balance, Automatic` is `white_balance_automatic`.
+/// A control's name as `v4l2-ctl` prints it: `White Balance, Automatic` is
+/// `white_balance_automatic`.
 fn variable(name: &str) -> String {
     let words = name.split(|char: char| !char.is_ascii_alphanumeric());
     let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
     words.join("_").to_ascii_lowercase()
 }
 
-/// The IDs of the controls in a list like `brightness+0x00980901`, among those that a device has: IDs and names.
+/// The IDs of the controls in a list like `brightness+0x00980901`, among those that a device has:
+/// IDs and names.
 ///
 /// # Errors
 ///

@@ -18,8 +18,9 @@ const MAX_PAYLOAD: usize = 16 << 20;
 ///
 /// # Errors
 ///
-/// What the host answers. `EINVAL` for an ID with bits that are not an ID's; `EACCES` for a control that may not be set;
-/// `ENOMEM` for payloads of more than 16 MiB; `EFAULT` if the guest has no memory where it says.
+/// What the host answers. `EINVAL` for an ID with bits that are not an ID's; `EACCES` for a control
+/// that may not be set; `ENOMEM` for payloads of more than 16 MiB; `EFAULT` if the guest has no
+/// memory where it says.
 pub(super) fn ext_ctrls(
     node: &Node,
     vm: &Vm,

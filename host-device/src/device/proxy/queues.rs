@@ -2,8 +2,8 @@
 
 //! Buffers and streams of one session.
 //!
-//! The host device has the queues, and refuses what makes no sense. What is ours: memory, and the way of what is done to
-//! the guest.
+//! The host device has the queues, and refuses what makes no sense. What is ours: memory, and the
+//! way of what is done to the guest.
 //!
 //! | the guest's queue | the host device's | memory of a plane |
 //! |---|---|---|
@@ -37,8 +37,8 @@ mod round;
 mod sizes;
 mod watch;
 
-/// Most events of one open file. The host's kernel takes any ID with EOS and SOURCE_CHANGE, keeps a list of them, and
-/// goes through it with each event.
+/// Most events of one open file. The host's kernel takes any ID with EOS and SOURCE_CHANGE, keeps a
+/// list of them, and goes through it with each event.
 const MAX_SUBSCRIPTIONS: usize = 1024;
 
 /// Queues of one open file of the node.
@@ -123,8 +123,8 @@ impl Queues {
     ///
     /// # Errors
     ///
-    /// `EINVAL`: no such buffer, it is queued, or its memory is not what it should be; those of the memory layer and of the
-    /// host device; `EBADR` for requests.
+    /// `EINVAL`: no such buffer, it is queued, or its memory is not what it should be; those of the
+    /// memory layer and of the host device; `EBADR` for requests.
     pub fn qbuf(&mut self, args: BufferArgs<'_>) -> Result {
         if args.buffer.flags & V4L2_BUF_FLAG_REQUEST_FD != 0 {
             return Err(Errno::EBADR);
@@ -217,13 +217,15 @@ impl Queues {
         })?;
         self.translate(buffer, planes);
         result.map_err(|errno| match errno {
-            // Memory that the CPU can map is not always memory that the host device takes: the guest has other ways.
+            // Memory that the CPU can map is not always memory that the host device takes: the
+            // guest has other ways.
             Errno::EFAULT if is_object => Errno::EINVAL,
             errno => errno,
         })
     }
 
-    /// The plane of an MMAP buffer, which the host device exports when it is first asked for, if it is not ours.
+    /// The plane of an MMAP buffer, which the host device exports when it is first asked for, if it
+    /// is not ours.
     fn mapped(&self, buf_type: u32, index: u32, plane: u32) -> Result<Arc<HostBuffer>> {
         let (buffer, length, charge) = self.shared.with(buf_type, |queue| {
             let plane = queue.mapped_plane(index, plane)?;
@@ -336,8 +338,8 @@ impl Queues {
     ///
     /// # Errors
     ///
-    /// The host device's. `EINVAL` for a control's ID with other bits than those of IDs, `ENOMEM` for more than
-    /// `MAX_SUBSCRIPTIONS`.
+    /// The host device's. `EINVAL` for a control's ID with other bits than those of IDs, `ENOMEM`
+    /// for more than `MAX_SUBSCRIPTIONS`.
     pub fn subscribe_event(&mut self, subscription: &EventSubscription) -> Result {
         if subscription.type_ == V4L2_EVENT_CTRL {
             plain_id(subscription.id)?;

@@ -54,7 +54,8 @@ impl Session {
         }
     }
 
-    /// What follows a call on the host's node: the guest hears of what it caused, and of a device that is gone.
+    /// What follows a call on the host's node: the guest hears of what it caused, and of a device
+    /// that is gone.
     fn after(&mut self, result: Result) -> Result {
         self.queues.pump();
         // Some drivers say so of something else that they do not have.
@@ -64,7 +65,8 @@ impl Session {
         result
     }
 
-    /// Whether the ioctl with this code may be used: one that may not looks as if the device did not have it.
+    /// Whether the ioctl with this code may be used: one that may not looks as if the device did
+    /// not have it.
     fn check(&self, code: u32) -> Result {
         if self.allow.ioctl(code) {
             Ok(())
@@ -73,7 +75,8 @@ impl Session {
         }
     }
 
-    /// Makes the call on the host's node. Events that it causes there are with the guest before its answer.
+    /// Makes the call on the host's node. Events that it causes there are with the guest before its
+    /// answer.
     fn pass<T: FromBytes + IntoBytes>(&mut self, code: u32, payload: &mut T) -> Result {
         self.pass_bytes(entry(code)?, payload.as_mut_bytes())
     }
@@ -99,8 +102,8 @@ impl Session {
         self.after(result)
     }
 
-    /// Flags of control `id` for the guest: one that it may not set is read-only, and one that is there for nothing else is
-    /// disabled.
+    /// Flags of control `id` for the guest: one that it may not set is read-only, and one that is
+    /// there for nothing else is disabled.
     fn flags(&self, id: u32, flags: u32) -> u32 {
         if self.allow.may_set(id) && self.allow.ioctl(ioctl::S_EXT_CTRLS) {
             flags

@@ -19,7 +19,8 @@ pub struct Settings {
     pub allow: Allow,
     /// Controls that guests may set, as they were written; all of them, if `None`.
     pub controls: Option<String>,
-    /// Sessions that may be open at once: open files of the node, those of VMs before this one that still close included.
+    /// Sessions that may be open at once: open files of the node, those of VMs before this one that
+    /// still close included.
     pub max_sessions: usize,
 }
 

@@ -138,7 +138,8 @@ fn first(memory: &PlaneMemory) -> u64 {
     u64::from_ne_bytes(bytes)
 }
 
-/// A VM, and its guest, which gives page 7 away (balloon, free page reporting) and then uses it again, for `value`.
+/// A VM, and its guest, which gives page 7 away (balloon, free page reporting) and then uses it
+/// again, for `value`.
 fn vm_that_renews() -> (Vm, impl Fn(u64)) {
     let guest = guest();
     let renewing = guest.clone();
@@ -154,7 +155,8 @@ fn vm_that_renews() -> (Vm, impl Fn(u64)) {
     (vm, renew)
 }
 
-/// A driver that promises nothing gives pages away while they are remembered: what is read is what is there now.
+/// A driver that promises nothing gives pages away while they are remembered: what is read is what
+/// is there now.
 #[test]
 fn pages_that_were_given_away_are_not_read() {
     let (vm, renew) = vm_that_renews();
@@ -220,7 +222,8 @@ fn a_plane_that_has_other_memory_forgets_what_was_pinned() {
     }
 }
 
-/// What is mapped is known again in whatever buffer it comes, as often as the queue has room; what is known is quick.
+/// What is mapped is known again in whatever buffer it comes, as often as the queue has room; what
+/// is known is quick.
 #[test]
 fn mappings_are_known_by_their_pages() {
     let (vm, _) = vm_that_renews();
@@ -247,7 +250,8 @@ fn mappings_are_known_by_their_pages() {
     assert_eq!(vm.counters().unmaps.load(Ordering::SeqCst), 1);
 }
 
-/// What is pinned is spent; what is mapped costs tables; both are given back, and so is what a failed one took.
+/// What is pinned is spent; what is mapped costs tables; both are given back, and so is what a
+/// failed one took.
 #[test]
 fn views_are_charged() {
     let ledger = Ledger::new(1 << 20, None);

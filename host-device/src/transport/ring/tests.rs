@@ -405,7 +405,8 @@ fn a_ring_in_a_wrong_place_is_not_served() {
     assert!(guest.pop().is_some());
 }
 
-/// Answers to many commands that go to many places each are memory of ours for as long as the commands are out.
+/// Answers to many commands that go to many places each are memory of ours for as long as the
+/// commands are out.
 #[test]
 fn places_for_answers_are_limited() {
     let mut guest = Guest::new();

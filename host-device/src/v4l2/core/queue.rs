@@ -215,8 +215,8 @@ impl<T: Default> Queue<T> {
         Ok(())
     }
 
-    /// The indices of `count` new buffers: the first free run that is long enough, else the longest.
-    /// Returns its start, and how many fit into it.
+    /// The indices of `count` new buffers: the first free run that is long enough, else the
+    /// longest. Returns its start, and how many fit into it.
     fn gap(&self, count: usize) -> (usize, usize) {
         let free = |index: usize| !matches!(self.slots.get(index), Some(Some(_)));
         let mut best = (self.slots.len(), 0);
@@ -390,7 +390,8 @@ impl<T: Default> Queue<T> {
     ///
     /// # Errors
     ///
-    /// `EINVAL`: no such buffer, wrong memory, already prepared or queued, or its payload makes no sense.
+    /// `EINVAL`: no such buffer, wrong memory, already prepared or queued, or its payload makes no
+    /// sense.
     pub fn prepare_buf(
         &mut self,
         args: BufferArgs<'_>,

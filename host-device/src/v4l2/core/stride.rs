@@ -3,10 +3,10 @@
 //! Frames with other strides than the format's.
 //!
 //! FFmpeg (libavcodec/v4l2_buffers.c) copies each plane of a frame with the linesize that it has in
-//! FFmpeg's memory, one after the other, whatever `bytesperline` says: the linesize of a decoder, of
-//! a filter, or, after `crop`, of a wider frame. `bytesused` is where its copies end, unless that is
-//! more than the buffer's length. So its OUTPUT buffers are [long enough](lengths) for the rows of
-//! the widest frame, and [`of_payload`] finds the strides that make up `bytesused`.
+//! FFmpeg's memory, one after the other, whatever `bytesperline` says: the linesize of a decoder,
+//! of a filter, or, after `crop`, of a wider frame. `bytesused` is where its copies end, unless
+//! that is more than the buffer's length. So its OUTPUT buffers are [long enough](lengths) for the
+//! rows of the widest frame, and [`of_payload`] finds the strides that make up `bytesused`.
 //!
 //! Only such buffers are read like this. A client is taken for FFmpeg by its S_FMT, which has the
 //! sizes of planes that TRY_FMT answered for 0x0 pixels. And only a `bytesused` between `sizeimage`

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Constants of `linux/videodev2.h` and `linux/v4l2-controls.h`: what v4l2r generates, and the few that it does not
-//! have (function-like macros, and values newer than the headers that v4l2r is built with).
+//! Constants of `linux/videodev2.h` and `linux/v4l2-controls.h`: what v4l2r generates, and the few
+//! that it does not have (function-like macros, and values newer than the headers that v4l2r is
+//! built with).
 
 pub use crate::device::api::text;
 pub use protocol::wire::v4l2::{

@@ -21,8 +21,8 @@ use crate::memory::PlaneMemory;
 /// Where the memory of a plane is that a buffer is queued with.
 #[derive(Clone, Copy, Debug)]
 pub enum Source<'a> {
-    /// Mapped in this process (`V4L2_MEMORY_USERPTR`). Whoever queues it keeps it for as long as the buffer may use it;
-    /// the kernel pins its pages.
+    /// Mapped in this process (`V4L2_MEMORY_USERPTR`). Whoever queues it keeps it for as long as
+    /// the buffer may use it; the kernel pins its pages.
     Mapped(&'a PlaneMemory),
     /// A dmabuf (`V4L2_MEMORY_DMABUF`). The kernel keeps it.
     Dmabuf(BorrowedFd<'a>),
@@ -44,15 +44,15 @@ fn place(memory: u32, source: Option<&Source<'_>>, length: u32) -> Result<u64, E
 }
 
 impl Node {
-    /// QUERYBUF, QBUF, PREPARE_BUF or DQBUF. `planes` are those of a multi-planar buffer, none otherwise; `sources` has the
-    /// memory of each plane (one for a single-planar buffer) for QBUF and PREPARE_BUF of lent memory, and is
-    /// empty otherwise. What `buffer` and `planes` have in `m` is not looked at; afterwards offsets of MMAP buffers stand there,
-    /// and nothing else.
+    /// QUERYBUF, QBUF, PREPARE_BUF or DQBUF. `planes` are those of a multi-planar buffer, none
+    /// otherwise; `sources` has the memory of each plane (one for a single-planar buffer) for QBUF
+    /// and PREPARE_BUF of lent memory, and is empty otherwise. What `buffer` and `planes` have in
+    /// `m` is not looked at; afterwards offsets of MMAP buffers stand there, and nothing else.
     ///
     /// # Errors
     ///
-    /// What the kernel answers. `EINVAL`, without asking it, if memory and sources do not agree, a plane is longer than its
-    /// memory, or the buffer names a request.
+    /// What the kernel answers. `EINVAL`, without asking it, if memory and sources do not agree, a
+    /// plane is longer than its memory, or the buffer names a request.
     pub fn buffer(
         &self,
         ioctl: &'static Ioctl,
@@ -89,9 +89,10 @@ impl Node {
             buffer.m = place(0, buffer.length)?;
         }
         let _calling = self.calling(ioctl);
-        // SAFETY: A `Buffer` has the size of all four ioctls. `m.planes` points to as many planes as `length` says, which
-        // live until the call is over. Each `m` is zero, a dmabuf that is open, or the start of a mapping that is no shorter than
-        // its length, and whose content anybody may change at any time: it is guest memory or a frame.
+        // SAFETY: A `Buffer` has the size of all four ioctls. `m.planes` points to as many planes
+        // as `length` says, which live until the call is over. Each `m` is zero, a dmabuf that is
+        // open, or the start of a mapping that is no shorter than its length, and whose content
+        // anybody may change at any time: it is guest memory or a frame.
         let result =
             unsafe { request::call(self.as_fd(), ioctl, buffer.as_mut_bytes().as_mut_ptr()) };
         // Addresses and files of this process go nowhere.
@@ -107,8 +108,8 @@ impl Node {
         result
     }
 
-    /// Takes the next buffer that is done off the queue `buf_type`, whose buffers have `memory`, with its planes
-    /// (`length` of them, for a multi-planar type).
+    /// Takes the next buffer that is done off the queue `buf_type`, whose buffers have `memory`,
+    /// with its planes (`length` of them, for a multi-planar type).
     ///
     /// # Errors
     ///

@@ -39,9 +39,9 @@ pub enum PayloadKind {
     Unknown,
 }
 
-/// Checks that `id` is that of one control and nothing else. The other bits make a query mean the next control.
-/// Some drivers look at them in calls that set or get, too (`uvcvideo`), others do not: an ID with such a bit may mean
-/// another control to the driver than to us.
+/// Checks that `id` is that of one control and nothing else. The other bits make a query mean the
+/// next control. Some drivers look at them in calls that set or get, too (`uvcvideo`), others do
+/// not: an ID with such a bit may mean another control to the driver than to us.
 ///
 /// # Errors
 ///
@@ -116,7 +116,8 @@ impl Node {
         Ok(found)
     }
 
-    /// How the value of control `id` travels. The host's kernel is asked, each time: what a guest says is not believed.
+    /// How the value of control `id` travels. The host's kernel is asked, each time: what a guest
+    /// says is not believed.
     ///
     /// # Errors
     ///
@@ -158,11 +159,13 @@ impl Node {
         }
     }
 
-    /// Memory for `size` bytes of control `id`, or for as many as it can have; none if its value needs none.
+    /// Memory for `size` bytes of control `id`, or for as many as it can have; none if its value
+    /// needs none.
     ///
     /// # Errors
     ///
-    /// As [`control_kind`](Self::control_kind); `ENOMEM` if it is more than is left of `room`, which it is taken from.
+    /// As [`control_kind`](Self::control_kind); `ENOMEM` if it is more than is left of `room`,
+    /// which it is taken from.
     pub fn payload(&self, id: u32, size: u32, room: &mut usize) -> Result<Payload, Errno> {
         let kind = self.control_kind(id)?;
         let len = match kind {
@@ -177,13 +180,14 @@ impl Node {
         })
     }
 
-    /// G_EXT_CTRLS, S_EXT_CTRLS or TRY_EXT_CTRLS of `controls`, each with the payload that was made for it. Where that has a
-    /// pointer, `size` is what the kernel made of it, and `value` zero. `header` has `which`, and `error_idx` afterwards.
+    /// G_EXT_CTRLS, S_EXT_CTRLS or TRY_EXT_CTRLS of `controls`, each with the payload that was made
+    /// for it. Where that has a pointer, `size` is what the kernel made of it, and `value` zero.
+    /// `header` has `which`, and `error_idx` afterwards.
     ///
     /// # Errors
     ///
-    /// What the kernel answers. `EINVAL`, without asking it, if payloads and controls do not agree, or the values are to be a
-    /// request's.
+    /// What the kernel answers. `EINVAL`, without asking it, if payloads and controls do not agree,
+    /// or the values are to be a request's.
     pub fn ext_ctrls(
         &self,
         ioctl: &'static Ioctl,
@@ -222,9 +226,10 @@ impl Node {
             controls.as_mut_ptr().expose_provenance() as u64
         };
         let _calling = self.calling(ioctl);
-        // SAFETY: An `ExtControls` has the size of all three ioctls. `controls` points to as many as `count` says. The
-        // kernel follows the pointer of a control that has a payload, of which it says so itself: there it finds `size` bytes
-        // of ours, or no pointer. `which` names no request.
+        // SAFETY: An `ExtControls` has the size of all three ioctls. `controls` points to as many
+        // as `count` says. The kernel follows the pointer of a control that has a payload, of which
+        // it says so itself: there it finds `size` bytes of ours, or no pointer. `which` names no
+        // request.
         let result =
             unsafe { request::call(self.as_fd(), ioctl, header.as_mut_bytes().as_mut_ptr()) };
         header.controls = 0;
@@ -253,7 +258,8 @@ impl Node {
         }
         edid.edid = blocks.as_mut_ptr().expose_provenance() as u64;
         let _calling = self.calling(ioctl);
-        // SAFETY: An `Edid` has the size of both ioctls, and points to at least as many blocks as it says.
+        // SAFETY: An `Edid` has the size of both ioctls, and points to at least as many blocks as
+        // it says.
         let result =
             unsafe { request::call(self.as_fd(), ioctl, edid.as_mut_bytes().as_mut_ptr()) };
         edid.edid = 0;

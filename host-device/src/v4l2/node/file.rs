@@ -22,7 +22,8 @@ use super::identity::Identity;
 use super::layout::FRAMEBUFFER_BASE;
 use super::request;
 
-/// An open V4L2 node of the host. Its file does not block: DQBUF and DQEVENT answer `EAGAIN` and `ENOENT`.
+/// An open V4L2 node of the host. Its file does not block: DQBUF and DQEVENT answer `EAGAIN` and
+/// `ENOENT`.
 #[derive(Debug)]
 pub struct Node {
     file: File,
@@ -41,12 +42,13 @@ impl Drop for Calling<'_> {
 }
 
 impl Node {
-    /// Opens the node at `path`. Calls of it are counted in `calls` while they are made, but for DQBUF and DQEVENT: those are
-    /// short.
+    /// Opens the node at `path`. Calls of it are counted in `calls` while they are made, but for
+    /// DQBUF and DQEVENT: those are short.
     ///
     /// # Errors
     ///
-    /// What `open(2)` or VIDIOC_QUERYCAP fail with; `ENOTTY` if it is no V4L2 node that a guest can use.
+    /// What `open(2)` or VIDIOC_QUERYCAP fail with; `ENOTTY` if it is no V4L2 node that a guest can
+    /// use.
     pub fn open(path: &Path, calls: Arc<AtomicUsize>) -> io::Result<Arc<Self>> {
         let file = OpenOptions::new()
             .read(true)
@@ -95,19 +97,20 @@ impl Node {
         self.call_bytes(ioctl, payload.as_mut_bytes())
     }
 
-    /// Makes a call whose payload is all that there is to it. Clips and bitmap of an overlay's window are dropped from
-    /// it: those are pointers.
+    /// Makes a call whose payload is all that there is to it. Clips and bitmap of an overlay's
+    /// window are dropped from it: those are pointers.
     ///
     /// # Errors
     ///
-    /// What the kernel answers. `ENOTTY`, without asking it, for an ioctl with pointers or files in its payload.
-    /// `EINVAL` if `payload` is not of the ioctl's size.
+    /// What the kernel answers. `ENOTTY`, without asking it, for an ioctl with pointers or files in
+    /// its payload. `EINVAL` if `payload` is not of the ioctl's size.
     pub fn call_bytes(&self, ioctl: &'static Ioctl, payload: &mut [u8]) -> Result<(), Errno> {
         let _calling = self.calling(ioctl);
         Self::plain(self.as_fd(), ioctl, payload)
     }
 
-    /// As [`call_bytes`](Self::call_bytes), on a file of its own that may block: S_HW_FREQ_SEEK refuses others.
+    /// As [`call_bytes`](Self::call_bytes), on a file of its own that may block: S_HW_FREQ_SEEK
+    /// refuses others.
     ///
     /// # Errors
     ///
@@ -132,9 +135,10 @@ impl Node {
             return Err(Errno::EINVAL);
         }
         drop_window_pointers(ioctl, payload)?;
-        // SAFETY: `payload` has the ioctl's size. The structures with pointers or files in them are `v4l2_buffer`,
-        // `v4l2_ext_controls`, `v4l2_edid` and `v4l2_exportbuffer`, refused above; `v4l2_framebuffer`, which G_FBUF writes only;
-        // and `v4l2_window`, whose pointers are zero now.
+        // SAFETY: `payload` has the ioctl's size. The structures with pointers or files in them are
+        // `v4l2_buffer`, `v4l2_ext_controls`, `v4l2_edid` and `v4l2_exportbuffer`, refused above;
+        // `v4l2_framebuffer`, which G_FBUF writes only; and `v4l2_window`, whose pointers are zero
+        // now.
         unsafe { request::call(fd, ioctl, payload.as_mut_ptr()) }?;
         if ioctl.code == ioctl::G_FBUF
             && let Some(base) = payload.get_mut(FRAMEBUFFER_BASE)

@@ -14,7 +14,8 @@ use v4l2r::ioctl::{QueryCapError, querycap};
 /// Major number of all V4L2 nodes.
 const VIDEO_MAJOR: u64 = 81;
 
-/// What VIDIOC_QUERYCAP says of a node, and of what kind it is. Two nodes with the same are the same device.
+/// What VIDIOC_QUERYCAP says of a node, and of what kind it is. Two nodes with the same are the
+/// same device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// Name of the host's driver.
@@ -65,7 +66,8 @@ impl Identity {
         if !is_device || major != VIDEO_MAJOR {
             return Err(Errno::ENOTTY);
         }
-        // The path may be a link of any name. Only the kernel knows; without sysfs, the name may tell.
+        // The path may be a link of any name. Only the kernel knows; without sysfs, the name may
+        // tell.
         let uevent = std::fs::read_to_string(format!("/sys/dev/char/{major}:{minor}/uevent"));
         let name = uevent.ok().and_then(|uevent| {
             let name = uevent

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Structures of the wire that the kernel gets as they are: checked, when this is compiled, against those that v4l2r
-//! generates from `linux/videodev2.h`.
+//! Structures of the wire that the kernel gets as they are: checked, when this is compiled, against
+//! those that v4l2r generates from `linux/videodev2.h`.
 
 use std::mem::offset_of;
 

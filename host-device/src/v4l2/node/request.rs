@@ -31,8 +31,8 @@ pub(super) const fn number(ioctl: &Ioctl) -> libc::Ioctl {
 ///
 /// # Safety
 ///
-/// `argument` must point to as many bytes as `ioctl` has, readable and writable; and each pointer and file in
-/// them that the kernel may follow must be one that it may use as the ioctl says.
+/// `argument` must point to as many bytes as `ioctl` has, readable and writable; and each pointer
+/// and file in them that the kernel may follow must be one that it may use as the ioctl says.
 pub(super) unsafe fn call(
     fd: BorrowedFd<'_>,
     ioctl: &Ioctl,

@@ -41,8 +41,8 @@ fn number<T: ToString>(value: T) -> Option<String> {
 /// x264's "no key frame but the first".
 const X264_KEYINT_INFINITE: u32 = 1 << 30;
 
-/// x264enc. Zero latency means that each push gives the frame's access unit before it returns; a fixed number of
-/// threads makes the stream the same on every machine.
+/// x264enc. Zero latency means that each push gives the frame's access unit before it returns; a
+/// fixed number of threads makes the stream the same on every machine.
 const X264ENC: &[Property] = &[
     start("tune", |_| text("zerolatency")),
     // 4 dB better than ultrafast at 2 Mbit/s for a fourth of its speed (720p film).
@@ -61,7 +61,8 @@ const X264ENC: &[Property] = &[
     }),
     start("quantizer", |p| number(p.quantizer)),
     live("bitrate", |p| number(p.kbits())),
-    // In milliseconds. Without a buffer model the bitrate is met on average only; with one no frame is larger than it.
+    // In milliseconds. Without a buffer model the bitrate is met on average only; with one no frame
+    // is larger than it.
     live("vbv-buf-capacity", |p| {
         number(match (p.constant, p.tight()) {
             (true, _) => p.model_ms(600),
@@ -142,8 +143,9 @@ const X265ENC: &[Property] = &[
     start("qp", |p| {
         number(if p.rate_control { -1 } else { p.quantizer })
     }),
-    // Its own thread pools would reorder nothing but take all cores for one session. Key frames are where the client
-    // wants them, and IDR: none at cuts, and with no group of pictures none but the first.
+    // Its own thread pools would reorder nothing but take all cores for one session. Key frames are
+    // where the client wants them, and IDR: none at cuts, and with no group of pictures none but
+    // the first.
     start("option-string", |p| {
         let keys = if p.gop == 0 { ":keyint=-1" } else { "" };
         let model = if p.tight() && p.rate_control {
@@ -281,8 +283,8 @@ const BAD: &str = "gstreamer1.0-plugins-bad";
 const GOOD: &str = "gstreamer1.0-plugins-good";
 const UGLY: &str = "gstreamer1.0-plugins-ugly";
 
-/// All codecs, in the order in which VIDIOC_ENUM_FMT lists them. Software comes first: it works everywhere and the
-/// same everywhere; hardware is the operator's choice.
+/// All codecs, in the order in which VIDIOC_ENUM_FMT lists them. Software comes first: it works
+/// everywhere and the same everywhere; hardware is the operator's choice.
 pub const ROWS: &[Row; 4] = &[
     Row {
         codec: Codec::H264,

@@ -87,8 +87,8 @@ fn coded(raw: &RawFormat, codec: Codec) -> VideoColorimetry {
     )
 }
 
-/// Caps of dmabufs with frames of `raw` caps, as an encoder wants them: by the format's name, or since GStreamer 1.24 by its
-/// DRM code. `None` if it takes none.
+/// Caps of dmabufs with frames of `raw` caps, as an encoder wants them: by the format's name, or
+/// since GStreamer 1.24 by its DRM code. `None` if it takes none.
 pub fn dmabuf(factory: &gst::ElementFactory, raw: &gst::Caps) -> Option<gst::Caps> {
     let features = gst::CapsFeatures::new([gst_allocators::CAPS_FEATURE_MEMORY_DMABUF]);
     let named: gst::Caps = raw

@@ -32,7 +32,8 @@ fn wrapped_memory_is_the_mapping_and_reports_release() {
     assert_eq!(wrap(&plane, 5..5, || ()).unwrap_err(), Errno::EINVAL);
 }
 
-/// The addresses that GStreamer sees are those of the view, which is made once and lives for as long as it looks.
+/// The addresses that GStreamer sees are those of the view, which is made once and lives for as
+/// long as it looks.
 #[test]
 fn gstreamer_sees_the_view_itself() {
     gst::init().unwrap();

@@ -20,7 +20,8 @@ fn every_ioctl_is_in_one_group_or_never_passed_on() {
     }
 }
 
-/// What is called `G_`, `ENUM…`, `QUERY…` or `TRY_` changes nothing; what sets something is not in that group.
+/// What is called `G_`, `ENUM…`, `QUERY…` or `TRY_` changes nothing; what sets something is not in
+/// that group.
 #[test]
 fn the_query_group_sets_nothing() {
     let query = allow("query");

@@ -23,8 +23,8 @@ use crate::device::api::Result;
 use crate::memory::{Charge, probe_udmabuf};
 use crate::v4l2::node::entry;
 
-/// What to ask the host device for, in this order, if the guest wants `memory`. `arena` says that we can make buffers that
-/// are mapped already.
+/// What to ask the host device for, in this order, if the guest wants `memory`. `arena` says that
+/// we can make buffers that are mapped already.
 fn candidates(memory: u32, arena: bool) -> Result<&'static [u32]> {
     match memory {
         MEMORY_MMAP if arena => Ok(&[MEMORY_USERPTR, MEMORY_MMAP]),
@@ -36,7 +36,8 @@ fn candidates(memory: u32, arena: bool) -> Result<&'static [u32]> {
     }
 }
 
-/// What guests can have of a host device with `capabilities`. Memory that we make is lent to it, and has no cache hints.
+/// What guests can have of a host device with `capabilities`. Memory that we make is lent to it,
+/// and has no cache hints.
 fn capabilities(capabilities: u32, arena: bool) -> u32 {
     let mut answer = capabilities & !V4L2_BUF_CAP_SUPPORTS_REQUESTS;
     if arena && capabilities & V4L2_BUF_CAP_SUPPORTS_USERPTR != 0 {
@@ -48,7 +49,8 @@ fn capabilities(capabilities: u32, arena: bool) -> u32 {
     answer
 }
 
-/// Where the guest maps a plane of a buffer that we made: in no other queue of the session. The host device's own are lower.
+/// Where the guest maps a plane of a buffer that we made: in no other queue of the session. The
+/// host device's own are lower.
 fn offset(buf_type: u32, index: u32, plane: usize) -> u32 {
     1 << 31 | buf_type << 26 | index << 15 | (plane as u32) << 12
 }
@@ -70,8 +72,8 @@ impl Queues {
     ///
     /// # Errors
     ///
-    /// `EINVAL` for memory that the host device does not take; `ENOMEM` if its buffers would exceed the limit; `ENOBUFS` if
-    /// there are as many as there may be; the host device's.
+    /// `EINVAL` for memory that the host device does not take; `ENOMEM` if its buffers would exceed
+    /// the limit; `ENOBUFS` if there are as many as there may be; the host device's.
     pub fn reqbufs(&mut self, request: &mut RequestBuffers) -> Result {
         let candidates = candidates(request.memory, self.vm.has_arena())?;
         request.count = sizes::bounded(request.count, 0)?;
@@ -150,8 +152,8 @@ impl Queues {
         self.shared.node.call(entry(ioctl::REQBUFS)?, &mut none)
     }
 
-    /// Whether the guest can have MMAP buffers in this way; of new ones, `index` is the first. `EINVAL` if not: the host device
-    /// is asked for others.
+    /// Whether the guest can have MMAP buffers in this way; of new ones, `index` is the first.
+    /// `EINVAL` if not: the host device is asked for others.
     fn check(&self, queue: &mut Queue, index: u32) -> Result {
         if queue.is_ours() {
             self.check_made(queue, index)
@@ -162,7 +164,8 @@ impl Queues {
         }
     }
 
-    /// The guest sees the host device's MMAP buffers because it exports them. One that cannot is asked for lent memory.
+    /// The guest sees the host device's MMAP buffers because it exports them. One that cannot is
+    /// asked for lent memory.
     fn check_export(&self, buf_type: u32, index: u32) -> Result {
         self.shared.count();
         let exported = self.shared.node.export(buf_type, index, 0);
@@ -172,8 +175,8 @@ impl Queues {
         })
     }
 
-    /// A device that takes memory by its address may still want it to be in one piece: only one that prepares a buffer
-    /// with ours gets all of them from us.
+    /// A device that takes memory by its address may still want it to be in one piece: only one
+    /// that prepares a buffer with ours gets all of them from us.
     fn check_made(&self, queue: &mut Queue, index: u32) -> Result {
         let (buf_type, host) = (queue.buf_type, queue.host);
         let slot = queue.slot(index)?;
@@ -210,8 +213,8 @@ impl Queues {
         node.call(entry(ioctl::STREAMOFF)?, &mut { buf_type })
     }
 
-    /// Asks the host device what new buffers are like. `charge` is what was taken for them before; if `made` says that they
-    /// cannot be undone, they may exceed the limit.
+    /// Asks the host device what new buffers are like. `charge` is what was taken for them before;
+    /// if `made` says that they cannot be undone, they may exceed the limit.
     fn describe(
         &self,
         queue: &Queue,
@@ -305,7 +308,8 @@ impl Queues {
         Ok(())
     }
 
-    /// CREATE_BUFS, of the host device for `host` memory, which is the queue's `first`. Returns what it said.
+    /// CREATE_BUFS, of the host device for `host` memory, which is the queue's `first`. Returns
+    /// what it said.
     fn create(&self, create: &CreateBuffers, host: u32, first: bool) -> Result<CreateBuffers> {
         let buf_type = create.format.type_;
         let mut made = *create;

@@ -38,8 +38,9 @@ pub struct Slot {
     pub memory: u32,
     /// Planes.
     pub planes: Vec<SlotPlane>,
-    /// What it was queued with, the last first. The kernel keeps the pages of the last that it took, and knows them by
-    /// address and length: as long as they are mapped, nothing else is there.
+    /// What it was queued with, the last first. The kernel keeps the pages of the last that it
+    /// took, and knows them by address and length: as long as they are mapped, nothing else is
+    /// there.
     pub lent: VecDeque<Vec<PlaneMemory>>,
 }
 
@@ -86,7 +87,8 @@ impl Slot {
         all.ok_or(Errno::EINVAL)
     }
 
-    /// Makes `buffer` and `planes` say what this buffer's planes are, as nobody does who queues an MMAP buffer.
+    /// Makes `buffer` and `planes` say what this buffer's planes are, as nobody does who queues an
+    /// MMAP buffer.
     pub fn fill(&self, buffer: &mut Buffer, planes: &mut [Plane]) {
         if is_multiplanar(buffer.type_) {
             for (plane, own) in planes.iter_mut().zip(&self.planes) {
@@ -111,7 +113,8 @@ impl Slot {
 pub struct Queue {
     /// `V4L2_BUF_TYPE_*`.
     pub buf_type: u32,
-    /// `V4L2_MEMORY_*` that the guest asked for. All but MMAP are the same: memory that the guest lends.
+    /// `V4L2_MEMORY_*` that the guest asked for. All but MMAP are the same: memory that the guest
+    /// lends.
     pub memory: u32,
     /// `V4L2_MEMORY_*` that the host device was asked for.
     pub host: u32,

@@ -44,8 +44,9 @@ impl Ready {
         }
     }
 
-    /// Whether V4L2 events are dequeued. A LAST buffer follows the event that explains it (`EOS`, `SOURCE_CHANGE`).
-    /// The driver queues that event first, but poll may have looked before both of them.
+    /// Whether V4L2 events are dequeued. A LAST buffer follows the event that explains it (`EOS`,
+    /// `SOURCE_CHANGE`). The driver queues that event first, but poll may have looked before both
+    /// of them.
     fn reads_events(self, last: bool) -> bool {
         self.events || last
     }
@@ -60,8 +61,8 @@ pub struct Shared {
     pub events: Events,
     /// By `V4L2_BUF_TYPE_*`. Not held while the node is called.
     queues: Mutex<BTreeMap<u32, Queue>>,
-    /// Who has it may give the guest something: one at a time, so that all is in order, and nothing of a queue comes
-    /// behind the end of its stream.
+    /// Who has it may give the guest something: one at a time, so that all is in order, and nothing
+    /// of a queue comes behind the end of its stream.
     turn: Mutex<()>,
 }
 
@@ -115,7 +116,8 @@ impl Shared {
         self.events.error(errno);
     }
 
-    /// Gives the guest what the node has: buffers, then V4L2 events, then LAST buffers, and one signal for all.
+    /// Gives the guest what the node has: buffers, then V4L2 events, then LAST buffers, and one
+    /// signal for all.
     ///
     /// # Errors
     ///
@@ -165,7 +167,8 @@ impl Shared {
         result.inspect_err(|errno| self.lost(*errno))
     }
 
-    /// Dequeues all of a queue that is done, and gives the guest what is not LAST. Returns how much that was.
+    /// Dequeues all of a queue that is done, and gives the guest what is not LAST. Returns how much
+    /// that was.
     fn drain(
         &self,
         buf_type: u32,

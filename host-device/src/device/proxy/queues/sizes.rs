@@ -67,7 +67,8 @@ pub fn of_buffer(format: &Format) -> usize {
     }
 }
 
-/// Charges `ledger` for as many of `count` buffers of `bytes` each as there is room for, and says how many.
+/// Charges `ledger` for as many of `count` buffers of `bytes` each as there is room for, and says
+/// how many.
 ///
 /// # Errors
 ///

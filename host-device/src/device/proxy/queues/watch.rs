@@ -2,13 +2,14 @@
 
 //! The thread that waits for the node.
 //!
-//! It is no task on tokio, as poll(2) of a V4L2 node is none of a socket. It takes the driver's lock, which a call may hold
-//! for seconds: every timer and every file of the daemon would wait with it. It starts a stream of its own for read(2) if it
-//! is asked for data while there are no buffers. And it says EPOLLERR when there is nothing to wait for, which tokio
-//! takes for the end of the file.
+//! It is no task on tokio, as poll(2) of a V4L2 node is none of a socket. It takes the driver's
+//! lock, which a call may hold for seconds: every timer and every file of the daemon would wait
+//! with it. It starts a stream of its own for read(2) if it is asked for data while there are no
+//! buffers. And it says EPOLLERR when there is nothing to wait for, which tokio takes for the end
+//! of the file.
 //!
-//! So: an epoll for each session that streams or listens, edge-triggered, since EPOLLERR and the end of a stream last;
-//! asked for data only while a queue streams.
+//! So: an epoll for each session that streams or listens, edge-triggered, since EPOLLERR and the
+//! end of a stream last; asked for data only while a queue streams.
 
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};

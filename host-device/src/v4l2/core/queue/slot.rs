@@ -83,7 +83,8 @@ const OUTPUT_FLAGS: u32 =
     COPIED_FLAGS | V4L2_BUF_FLAG_KEYFRAME | V4L2_BUF_FLAG_PFRAME | V4L2_BUF_FLAG_BFRAME;
 
 impl<T> Payload<T> {
-    /// Takes over timestamp, timecode and flags of QBUF. QBUF may set them for a prepared buffer, too.
+    /// Takes over timestamp, timecode and flags of QBUF. QBUF may set them for a prepared buffer,
+    /// too.
     pub fn stamp(&mut self, buffer: &Buffer) {
         self.timestamp = buffer.timestamp;
         self.flags = buffer.flags & OUTPUT_FLAGS;
@@ -167,8 +168,8 @@ impl<T: Default> Slot<T> {
         lengths.collect()
     }
 
-    /// The payload of the buffer when a client queues it with these `planes`. `lengths` are those of
-    /// its memory, `sizes` the bytes that a frame takes in each plane.
+    /// The payload of the buffer when a client queues it with these `planes`. `lengths` are those
+    /// of its memory, `sizes` the bytes that a frame takes in each plane.
     ///
     /// # Errors
     ///
