@@ -120,40 +120,24 @@ impl Controls {
             };
         }
 
-        let mut found = Vec::with_capacity(controls.len());
-        for (index, control) in (0u32..).zip(controls.iter()) {
-            match self.find(control, which, special) {
-                Ok(info) => found.push(info),
-                Err(errno) => {
-                    // GET and SET have touched nothing, so they name no control.
-                    if op == ControlOp::Try {
-                        header.error_idx = index;
-                    }
-                    return Err(errno);
+        let found = match self.find_all(controls, which, special) {
+            Ok(found) => found,
+            Err((index, errno)) => {
+                // GET and SET have touched nothing, so they name no control.
+                if op == ControlOp::Try {
+                    header.error_idx = index;
                 }
+                return Err(errno);
             }
-        }
+        };
         if op == ControlOp::Get {
             return self.get_ext(special, &found, controls).map(|()| Vec::new());
         }
-        for ((index, info), control) in (0u32..).zip(&found).zip(controls.iter_mut()) {
-            let valid = if info.flags & V4L2_CTRL_FLAG_READ_ONLY != 0 {
-                Err(Errno::EACCES)
-            } else {
-                info.validate(control.value())
-            };
-            match valid {
-                Ok(value) => {
-                    control.set_value(value);
-                    control.size = 0;
-                }
-                Err(errno) => {
-                    if op == ControlOp::Try {
-                        header.error_idx = index;
-                    }
-                    return Err(errno);
-                }
+        if let Err((index, errno)) = validate_all(&found, controls) {
+            if op == ControlOp::Try {
+                header.error_idx = index;
             }
+            return Err(errno);
         }
         if op == ControlOp::Try {
             return Ok(Vec::new());
@@ -162,6 +146,20 @@ impl Controls {
             self.store(info.id, control.value());
         }
         Ok(found)
+    }
+
+    /// The controls that `controls` name, or which of them is wrong, and why.
+    fn find_all(
+        &self,
+        controls: &[ExtControl],
+        which: u32,
+        special: bool,
+    ) -> Result<Vec<&'static Info>, (u32, Errno)> {
+        let found = (0..).zip(controls).map(|(index, control)| {
+            let found = self.find(control, which, special);
+            found.map_err(|errno| (index, errno))
+        });
+        found.collect()
     }
 
     fn find(
@@ -202,4 +200,19 @@ impl Controls {
     fn has_class(&self, class: u32) -> bool {
         self.all.iter().any(|(info, _)| class_of(info.id) == class)
     }
+}
+
+/// Makes the values of `controls` those that setting them stores, or says which cannot be set, and
+/// why.
+fn validate_all(infos: &[&Info], controls: &mut [ExtControl]) -> Result<(), (u32, Errno)> {
+    for ((index, info), control) in (0..).zip(infos).zip(controls) {
+        let value = if info.flags & V4L2_CTRL_FLAG_READ_ONLY != 0 {
+            Err(Errno::EACCES)
+        } else {
+            info.validate(control.value())
+        };
+        control.set_value(value.map_err(|errno| (index, errno))?);
+        control.size = 0;
+    }
+    Ok(())
 }
