@@ -111,6 +111,8 @@ pub struct Core {
     coded: VecDeque<Coded>,
     /// Frames inside the encoder by their time, oldest first.
     inside: VecDeque<(u64, Payload)>,
+    /// Time of the last frame that came out of this encoder.
+    last_out: Option<u64>,
     /// The next frame that is queued becomes a key frame.
     pub force_key: bool,
     /// Something changed that the encoder is made of.
@@ -147,6 +149,7 @@ impl Core {
             subscriptions: Subscriptions::new(&[V4L2_EVENT_EOS]),
             coded: VecDeque::new(),
             inside: VecDeque::new(),
+            last_out: None,
             force_key: false,
             changed: false,
             cut: false,
@@ -290,26 +293,28 @@ impl Core {
 
     /// A frame goes into the encoder under this `time`.
     pub fn entered(&mut self, time: u64, payload: Payload) {
+        // Times ascend, and start anew with each encoder.
+        if self.last_out >= Some(time) {
+            self.last_out = None;
+        }
         self.inside.push_back((time, payload));
     }
 
     /// A frame came out of the encoder.
     pub fn came_out(&mut self, frame: CodedFrame) {
-        let at = frame
-            .time
-            .and_then(|time| self.inside.iter().position(|(inside, _)| *inside == time));
-        // One that nobody put in has no buffer to account for it: exactly one CAPTURE buffer per
-        // frame.
-        let Some(at) = at else {
+        // Exactly one CAPTURE buffer per frame: a frame that nobody put in, or that was given up
+        // because a later one came out before it, has none.
+        let Some(at) = self.position(frame.time) else {
             tracing::warn!("the encoder gave out a frame too many; it is left out");
             return;
         };
         // Nothing is reordered, so those before it will not come any more.
         let lost: Vec<_> = self.inside.drain(..at).collect();
         self.lose(lost);
-        let Some((_, payload)) = self.inside.pop_front() else {
+        let Some((time, payload)) = self.inside.pop_front() else {
             return;
         };
+        self.last_out = Some(time);
         let since = Instant::now();
         self.stats.frame(frame.buffer.size(), since);
         self.coded.push_back(Coded {
@@ -317,6 +322,16 @@ impl Core {
             payload,
             since,
         });
+    }
+
+    /// Which of the frames inside came out with this `time`. An encoder that loses times, or sets
+    /// others, gives frames out in order.
+    fn position(&self, time: Option<u64>) -> Option<usize> {
+        let found =
+            time.and_then(|time| self.inside.iter().position(|(inside, _)| *inside == time));
+        let late = time.is_some() && time <= self.last_out;
+        let oldest = (!late && !self.inside.is_empty()).then_some(0);
+        found.or(oldest)
     }
 
     /// A frame that could not even be given to the encoder.
