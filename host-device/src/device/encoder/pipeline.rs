@@ -7,7 +7,6 @@
 //! returns: no queue, no other thread, no clock. Elements that work in a thread of their own call
 //! the chain function from there.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,12 +19,13 @@ use protocol::wire::v4l2::Rect;
 
 use super::catalogue::{Chosen, When};
 use super::params::Params;
+use crate::device::gst::bus::watch;
+use crate::device::gst::caps::{converter, dmabuf};
+use crate::device::gst::element::{link, set_properties};
 use crate::v4l2::core::format::RawFormat;
 
 mod caps;
-mod frame;
 mod sink;
-pub use frame::{is_dmabuf, wrap};
 
 /// How long an encoder may take to give out what it holds.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,7 +50,7 @@ pub struct CodedFrame {
     pub buffer: gst::Buffer,
     /// It can be decoded without any other.
     pub key: bool,
-    /// Time of the raw frame that it was made of, as [`Pipeline::push`] returned it.
+    /// Its running time: that of the raw frame that it was made of, unless the encoder has lost it.
     pub time: Option<u64>,
 }
 
@@ -69,8 +69,6 @@ struct DownstreamState {
     eos: bool,
     /// Frames since the last key frame, with it; 0 before the first.
     since_key: u32,
-    /// Times of frames that are inside, oldest first: for encoders that lose PTS.
-    inside: VecDeque<u64>,
 }
 
 impl Downstream {
@@ -93,10 +91,6 @@ impl Downstream {
             .pts()
             .and_then(|pts| state.segment.to_running_time(pts))
             .map(gst::ClockTime::nseconds);
-        let at = time
-            .and_then(|time| state.inside.iter().position(|inside| *inside == time))
-            .unwrap_or(0);
-        let time = state.inside.remove(at);
         CodedFrame { buffer, key, time }
     }
 }
@@ -150,7 +144,13 @@ impl Pipeline {
         pipeline.add(&element)?;
 
         let downstream = Arc::new(Downstream::default());
-        watch(&pipeline, &downstream)?;
+        let failing = Arc::downgrade(&downstream);
+        watch(&pipeline, move || {
+            if let Some(downstream) = failing.upgrade() {
+                downstream.failed.store(true, Ordering::Release);
+                downstream.wake.notify_all();
+            }
+        })?;
         let raw_caps = caps::raw(&setup.raw, &params)?;
         let converted = if setup.chosen.sink {
             None
@@ -159,7 +159,7 @@ impl Pipeline {
         };
         let first = match &converted {
             None => element.clone(),
-            Some(caps) => caps::converter(&pipeline, &element, caps)?,
+            Some(caps) => converter(&pipeline, &element, caps)?,
         };
         let raw_pad = gst::Pad::builder(gst::PadDirection::Src)
             .name("raw")
@@ -180,7 +180,7 @@ impl Pipeline {
         link(&coded_pad, &element, "src")?;
 
         let dmabuf_caps = (!setup.chosen.sink && first == element)
-            .then(|| caps::dmabuf(factory, &raw_caps))
+            .then(|| dmabuf(factory, &raw_caps, setup.raw.pixel.drm_fourcc))
             .flatten();
         let one_kind = dmabuf_caps.is_some();
         let pad_caps = dmabuf_caps
@@ -288,8 +288,8 @@ impl Pipeline {
         self.downstream.lock().since_key
     }
 
-    /// Encodes a frame, a key frame if `force_key` says so. Returns the time that names it: it is
-    /// told before the frame goes in, to `announce`.
+    /// Encodes a frame, a key frame if `force_key` says so. Before the frame goes in, `announce`
+    /// gets the time by which the coded frame is recognised.
     ///
     /// # Errors
     ///
@@ -322,7 +322,6 @@ impl Pipeline {
                     .build(),
             );
         }
-        self.downstream.lock().inside.push_back(pts.nseconds());
         announce(pts.nseconds());
         let flow = self.raw_pad.push(buffer);
         if self.downstream.failed.load(Ordering::Acquire) {
@@ -363,66 +362,6 @@ impl Drop for Pipeline {
             bus.unset_sync_handler();
         }
     }
-}
-
-fn set_properties(element: &gst::Element, properties: &[(&'static str, String)]) -> Result<()> {
-    for (name, value) in properties {
-        let Some(pspec) = element.find_property(name) else {
-            tracing::debug!("{} has no property {name}", element.name());
-            continue;
-        };
-        let value = within(value, &pspec);
-        let value = gst::glib::Value::deserialize_with_pspec(&value, &pspec)
-            .with_context(|| format!("{}: {name}={value}", element.name()))?;
-        element.set_property_from_value(name, &value);
-    }
-    Ok(())
-}
-
-/// The number nearest to `value` that the property takes: glib panics on others. What is no number
-/// stays.
-fn within(value: &str, pspec: &gst::glib::ParamSpec) -> String {
-    use gst::glib::{ParamSpecInt, ParamSpecUInt};
-
-    let range = if let Some(int) = pspec.downcast_ref::<ParamSpecInt>() {
-        Some((i64::from(int.minimum()), i64::from(int.maximum())))
-    } else {
-        pspec
-            .downcast_ref::<ParamSpecUInt>()
-            .map(|uint| (i64::from(uint.minimum()), i64::from(uint.maximum())))
-    };
-    match (value.parse::<i64>(), range) {
-        (Ok(number), Some((least, most))) => number.clamp(least, most).to_string(),
-        _ => value.to_owned(),
-    }
-}
-
-/// Has errors of elements logged and remembered.
-fn watch(pipeline: &gst::Pipeline, downstream: &Arc<Downstream>) -> Result<()> {
-    let bus = pipeline.bus().context("a pipeline without a bus")?;
-    let downstream = Arc::downgrade(downstream);
-    let span = tracing::Span::current();
-    bus.set_sync_handler(move |_, message| {
-        let _entered = span.enter();
-        match message.view() {
-            gst::MessageView::Error(error) => {
-                tracing::error!(
-                    "{}: {} ({})",
-                    error.src().map(|src| src.name()).unwrap_or_default(),
-                    error.error(),
-                    error.debug().unwrap_or_default()
-                );
-                if let Some(downstream) = downstream.upgrade() {
-                    downstream.failed.store(true, Ordering::Release);
-                    downstream.wake.notify_all();
-                }
-            }
-            gst::MessageView::Warning(warning) => tracing::warn!("{}", warning.error()),
-            _ => {}
-        }
-        gst::BusSyncReply::Drop
-    });
-    Ok(())
 }
 
 /// The pad behind the encoder: it asks for `caps`, and hands on what comes.
@@ -472,16 +411,4 @@ fn coded_pad(
             _ => gst::Pad::query_default(pad, parent, query),
         })
         .build()
-}
-
-fn link(ours: &gst::Pad, element: &gst::Element, name: &str) -> Result<()> {
-    let theirs = element
-        .static_pad(name)
-        .with_context(|| format!("{} has no pad {name}", element.name()))?;
-    if ours.direction() == gst::PadDirection::Src {
-        ours.link(&theirs)?;
-    } else {
-        theirs.link(ours)?;
-    }
-    Ok(())
 }

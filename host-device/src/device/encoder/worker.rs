@@ -14,11 +14,12 @@ use nix::errno::Errno;
 
 use super::core::{Action, Core, Delivery, Job, Payload};
 use super::params::Params;
-use super::pipeline::{Pipeline, Setup, is_dmabuf, wrap};
+use super::pipeline::{Pipeline, Setup};
 use super::resolve;
 use super::settings::Settings;
 use super::signals::Signals;
 use crate::counters::Counters;
+use crate::device::gst::frame::{is_dmabuf, wrap};
 use crate::events::Events;
 use crate::memory::{Charge, PlaneMemory};
 
@@ -390,7 +391,7 @@ impl Run {
         held: &Arc<Held>,
         payload: Payload,
     ) {
-        let frame = match wrap(&self.setup, planes, Arc::clone(held)) {
+        let frame = match wrap((&self.setup.raw, self.setup.crop), planes, Arc::clone(held)) {
             Ok(frame) => frame,
             Err(error) => {
                 tracing::error!("cannot wrap a frame: {error:#}");

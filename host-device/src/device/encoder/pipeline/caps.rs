@@ -4,8 +4,6 @@
 
 use anyhow::{Context as _, Result};
 use gstreamer as gst;
-use gstreamer::prelude::*;
-use gstreamer_allocators as gst_allocators;
 use gstreamer_video as gst_video;
 use gstreamer_video::{
     VideoColorMatrix, VideoColorPrimaries, VideoColorRange, VideoColorimetry, VideoFormat,
@@ -14,6 +12,7 @@ use gstreamer_video::{
 
 use crate::device::encoder::catalogue::{Chosen, Codec};
 use crate::device::encoder::params::Params;
+use crate::device::gst::caps::accepts;
 use crate::device::gst::formats::video_format;
 use crate::v4l2::core::colorimetry::UNSPECIFIED;
 use crate::v4l2::core::format::RawFormat;
@@ -85,54 +84,6 @@ fn coded(raw: &RawFormat, codec: Codec) -> VideoColorimetry {
         VideoTransferFunction::from_iso(transfer.into()),
         VideoColorPrimaries::from_iso(primaries.into()),
     )
-}
-
-/// Caps of dmabufs with frames of `raw` caps, as an encoder wants them: by the format's name, or
-/// since GStreamer 1.24 by its DRM code. `None` if it takes none.
-pub fn dmabuf(factory: &gst::ElementFactory, raw: &gst::Caps) -> Option<gst::Caps> {
-    let features = gst::CapsFeatures::new([gst_allocators::CAPS_FEATURE_MEMORY_DMABUF]);
-    let named: gst::Caps = raw
-        .iter()
-        .map(|structure| (structure.to_owned(), features.clone()))
-        .collect();
-    if accepts(factory, &named) {
-        return Some(named);
-    }
-    let drm_format = match gst_video::VideoInfo::from_caps(raw).ok()?.format() {
-        VideoFormat::Nv12 => "NV12",
-        VideoFormat::I420 => "YU12",
-        _ => return None,
-    };
-    let mut coded = named;
-    coded.make_mut().iter_mut().for_each(|structure| {
-        structure.set("format", "DMA_DRM");
-        structure.set("drm-format", drm_format);
-    });
-    accepts(factory, &coded).then_some(coded)
-}
-
-/// Whether an encoder takes frames of these caps.
-pub fn accepts(factory: &gst::ElementFactory, caps: &gst::Caps) -> bool {
-    factory.static_pad_templates().iter().any(|template| {
-        template.direction() == gst::PadDirection::Sink && template.caps().can_intersect(caps)
-    })
-}
-
-/// Puts a conversion to `caps` before `element`. Returns the element that raw frames go into.
-pub fn converter(
-    pipeline: &gst::Pipeline,
-    element: &gst::Element,
-    caps: &gst::Caps,
-) -> Result<gst::Element> {
-    let convert = gst::ElementFactory::make("videoconvert").build().context(
-        "cannot make videoconvert; it is in the Debian package gstreamer1.0-plugins-base",
-    )?;
-    let filter = gst::ElementFactory::make("capsfilter")
-        .property("caps", caps)
-        .build()?;
-    pipeline.add_many([&convert, &filter])?;
-    gst::Element::link_many([&convert, &filter, element])?;
-    Ok(convert)
 }
 
 /// The command that encodes a file of raw frames with these caps, `converted` to others.

@@ -9,47 +9,45 @@ use gstreamer as gst;
 use gstreamer_allocators as gst_allocators;
 use gstreamer_video as gst_video;
 
-use super::Setup;
-use crate::device::gst::formats::video_format;
-use crate::device::gst::memory::wrap as wrap_plane;
-use crate::memory::PlaneMemory;
+use protocol::wire::v4l2::Rect;
 
-/// Wraps a frame for the encoder, without a copy: `planes` are the memory of each V4L2 plane, where
-/// the frame starts in it, and `bytesused`. `held` is dropped when the encoder has let go of all of
-/// it.
+use super::formats::video_format;
+use super::memory;
+use crate::memory::PlaneMemory;
+use crate::v4l2::core::format::RawFormat;
+
+/// Wraps the `crop` of a `raw` frame for an element, without a copy: `planes` are the memory of
+/// each V4L2 plane, where the frame starts in it, and `bytesused`. `held` is dropped when the
+/// element has let go of all of the frame.
 ///
 /// # Errors
 ///
 /// The frame does not lie inside its memory.
 pub fn wrap<T: Send + Sync + 'static>(
-    setup: &Setup,
+    (raw, crop): (&RawFormat, Rect),
     planes: &[(PlaneMemory, u32, u32)],
     held: T,
 ) -> Result<gst::Buffer> {
     let held = Arc::new(held);
-    let (sizes, strides) = layout(setup, planes);
+    let (sizes, strides) = layout(raw, planes);
     let mut buffer = gst::Buffer::new();
     let writable = buffer.get_mut().context("a new buffer is not writable")?;
     // Where each plane starts in the buffer as a whole.
     let mut starts = Vec::with_capacity(planes.len());
     let mut total = 0usize;
-    for ((memory, offset, _), size) in planes.iter().zip(&sizes) {
+    for ((plane, offset, _), size) in planes.iter().zip(&sizes) {
         let start = *offset as usize;
         let end = start.checked_add(*size as usize).context("overflow")?;
-        anyhow::ensure!(end <= memory.len(), "the frame reaches over its memory");
+        anyhow::ensure!(end <= plane.len(), "the frame reaches over its memory");
         let held = Arc::clone(&held);
-        writable.append_memory(wrap_plane(memory, start..end, move || drop(held))?);
+        writable.append_memory(memory::wrap(plane, start..end, move || drop(held))?);
         starts.push(total);
         total += *size as usize;
     }
-    let crop = setup.crop;
     let left_top = (crop.left.unsigned_abs(), crop.top.unsigned_abs());
-    let placed = setup.raw.pixel.place(
-        &strides,
-        setup.raw.height,
-        left_top,
-        (crop.width, crop.height),
-    );
+    let placed = raw
+        .pixel
+        .place(&strides, raw.height, left_top, (crop.width, crop.height));
     let mut offsets = Vec::with_capacity(placed.len());
     let mut strides = Vec::with_capacity(placed.len());
     for component in placed {
@@ -65,7 +63,7 @@ pub fn wrap<T: Send + Sync + 'static>(
     gst_video::VideoMeta::add_full(
         writable,
         gst_video::VideoFrameFlags::empty(),
-        video_format(setup.raw.pixel),
+        video_format(raw.pixel),
         crop.width,
         crop.height,
         &offsets,
@@ -75,16 +73,16 @@ pub fn wrap<T: Send + Sync + 'static>(
 }
 
 /// Bytes that a frame takes in each V4L2 plane, and strides of its components.
-fn layout(setup: &Setup, planes: &[(PlaneMemory, u32, u32)]) -> (Vec<u32>, Vec<u32>) {
-    let sizes = setup.raw.sizes();
-    // The payload says something in the room of our own buffers only.
+fn layout(raw: &RawFormat, planes: &[(PlaneMemory, u32, u32)]) -> (Vec<u32>, Vec<u32>) {
+    let sizes = raw.sizes();
+    // Only oversized buffers of our own hold frames with other strides than the format.
     match planes {
-        [(PlaneMemory::Own(_), offset, bytesused)] if setup.raw.oversized => {
+        [(PlaneMemory::Own(_), offset, bytesused)] if raw.oversized => {
             let payload = bytesused.saturating_sub(*offset);
             let size = sizes.iter().sum::<u32>().max(payload);
-            (vec![size], setup.raw.strides(payload))
+            (vec![size], raw.strides(payload))
         }
-        _ => (sizes, setup.raw.strides(0)),
+        _ => (sizes, raw.strides(0)),
     }
 }
 
@@ -100,11 +98,8 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use gst_video::prelude::*;
-    use protocol::wire::v4l2::Rect;
 
     use super::*;
-    use crate::device::encoder::catalogue;
-    use crate::device::encoder::settings::Settings;
     use crate::device::gst::formats;
     use crate::memory::HostBuffer;
     use crate::v4l2::core::format::RawFormat;
@@ -118,17 +113,11 @@ mod tests {
         }
     }
 
-    fn setup(name: &[u8; 4], crop: Rect) -> Setup {
+    fn raw(name: &[u8; 4]) -> RawFormat {
         gst::init().unwrap();
         let mut formats = formats::all();
         let pixel = formats.find(|format| format.fourcc == fourcc(name));
-        let raw = RawFormat::new(pixel.unwrap(), 1280, 720);
-        Setup {
-            chosen: catalogue::choose(&Settings::default()).unwrap().remove(0),
-            raw,
-            crop,
-            dmabuf: false,
-        }
+        RawFormat::new(pixel.unwrap(), 1280, 720)
     }
 
     /// A plane of which all is used.
@@ -146,9 +135,8 @@ mod tests {
             height: 480,
         };
         for name in [b"NV12", b"NM12", b"YM12", b"YUYV"] {
-            let setup = setup(name, crop);
-            let planes: Vec<_> = setup
-                .raw
+            let raw = raw(name);
+            let planes: Vec<_> = raw
                 .sizes()
                 .iter()
                 .map(|size| plane(*size as usize + 64, 64))
@@ -156,21 +144,20 @@ mod tests {
             let starts: Vec<usize> = planes
                 .iter()
                 .map(|(memory, offset, _)| {
-                    let whole = wrap_plane(memory, 0..memory.len(), || ()).unwrap();
+                    let whole = memory::wrap(memory, 0..memory.len(), || ()).unwrap();
                     whole.map_readable().unwrap().as_ptr() as usize + *offset as usize
                 })
                 .collect();
             let released = Arc::new(AtomicUsize::new(0));
-            let buffer = wrap(&setup, &planes, Counted(Arc::clone(&released))).unwrap();
-            let info = gst_video::VideoInfo::builder(video_format(setup.raw.pixel), 640, 480)
+            let buffer = wrap((&raw, crop), &planes, Counted(Arc::clone(&released))).unwrap();
+            let info = gst_video::VideoInfo::builder(video_format(raw.pixel), 640, 480)
                 .build()
                 .unwrap();
             let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(&buffer, &info).unwrap();
-            let placed =
-                setup
-                    .raw
-                    .pixel
-                    .place(&setup.raw.strides(0), setup.raw.height, (16, 8), (640, 480));
+            let placed = setup
+                .raw
+                .pixel
+                .place(&raw.strides(0), raw.height, (16, 8), (640, 480));
             for (at, placed) in placed.iter().enumerate() {
                 let seen = frame.plane_data(at as u32).unwrap().as_ptr() as usize;
                 assert_eq!(seen, starts[placed.plane] + placed.offset as usize);
@@ -191,12 +178,12 @@ mod tests {
             width: 1280,
             height: 720,
         };
-        let setup = setup(b"NV12", whole);
-        let size = setup.raw.sizes()[0] as usize;
+        let raw = raw(b"NV12");
+        let size = raw.sizes()[0] as usize;
         let released = Arc::new(AtomicUsize::new(0));
         for (len, offset) in [(size - 1, 0), (size, 1), (size, u32::MAX)] {
             let held = Counted(Arc::clone(&released));
-            assert!(wrap(&setup, &[plane(len, offset)], held).is_err());
+            assert!(wrap((&raw, whole), &[plane(len, offset)], held).is_err());
         }
         assert_eq!(released.load(Ordering::SeqCst), 3);
     }
