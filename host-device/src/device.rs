@@ -9,11 +9,11 @@ use crate::config::{DeviceKind, DeviceSpec};
 pub mod api;
 pub mod encoder;
 pub mod gst;
-mod lent;
+mod import;
 pub mod proxy;
 mod sessions;
 
-pub use api::{BufferArgs, ControlArgs, ControlOp, Device, Lent, Result, Session};
+pub use api::{BufferArgs, ControlArgs, ControlOp, Device, Result, Session, WireMemory};
 
 /// Opens the device that the command line asks for.
 ///

@@ -89,7 +89,7 @@ pub(crate) trait Guest: Send + Sync + 'static {
     /// Events may leave: is to call [`Outbox::drain`].
     fn deliver(&self, outbox: &Outbox);
 
-    /// Tells the guest of what was delivered since it was last told.
+    /// Notifies the guest of what was delivered since the last signal.
     fn signal(&self);
 }
 
@@ -120,16 +120,16 @@ impl Outbox {
         self.guest.signal();
     }
 
-    /// The guest left buffers. Events that waited for them are delivered and signalled; if none
-    /// did, those that were delivered quietly are for somebody else to signal.
-    pub(crate) fn room(&self) {
+    /// The guest has added buffers to its event queue. Events that waited for them are delivered
+    /// and signalled. If none waited, no signal is sent: whoever delivers quietly sends it.
+    pub(crate) fn buffers_added(&self) {
         let waits = !self.held().is_empty();
         if waits {
             self.wake();
         }
     }
 
-    /// Offers events to `put`, oldest first, until it has no room.
+    /// Offers events to `put`, oldest first, until it is full.
     pub(crate) fn drain(&self, mut put: impl FnMut(&[u8]) -> Put) {
         let mut held = self.held();
         while let Some(Held { session, body }) = held.front() {

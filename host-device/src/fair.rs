@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// instant only, and whoever is woken for that comes too late.
 #[derive(Debug, Default)]
 pub(crate) struct FairMutex<T> {
-    /// Held while `value` is waited for, so that others stand in line behind whoever waits.
+    /// Held while a thread waits for `value`, so that others queue behind it.
     line: Mutex<()>,
     value: Mutex<T>,
 }

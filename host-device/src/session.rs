@@ -6,9 +6,9 @@
 //! transport hands over the device-readable bytes of a command and takes the bytes of the response.
 
 mod attached;
+mod command_queue;
 mod failure;
 mod ioctl;
-mod lane;
 mod permit;
 mod threads;
 
@@ -26,8 +26,8 @@ use protocol::wire::command::{
 use protocol::wire::ioctl::QBUF;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use self::command_queue::{CommandQueue, Now};
 use self::failure::Failure;
-use self::lane::{Lane, Now};
 use self::permit::SessionPermit;
 use self::threads::Threads;
 use crate::device::api::{Device, Result};
@@ -41,7 +41,7 @@ pub trait Ticket: Send {
     fn answer(self: Box<Self>, response: &[u8], notice: Notice);
 }
 
-/// Whether the guest is told of a response.
+/// Whether the guest is notified of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Notice {
     /// If it wants to know.
@@ -96,7 +96,7 @@ impl Drop for Waiting {
 
 #[derive(Default)]
 struct Table {
-    lanes: HashMap<u32, Arc<Lane>>,
+    queues: HashMap<u32, Arc<CommandQueue>>,
     last_id: u32,
     /// Counts resets. A session that was being opened before one is not wanted any more.
     epoch: u64,
@@ -107,7 +107,7 @@ impl Table {
     fn free_id(&mut self) -> u32 {
         loop {
             self.last_id = self.last_id.wrapping_add(1);
-            if !self.lanes.contains_key(&self.last_id) {
+            if !self.queues.contains_key(&self.last_id) {
                 return self.last_id;
             }
         }
@@ -154,14 +154,14 @@ impl Opening {
             tracing::error!(session = id, "panic on open, please report it");
             Err(Errno::EIO)
         })?;
-        let lane = Lane::new(session, self.events.clone(), self.open);
+        let queue = CommandQueue::new(session, self.events.clone(), self.open);
         let mut table = locked(&self.table);
         if table.epoch != self.epoch {
             drop(table);
-            lane.abandon(&self.threads);
+            queue.abandon(&self.threads);
             return Err(Errno::EINVAL);
         }
-        table.lanes.insert(id, lane);
+        table.queues.insert(id, queue);
         drop(table);
         tracing::debug!(session = id, "open");
         Ok(RespOpen {
@@ -205,18 +205,18 @@ impl Sessions {
         locked(&self.table)
     }
 
-    fn lane(&self, id: u32) -> Result<Arc<Lane>> {
-        self.table().lanes.get(&id).cloned().ok_or(Errno::EINVAL)
+    fn queue(&self, id: u32) -> Result<Arc<CommandQueue>> {
+        self.table().queues.get(&id).cloned().ok_or(Errno::EINVAL)
     }
 
-    /// Carries out the command in `bytes`, of whose response the guest can take `room` bytes.
+    /// Carries out the command in `bytes`, of whose response the guest can take `capacity` bytes.
     ///
     /// If it is answered at once, the response is in `reply`. Otherwise `ticket` was called, and
     /// gets it.
     pub fn submit(
         &self,
         bytes: &[u8],
-        room: usize,
+        capacity: usize,
         reply: &mut Vec<u8>,
         ticket: impl FnOnce() -> Box<dyn Ticket>,
     ) -> Progress {
@@ -226,10 +226,10 @@ impl Sessions {
             return Progress::Answered(Notice::AsWanted);
         };
         let result = match header.cmd {
-            OPEN => self.open(room, reply, ticket),
+            OPEN => self.open(capacity, reply, ticket),
             CLOSE => self.close(bytes, ticket).map(|()| Progress::Later),
-            IOCTL => return self.ioctl(bytes, room, reply, ticket),
-            MMAP => self.mmap(bytes, room, ticket).map(|()| Progress::Later),
+            IOCTL => return self.ioctl(bytes, capacity, reply, ticket),
+            MMAP => self.mmap(bytes, capacity, ticket).map(|()| Progress::Later),
             MUNMAP => self.munmap(bytes, ticket).map(|()| Progress::Later),
             _ => Err(Errno::ENOTTY),
         };
@@ -242,11 +242,11 @@ impl Sessions {
 
     fn open(
         &self,
-        room: usize,
+        capacity: usize,
         reply: &mut Vec<u8>,
         ticket: impl FnOnce() -> Box<dyn Ticket>,
     ) -> Result<Progress> {
-        if room < size_of::<RespOpen>() {
+        if capacity < size_of::<RespOpen>() {
             return Err(Errno::EINVAL);
         }
         let open = SessionPermit::new(&self.open, self.limit)?;
@@ -282,12 +282,13 @@ impl Sessions {
     fn close(&self, bytes: &[u8], ticket: impl FnOnce() -> Box<dyn Ticket>) -> Result {
         let id = read::<CmdClose>(bytes)?.session_id;
         // From here on the ID names nothing.
-        let lane = self.table().lanes.remove(&id).ok_or(Errno::EINVAL)?;
+        let queue = self.table().queues.remove(&id).ok_or(Errno::EINVAL)?;
         tracing::debug!(session = id, "close");
         let ticket = ticket();
-        lane.close(
+        queue.close(
             &self.threads,
-            // There is no response, but who left room for one may wait for its status.
+            // There is no response, but a driver that provided a buffer for one may wait for its
+            // status.
             Box::new(move || ticket.answer(RespHeader::default().as_bytes(), Notice::AsWanted)),
         );
         Ok(())
@@ -296,7 +297,7 @@ impl Sessions {
     fn ioctl(
         &self,
         bytes: &[u8],
-        room: usize,
+        capacity: usize,
         reply: &mut Vec<u8>,
         ticket: impl FnOnce() -> Box<dyn Ticket>,
     ) -> Progress {
@@ -316,8 +317,8 @@ impl Sessions {
                 return refuse(code, errno, reply);
             }
         };
-        let lane = match self.lane(session) {
-            Ok(lane) => lane,
+        let queue = match self.queue(session) {
+            Ok(queue) => queue,
             Err(errno) => {
                 tracing::debug!(session, "{}: no such session", ioctl.name);
                 return refuse(code, errno, reply);
@@ -325,12 +326,12 @@ impl Sessions {
         };
         let input = bytes.get(size_of::<CmdIoctl>()..).unwrap_or_default();
         // `None` if it is to be quick and is not.
-        let run = move |target: Result<lane::Target<'_>>,
+        let run = move |target: Result<command_queue::Target<'_>>,
                         input: &[u8],
                         quick: bool,
                         reply: &mut Vec<u8>| {
             let result = match target {
-                Ok(session) => ioctl::run(session, ioctl, input, (room, quick), reply),
+                Ok(session) => ioctl::run(session, ioctl, input, (capacity, quick), reply),
                 Err(errno) => {
                     reply.clear();
                     set_status(reply, Err(errno));
@@ -345,7 +346,7 @@ impl Sessions {
             Some(notice(code, result.is_err()))
         };
         if !ioctl::is_slow(ioctl, input, &*self.device) {
-            match lane.try_now(&self.threads, |target| run(target, input, true, reply)) {
+            match queue.try_now(&self.threads, |target| run(target, input, true, reply)) {
                 Now::Ran(Some(Some(notice))) => return Progress::Answered(notice),
                 Now::Ran(Some(None)) => {}
                 Now::Ran(None) => {
@@ -360,7 +361,7 @@ impl Sessions {
             Err(errno) => return refuse(code, errno, reply),
         };
         let ticket = ticket();
-        lane.later(
+        queue.later(
             &self.threads,
             Box::new(move |target| {
                 let mut reply = Vec::new();
@@ -371,15 +372,20 @@ impl Sessions {
         Progress::Later
     }
 
-    fn mmap(&self, bytes: &[u8], room: usize, ticket: impl FnOnce() -> Box<dyn Ticket>) -> Result {
+    fn mmap(
+        &self,
+        bytes: &[u8],
+        capacity: usize,
+        ticket: impl FnOnce() -> Box<dyn Ticket>,
+    ) -> Result {
         let command = read::<CmdMmap>(bytes)?;
-        if room < size_of::<RespMmap>() || command.flags & !MMAP_FLAG_RW != 0 {
+        if capacity < size_of::<RespMmap>() || command.flags & !MMAP_FLAG_RW != 0 {
             return Err(Errno::EINVAL);
         }
-        let lane = self.lane(command.session_id)?;
+        let queue = self.queue(command.session_id)?;
         let region = Arc::clone(&self.region);
         let ticket = ticket();
-        lane.later(
+        queue.later(
             &self.threads,
             Box::new(move |target| {
                 let mapped = target
@@ -428,13 +434,13 @@ impl Sessions {
 
     /// Ends all sessions, as after a reset of the device. Does not wait for it.
     pub fn end_all(&self) {
-        let lanes = {
+        let queues = {
             let mut table = self.table();
             table.epoch += 1;
-            std::mem::take(&mut table.lanes)
+            std::mem::take(&mut table.queues)
         };
-        for lane in lanes.into_values() {
-            lane.abandon(&self.threads);
+        for queue in queues.into_values() {
+            queue.abandon(&self.threads);
         }
         self.outbox.clear();
     }
@@ -446,7 +452,7 @@ fn read<T: FromBytes + KnownLayout + Immutable>(bytes: &[u8]) -> Result<T> {
         .map_err(|_| Errno::EINVAL)
 }
 
-/// Whether the guest is told of the answer to the ioctl `code`.
+/// Whether the guest is notified of the answer to the ioctl `code`.
 fn notice(code: u32, failed: bool) -> Notice {
     if code == QBUF && failed {
         Notice::Anyway

@@ -9,12 +9,12 @@
 mod chain;
 mod channel;
 mod command;
+mod connection;
 mod endpoint;
 mod event;
-mod frontend;
 mod layout;
-mod link;
 mod regions;
+mod request_handler;
 mod ring;
 mod socket;
 mod stop;
@@ -31,9 +31,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::runtime::Handle;
 use vhost::vhost_user::{BackendReqHandler, Error as VhostError};
 
+use self::connection::VmmConnection;
 pub use self::endpoint::Endpoint;
-use self::frontend::Frontend;
-use self::link::Link;
+use self::request_handler::RequestHandler;
 pub use self::stop::Stop;
 use crate::config::Limits;
 use crate::device::api::Device;
@@ -119,29 +119,30 @@ pub fn serve_stream(
     stream
         .set_nonblocking(false)
         .context("cannot wait on the socket")?;
-    let connection = stream.try_clone().context("cannot duplicate the socket")?;
+    let hangup = stream.try_clone().context("cannot duplicate the socket")?;
     let peeked = stream.try_clone().context("cannot duplicate the socket")?;
-    let link = Link::new(Arc::clone(device), (limits, account), runtime.clone())
+    let connection = VmmConnection::new(Arc::clone(device), (limits, account), runtime.clone())
         .context("cannot set up for a VMM")?;
-    let rings = link.spawn()?;
-    stop.watch(Some(connection));
+    let rings = connection.spawn()?;
+    stop.watch(Some(hangup));
     tracing::info!("VMM connected");
 
-    let frontend = Arc::new(Mutex::new(Frontend::new(Arc::clone(&link))));
-    let mut requests = BackendReqHandler::from_stream(stream, Arc::clone(&frontend));
+    let handler = Arc::new(Mutex::new(RequestHandler::new(Arc::clone(&connection))));
+    let mut requests = BackendReqHandler::from_stream(stream, Arc::clone(&handler));
     let error = loop {
         if let Some(socket) = socket::offered(&peeked) {
-            let mut frontend = frontend.lock().unwrap_or_else(PoisonError::into_inner);
-            frontend.offer(socket);
+            let mut handler = handler.lock().unwrap_or_else(PoisonError::into_inner);
+            handler.offer(socket);
         }
         match requests.handle_request() {
             Ok(()) | Err(VhostError::SocketRetry(_)) => {}
             Err(error) => {
-                let mut frontend = frontend.lock().unwrap_or_else(PoisonError::into_inner);
-                if !frontend.has_refused() {
+                let mut handler = handler.lock().unwrap_or_else(PoisonError::into_inner);
+                if !handler.has_refused() {
                     break error;
                 }
-                // It was told so, if it asked to be: both sides still know what comes next.
+                // The VMM got that answer, if it asked for one: both sides still know what comes
+                // next.
                 tracing::warn!("a request of the VMM is refused: {error}");
             }
         }
@@ -156,18 +157,18 @@ pub fn serve_stream(
     }
 
     stop.watch(None);
-    link.end();
+    connection.end();
     if rings.join().is_err() {
         tracing::error!("the ring thread panicked, please report it");
     }
     let deadline = Instant::now() + CLOSE_TIMEOUT;
-    while link.sessions() > 0 && Instant::now() < deadline {
+    while connection.sessions() > 0 && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(5));
     }
-    if link.sessions() > 0 {
-        tracing::warn!("{} sessions are still closing", link.sessions());
+    if connection.sessions() > 0 {
+        tracing::warn!("{} sessions are still closing", connection.sessions());
     }
-    link.end_threads();
-    link.vm.counters().log();
+    connection.end_threads();
+    connection.vm.counters().log();
     Ok(())
 }

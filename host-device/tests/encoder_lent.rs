@@ -21,9 +21,9 @@ use virtio_v4l2d::counters::Counters;
 use virtio_v4l2d::device::encoder::Settings;
 use virtio_v4l2d::device::encoder::catalogue::Codec;
 use virtio_v4l2d::device::gst::memory::wrap;
-use virtio_v4l2d::device::{BufferArgs, Lent};
+use virtio_v4l2d::device::{BufferArgs, WireMemory};
 use virtio_v4l2d::memory::{
-    Access, Form, GuestMemory, Ledger, Lookup, PlaneMemory, Vm, probe_udmabuf,
+    Access, GuestMemory, ImportAs, Ledger, Lookup, PlaneMemory, Vm, probe_udmabuf,
 };
 use virtio_v4l2d::v4l2::core::uapi::*;
 use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryMmap};
@@ -157,7 +157,13 @@ impl Rig {
 
 /// Queues a raw frame, and waits for it to come back.
 #[track_caller]
-fn encode(client: &mut Client, index: u32, memory: u32, lengths: &[u32], lent: Lent) -> Vec<Seen> {
+fn encode(
+    client: &mut Client,
+    index: u32,
+    memory: u32,
+    lengths: &[u32],
+    lent: WireMemory,
+) -> Vec<Seen> {
     queue(client, index, memory, lengths, lent).unwrap();
     client.until(|got| match got {
         Got::Raw(buffer, _) => {
@@ -177,7 +183,7 @@ fn queue(
     index: u32,
     memory: u32,
     lengths: &[u32],
-    lent: Lent,
+    lent: WireMemory,
 ) -> Result<(), Errno> {
     let mut planes: Vec<Plane> = lengths
         .iter()
@@ -195,7 +201,7 @@ fn queue(
             ..Default::default()
         },
         planes: &mut planes,
-        lent,
+        memory: lent,
     })
 }
 
@@ -231,7 +237,13 @@ fn mmap_frames_are_where_the_guest_wrote_them() {
                 })
                 .collect();
             let lengths: Vec<u32> = planes.iter().map(|plane| plane.length).collect();
-            let seen = encode(&mut client, index, MEMORY_MMAP, &lengths, Lent::Nothing);
+            let seen = encode(
+                &mut client,
+                index,
+                MEMORY_MMAP,
+                &lengths,
+                WireMemory::Nothing,
+            );
             let found: Vec<usize> = seen.iter().map(|seen| seen.address).collect();
             assert_eq!(found, starts);
             assert!(seen.iter().all(|seen| seen.dmabuf == udmabuf()));
@@ -284,7 +296,7 @@ fn lent_frames_are_where_the_guest_wrote_them() {
                     index,
                     MEMORY_USERPTR,
                     sizes,
-                    Lent::Pages(lists),
+                    WireMemory::Pages(lists),
                 );
                 for (at, (seen, start)) in seen.iter().zip(&starts).enumerate() {
                     assert_eq!(seen.first, 16 * (at as u8) + 4 * (index as u8) + round);
@@ -332,7 +344,7 @@ fn exported_frames_are_where_they_were_made() {
         let start = whole.map_readable().unwrap().as_ptr() as usize;
         let length = buffer.mapped_len() as u32;
         for round in 0..2 {
-            let lent = Lent::Objects(vec![uuid]);
+            let lent = WireMemory::Objects(vec![uuid]);
             let seen = encode(
                 &mut client,
                 (index + round) % 4,
@@ -342,7 +354,7 @@ fn exported_frames_are_where_they_were_made() {
             );
             assert_eq!((seen[0].address, seen[0].first), (start, index as u8 + 1));
         }
-        let lent = Lent::Objects(vec![uuid]);
+        let lent = WireMemory::Objects(vec![uuid]);
         let too_long = queue(&mut client, index, MEMORY_DMABUF, &[length + 1], lent);
         assert_eq!(too_long, Err(Errno::EINVAL));
     }
@@ -359,7 +371,7 @@ fn objects_of_other_devices_are_mapped_once() {
     for round in 0..3_u8 {
         use std::os::unix::fs::FileExt;
         rig.other.file.write_at(&[round + 1], 0).unwrap();
-        let lent = Lent::Objects(vec![FOREIGN]);
+        let lent = WireMemory::Objects(vec![FOREIGN]);
         let seen = encode(&mut client, 2, MEMORY_DMABUF, &[length], lent);
         assert_eq!(seen[0].first, round + 1);
         assert_eq!(mapped(seen[0].address), ("/memfd:object".to_owned(), 0));
@@ -369,7 +381,7 @@ fn objects_of_other_devices_are_mapped_once() {
     assert_eq!(*rig.other.asked.lock().unwrap(), 1);
     assert_eq!(rig.maps(), 1);
     let mut refused = |uuid, length| {
-        let lent = Lent::Objects(vec![uuid]);
+        let lent = WireMemory::Objects(vec![uuid]);
         queue(&mut client, 1, MEMORY_DMABUF, &[length], lent)
     };
     assert_eq!(refused(FOREIGN, length + 1), Err(Errno::EINVAL));
@@ -396,7 +408,7 @@ fn an_object_must_keep_its_size() {
     ] {
         let rig = Rig::new(object);
         let mut client = rig.client(b"NV12", MEMORY_DMABUF);
-        let lent = Lent::Objects(vec![FOREIGN]);
+        let lent = WireMemory::Objects(vec![FOREIGN]);
         let result = queue(&mut client, 0, MEMORY_DMABUF, &[128 << 10], lent);
         assert_eq!(result, Err(Errno::EINVAL));
         assert_eq!(rig.maps(), 0);
@@ -409,7 +421,7 @@ fn prepared_memory_stays() {
     let rig = Rig::sealed();
     let mut client = rig.client(b"NV12", MEMORY_USERPTR);
     let size = WIDTH * HEIGHT * 3 / 2;
-    let pages = |page: u64| Lent::Pages(vec![vec![SgEntry::new(page * PAGE, size)]]);
+    let pages = |page: u64| WireMemory::Pages(vec![vec![SgEntry::new(page * PAGE, size)]]);
     for (page, value) in [(10, 1_u8), (50, 2)] {
         rig.guest
             .write_obj(value, GuestAddress(page * PAGE))
@@ -428,7 +440,7 @@ fn prepared_memory_stays() {
                 ..Default::default()
             },
             planes: &mut plane,
-            lent,
+            memory: lent,
         })
     };
     prepare(&mut client, pages(10)).unwrap();
@@ -447,7 +459,7 @@ fn memory_lives_for_as_long_as_somebody_reads_it() {
     gstreamer::init().unwrap();
     rig.guest.write_obj(77_u8, GuestAddress(3 * PAGE)).unwrap();
     let entries = [SgEntry::new(3 * PAGE, 5000)];
-    let view = rig.vm.view(&entries, Access::Read, Form::Any).unwrap();
+    let view = rig.vm.view(&entries, Access::Read, ImportAs::Any).unwrap();
     let memory = wrap(&PlaneMemory::View(view), 0..5000, || ()).unwrap();
     let counters = Arc::clone(&rig.counters);
     drop(rig);
@@ -470,10 +482,14 @@ fn dmabufs_are_announced_to_those_who_take_them() {
         let mut client = rig.client_of(element, b"NV12", MEMORY_DMABUF);
         for is_dmabuf in [true, true, false, false, true] {
             let (memory, length, lent) = if is_dmabuf {
-                (MEMORY_DMABUF, size, Lent::Objects(vec![FOREIGN]))
+                (MEMORY_DMABUF, size, WireMemory::Objects(vec![FOREIGN]))
             } else {
                 let length = 2000 * PAGE as u32;
-                (MEMORY_USERPTR, length, Lent::Pages(vec![scattered.clone()]))
+                (
+                    MEMORY_USERPTR,
+                    length,
+                    WireMemory::Pages(vec![scattered.clone()]),
+                )
             };
             let seen = encode(&mut client, 0, memory, &[length], lent);
             assert_eq!(seen[0].dmabuf, is_dmabuf);

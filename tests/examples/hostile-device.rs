@@ -229,13 +229,13 @@ macro_rules! simple {
 macro_rules! buffers {
     ($($name:ident;)*) => {
         $(fn $name(&mut self, args: BufferArgs<'_>) -> Result {
-            let BufferArgs { buffer, planes, lent } = args;
+            let BufferArgs { buffer, planes, memory } = args;
             *self.last.lock().unwrap_or_else(PoisonError::into_inner) = *buffer;
             if self.lies.now() {
                 // The buffer comes back before it is taken, or as well as it is refused.
                 self.events.dqbuf(*buffer, &[Plane::default(); 8]);
             }
-            let result = self.inner.$name(BufferArgs { buffer: &mut *buffer, planes: &mut *planes, lent });
+            let result = self.inner.$name(BufferArgs { buffer: &mut *buffer, planes: &mut *planes, memory });
             if self.lies.now() {
                 self.lies.event(&self.events, &self.last);
             }

@@ -17,7 +17,7 @@ use protocol::wire::v4l2::{
     BUF_TYPE_VIDEO_CAPTURE_MPLANE, BUF_TYPE_VIDEO_OUTPUT_MPLANE, Buffer, Edid, ExportBuffer,
     ExtControl, ExtControls, MEMORY_DMABUF, MEMORY_MMAP, MEMORY_USERPTR, Plane,
 };
-use virtio_v4l2d::device::Lent;
+use virtio_v4l2d::device::WireMemory;
 use zerocopy::{FromBytes, IntoBytes};
 
 // Buffers.
@@ -59,7 +59,7 @@ fn send_buffer(
     (session, code): (u32, u32),
     (buffer, planes): (&Buffer, &[Plane]),
     memory: &[u8],
-    lent: Lent,
+    lent: WireMemory,
 ) -> (Reply, Buffer, Vec<Plane>) {
     let reply = pair.ioctl_raw(session, code, buffer.as_bytes(), planes.as_bytes(), memory);
     let call = Call {
@@ -99,7 +99,7 @@ fn multiplanar_buffers_of_the_device() {
                     (session, code),
                     (&sent, &planes(count, 4096)),
                     &[],
-                    Lent::Nothing,
+                    WireMemory::Nothing,
                 );
                 // `m.planes` is the driver's pointer; `m.mem_offset` of the planes is the device's to say.
                 answer.m = sent.m;
@@ -128,7 +128,7 @@ fn single_planar_buffers_of_the_device() {
             (session, code),
             (&sent, &[]),
             &[],
-            Lent::Nothing,
+            WireMemory::Nothing,
         );
         assert_reply(&reply, &response(0, &[answer.as_bytes()]));
     }
@@ -162,7 +162,7 @@ fn buffers_of_guest_pages() {
             (session, code),
             (&sent, &sent_planes),
             lists.concat().as_bytes(),
-            Lent::Pages(lists.to_vec()),
+            WireMemory::Pages(lists.to_vec()),
         );
         // Pointers come back as sent, entries do not come back.
         answer.m = sent.m;
@@ -181,7 +181,7 @@ fn buffers_of_guest_pages() {
             (session, code),
             (&sent, &[]),
             lists[1].as_bytes(),
-            Lent::Pages(vec![lists[1].clone()]),
+            WireMemory::Pages(vec![lists[1].clone()]),
         );
         answer.m = sent.m;
         assert_reply(&reply, &response(0, &[answer.as_bytes()]));
@@ -196,7 +196,7 @@ fn buffers_of_guest_pages() {
         (session, ioctl::QBUF),
         (&sent, &sent_planes),
         lists[1].as_bytes(),
-        Lent::Pages(vec![Vec::new(), lists[1].clone()]),
+        WireMemory::Pages(vec![Vec::new(), lists[1].clone()]),
     );
 }
 
@@ -217,7 +217,7 @@ fn buffers_of_virtio_objects() {
             (session, code),
             (&sent, &sent_planes),
             uuids.as_bytes(),
-            Lent::Objects(uuids.to_vec()),
+            WireMemory::Objects(uuids.to_vec()),
         );
         answer.m = sent.m;
         for (answered, sent) in answered.iter_mut().zip(&sent_planes) {
@@ -238,7 +238,7 @@ fn buffers_of_virtio_objects() {
             (session, code),
             (&sent, &[]),
             uuids[..1].as_bytes(),
-            Lent::Objects(uuids[..1].to_vec()),
+            WireMemory::Objects(uuids[..1].to_vec()),
         );
         answer.m = sent.m;
         assert_reply(
@@ -265,7 +265,7 @@ fn querybuf_lends_nothing() {
         );
         let expected = [sent.as_bytes(), sent_planes.as_bytes()];
         assert_reply(&reply, &response(0, &expected));
-        assert_eq!(fake.calls()[0].lent, Lent::Nothing);
+        assert_eq!(fake.calls()[0].lent, WireMemory::Nothing);
     }
 }
 

@@ -56,22 +56,22 @@ pub trait Device: Send + Sync + 'static {
     /// Whatever `open(2)` is to fail with, for instance `EMFILE`, `EBUSY`.
     fn open(&self, id: u32, events: Events, vm: Vm) -> Result<Box<dyn Session>>;
 
-    /// Whether any call may wait for hardware: then they run where that stops nothing else, but for
-    /// QBUF of MMAP buffers.
+    /// Whether any call may wait for hardware. Such calls run on threads where that stops nothing
+    /// else, except for QBUF of MMAP buffers.
     fn may_wait(&self) -> bool {
         false
     }
 
-    /// Whether a call of it is being carried out that another one may have to wait for: then QBUF
-    /// of MMAP buffers runs with the others.
+    /// Whether a call is in progress that others may have to wait for. Then QBUF of MMAP buffers
+    /// runs on those threads, too.
     fn is_busy(&self) -> bool {
         false
     }
 }
 
-/// Memory that the guest lends with a buffer, one element for each plane.
+/// The memory of a buffer as the guest names it on the wire, one element for each plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lent {
+pub enum WireMemory {
     /// Nothing: the buffer is the device's own (`V4L2_MEMORY_MMAP`).
     Nothing,
     /// Guest pages (`V4L2_MEMORY_USERPTR`): entries that cover the plane's `length`, not yet
@@ -88,8 +88,8 @@ pub struct BufferArgs<'a> {
     pub buffer: &'a mut Buffer,
     /// Planes: as many as `buffer.length` says for multi-planar types, none otherwise.
     pub planes: &'a mut [Plane],
-    /// Memory that the guest lends. Always `Nothing` in QUERYBUF.
-    pub lent: Lent,
+    /// The guest's memory behind the planes. Always `Nothing` in QUERYBUF.
+    pub memory: WireMemory,
 }
 
 /// Controls of an extended control ioctl.

@@ -26,7 +26,7 @@ mod controls;
 mod core;
 mod drain;
 mod format;
-mod lent;
+mod imports;
 mod level;
 mod params;
 mod pipeline;
@@ -43,7 +43,7 @@ pub use settings::Settings;
 #[derive(Debug)]
 pub struct Encoder {
     settings: Arc<Settings>,
-    chosen: Arc<[catalogue::Chosen]>,
+    selected: Arc<[catalogue::SelectedElement]>,
     open: Arc<Mutex<usize>>,
 }
 
@@ -71,13 +71,13 @@ impl Encoder {
     /// GStreamer does not start, or an element is missing: the message says what to install.
     pub fn new(settings: Settings) -> anyhow::Result<Self> {
         gst::init().context("GStreamer does not start")?;
-        let chosen = catalogue::choose(&settings)?;
-        for chosen in &chosen {
-            tracing::info!("{} by {}", chosen.codec.name(), chosen.factory.name());
+        let selected = catalogue::choose(&settings)?;
+        for selected in &selected {
+            tracing::info!("{} by {}", selected.codec.name(), selected.factory.name());
         }
         Ok(Self {
             settings: Arc::new(settings),
-            chosen: chosen.into(),
+            selected: selected.into(),
             open: Arc::default(),
         })
     }
@@ -96,7 +96,7 @@ impl Device for Encoder {
         let open = OpenSession::new(&self.open, self.settings.max_sessions)?;
         Ok(Box::new(session::Session::new(
             id,
-            Arc::clone(&self.chosen),
+            Arc::clone(&self.selected),
             Arc::clone(&self.settings),
             (events, vm),
             open,

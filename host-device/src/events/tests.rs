@@ -52,17 +52,17 @@ fn room_is_for_events_that_wait_for_it() {
     let quiet = Events::new(Arc::clone(&outbox), 7).quiet();
     let signals = || guest.signals.load(Ordering::SeqCst);
     dqbuf(&quiet, 9, 0);
-    outbox.room();
+    outbox.buffers_added();
     assert_eq!(signals(), 1, "it had to wait");
     drain(&outbox, 1);
-    outbox.room();
+    outbox.buffers_added();
     assert_eq!(signals(), 1, "it was delivered quietly");
 }
 
-fn drain(outbox: &Outbox, room: usize) -> Vec<Vec<u8>> {
+fn drain(outbox: &Outbox, capacity: usize) -> Vec<Vec<u8>> {
     let mut out = Vec::new();
     outbox.drain(|bytes| {
-        if out.len() == room {
+        if out.len() == capacity {
             return Put::Full;
         }
         out.push(bytes.to_vec());

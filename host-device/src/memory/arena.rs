@@ -91,7 +91,8 @@ impl Arena {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A part of `len` bytes, which are whole pages, all zero. `None` if there is no room.
+    /// A part of `len` bytes, which are whole pages, all zero. `None` if no free range is long
+    /// enough.
     pub(super) fn take(self: &Arc<Self>, len: u64) -> Option<Part> {
         let mut taken = self.taken();
         let parts = taken.parts.iter().map(|(&offset, &len)| (offset, len));

@@ -13,7 +13,7 @@ use nix::unistd::{Whence, lseek};
 
 use super::arena::{Arena, Part};
 use super::bytes::{Bytes, Mapped, MappedDmabuf};
-use super::ledger::{Charge, Ledger};
+use super::ledger::{Ledger, MemoryCharge};
 use super::mapping::{PAGE_SIZE, map_shared, sealed_file};
 use super::name::ObjectName;
 use super::udmabuf;
@@ -49,7 +49,7 @@ pub struct HostBuffer {
     len: usize,
     /// What it is called as an object, if it was exported.
     name: Mutex<Option<ObjectName>>,
-    _charge: Arc<Charge>,
+    _charge: Arc<MemoryCharge>,
 }
 
 impl HostBuffer {
@@ -110,7 +110,11 @@ impl HostBuffer {
     ///
     /// `EINVAL` if the dmabuf is shorter, or does not have whole pages; what the exporter refuses
     /// to be mapped with.
-    pub fn exported(dmabuf: OwnedFd, len: usize, charge: Arc<Charge>) -> Result<Arc<Self>, Errno> {
+    pub fn exported(
+        dmabuf: OwnedFd,
+        len: usize,
+        charge: Arc<MemoryCharge>,
+    ) -> Result<Arc<Self>, Errno> {
         let size = lseek(&dmabuf, 0, Whence::SeekEnd)?;
         let size = usize::try_from(size)
             .ok()
@@ -209,7 +213,7 @@ impl Drop for HostBuffer {
     fn drop(&mut self) {
         if !matches!(self.backing, Backing::Part(_)) {
             // SAFETY: The mapping is ours (type invariant) and nobody holds a pointer into it any
-            // more: those who were lent one hold a reference to `self`.
+            // more: whoever uses one holds a reference to `self`.
             let _ = unsafe { munmap(self.bytes.address().cast(), self.bytes.len()) };
         }
     }
@@ -249,7 +253,7 @@ mod tests {
         let mut data = [0; 5];
         first.read_at(0, &mut data).unwrap();
         assert_eq!(&data, b"first");
-        // No room: a file of its own.
+        // The arena is full: a file of its own.
         assert!(!make(1).is_in(&arena));
         drop(first);
         let first = make(PAGE_SIZE);
@@ -260,7 +264,7 @@ mod tests {
 
     #[test]
     fn what_a_device_exported() {
-        let charge = Arc::new(Charge::default());
+        let charge = Arc::new(MemoryCharge::default());
         // A memfd for a dmabuf: it has a size and can be mapped.
         let file = |size| sealed_file(NonZeroUsize::new(size).unwrap()).unwrap();
         let make = |size, len| HostBuffer::exported(file(size), len, Arc::clone(&charge));

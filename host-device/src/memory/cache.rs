@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use protocol::wire::sg::{SgEntry, Uuid};
 
-use super::ledger::Charge;
+use super::ledger::MemoryCharge;
 use super::plane::PlaneMemory;
 
 /// What a client names.
@@ -29,7 +29,7 @@ pub(super) struct Cached {
     /// It has the pages that were there when it was made.
     pub(super) pins: bool,
     /// What the name takes.
-    pub(super) charge: Arc<Charge>,
+    pub(super) charge: Arc<MemoryCharge>,
 }
 
 /// Memory by what was queued, the last used first.
@@ -95,8 +95,8 @@ pub(super) fn forget_pinned(
     })
 }
 
-/// What was lent under `name`, which is now that plane's, and the last used. What that plane pinned
-/// is in `old`.
+/// The memory that was imported under `name`. It is now that plane's, and the last used. What that
+/// plane pinned before goes to `old`.
 pub(super) fn find(
     cached: &mut VecDeque<Cached>,
     place: Place,
@@ -134,15 +134,15 @@ pub(super) fn find(
     Some(memory)
 }
 
-/// Remembers `new`, and no more than `room` that pin nothing. What is not remembered any more is in
-/// `old`.
+/// Remembers `new`, and no more than `capacity` that pin nothing. What is not remembered any more
+/// is in `old`.
 pub(super) fn remember(
     cached: &mut VecDeque<Cached>,
     new: Cached,
-    room: usize,
+    capacity: usize,
     old: &mut Vec<Cached>,
 ) {
-    let mut left = room.saturating_sub(1);
+    let mut left = capacity.saturating_sub(1);
     let mut at = 0;
     while !new.pins && at < cached.len() {
         match cached.get(at) {

@@ -17,7 +17,7 @@ use nix::unistd::{Whence, lseek};
 use super::budget;
 use super::bytes::{Bytes, Mapped, MappedDmabuf};
 use super::costs::Costs;
-use super::ledger::Charge;
+use super::ledger::MemoryCharge;
 use super::mapping::{Access, map_whole};
 use super::truncated::is_sealed;
 use crate::counters::Counters;
@@ -39,7 +39,7 @@ pub struct Import {
     counters: Arc<Counters>,
     _share: budget::MappingCharge,
     /// Its memory is another device's, but as long as it is mapped it stays.
-    _charge: Charge,
+    _charge: MemoryCharge,
 }
 
 // SAFETY: The mapping belongs to `self` alone, and its content is only touched as memory that
@@ -110,7 +110,7 @@ impl Drop for Import {
     fn drop(&mut self) {
         Counters::add(&self.counters.unmaps, 1);
         // SAFETY: The mapping is ours (type invariant) and nobody holds a pointer into it any more:
-        // those who were lent one hold a reference to `self`.
+        // whoever uses one holds a reference to `self`.
         let _ = unsafe { munmap(self.base, self.bytes.len()) };
     }
 }

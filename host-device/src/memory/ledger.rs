@@ -81,7 +81,7 @@ impl Ledger {
         Self::on(Account::new(limit, 1), arena)
     }
 
-    /// On `account`. MMAP buffers are parts of `arena`, for as long as there is room.
+    /// On `account`. MMAP buffers are parts of `arena`, unless that is full.
     pub fn on(account: Arc<Account>, arena: Option<Arc<Arena>>) -> Arc<Self> {
         if let Some(arena) = &arena {
             account.add(arena);
@@ -111,7 +111,7 @@ impl Ledger {
     /// # Errors
     ///
     /// `ENOMEM` if that would exceed the limit.
-    pub fn charge(self: &Arc<Self>, bytes: usize) -> Result<Charge, Errno> {
+    pub fn charge(self: &Arc<Self>, bytes: usize) -> Result<MemoryCharge, Errno> {
         let limit = self.account.limit.saturating_sub(self.account.excess());
         self.account
             .used
@@ -123,14 +123,14 @@ impl Ledger {
     }
 
     /// Charges `bytes` that are spent already, whatever the limit is.
-    pub fn force(self: &Arc<Self>, bytes: usize) -> Charge {
+    pub fn force(self: &Arc<Self>, bytes: usize) -> MemoryCharge {
         // Wraps around at 2^64 bytes.
         self.account.used.fetch_add(bytes, Ordering::Relaxed);
         self.part(bytes)
     }
 
-    fn part(self: &Arc<Self>, bytes: usize) -> Charge {
-        Charge {
+    fn part(self: &Arc<Self>, bytes: usize) -> MemoryCharge {
+        MemoryCharge {
             ledger: Some(Arc::clone(self)),
             bytes,
         }
@@ -139,12 +139,12 @@ impl Ledger {
 
 /// Bytes on a ledger, given back on drop. By default none.
 #[derive(Debug, Default)]
-pub struct Charge {
+pub struct MemoryCharge {
     ledger: Option<Arc<Ledger>>,
     bytes: usize,
 }
 
-impl Charge {
+impl MemoryCharge {
     /// How large it is, in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -161,7 +161,7 @@ impl Charge {
     }
 }
 
-impl Drop for Charge {
+impl Drop for MemoryCharge {
     fn drop(&mut self) {
         if let Some(ledger) = &self.ledger {
             ledger.account.used.fetch_sub(self.bytes, Ordering::Relaxed);
@@ -213,6 +213,6 @@ mod tests {
         drop((whole, part, rest, forced));
         assert_eq!(ledger.used(), 0);
         drop(ledger.charge(100).unwrap());
-        drop(Charge::default().split(3));
+        drop(MemoryCharge::default().split(3));
     }
 }

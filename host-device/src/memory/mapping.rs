@@ -16,12 +16,12 @@ use nix::unistd::ftruncate;
 /// Size of a page: mappings start and end on it. 4 KiB on every machine whose guests we serve.
 pub const PAGE_SIZE: usize = 4096;
 
-/// What the host may do with lent memory.
+/// What the host may do with imported memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Read only: raw frames.
     Read,
-    /// Read and write: room for coded frames.
+    /// Read and write: buffers for coded frames.
     ReadWrite,
 }
 

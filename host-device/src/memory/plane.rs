@@ -19,8 +19,8 @@ use super::view::View;
 pub enum PlaneMemory {
     /// The device's own, which the guest maps.
     Own(Arc<HostBuffer>),
-    /// That of another MMAP buffer of the device, which a client exported and lends: all pages of
-    /// it.
+    /// That of another MMAP buffer of the device, which a client exported and imports here: all
+    /// pages of it.
     Shared(Arc<HostBuffer>),
     /// Pages of the guest.
     View(Arc<View>),
@@ -64,7 +64,7 @@ impl PlaneMemory {
     ///
     /// # Errors
     ///
-    /// `EINVAL` when it does not fit, `EACCES` if the memory is lent for reading.
+    /// `EINVAL` when it does not fit, `EACCES` if the memory was imported for reading.
     pub fn write_at(&self, offset: usize, data: &[u8]) -> Result<(), Errno> {
         self.bytes().write_at(offset, data)
     }

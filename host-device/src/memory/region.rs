@@ -183,8 +183,8 @@ impl Region {
     ///
     /// # Errors
     ///
-    /// `ENOMEM` if there is no room, `EIO` while the device is stopped, or whatever the VMM refuses
-    /// it with.
+    /// `ENOMEM` if the region is full, `EIO` while the device is stopped, or whatever the VMM
+    /// refuses it with.
     pub fn map(&self, buffer: Arc<HostBuffer>, writable: bool) -> Result<u64, Errno> {
         if let Some(arena) = &self.arena
             && writable

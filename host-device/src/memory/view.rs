@@ -17,7 +17,7 @@ use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRe
 use super::budget;
 use super::bytes::{Bytes, Mapped, MappedDmabuf};
 use super::costs::Costs;
-use super::ledger::Charge;
+use super::ledger::MemoryCharge;
 use super::mapping::{Access, PAGE_SIZE, map_whole};
 use super::truncated::{Guard, is_sealed};
 use super::udmabuf;
@@ -30,9 +30,9 @@ const PER_PAGE: usize = 8;
 /// Most bytes that one view may have: a raw frame of 8192x8192 takes a quarter of it.
 const MAX_LEN: usize = 1 << 30;
 
-/// What lent pages are to be for the host.
+/// How pages of the guest are imported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum ImportAs {
     /// A dmabuf where the host can make one, else a mapping.
     Any,
     /// A mapping whose pages a device of the host pins, which it cannot in that of a udmabuf.
@@ -49,7 +49,7 @@ struct Run<'a> {
     len: usize,
 }
 
-/// Lent guest memory, mapped in one piece for as long as it lives.
+/// Imported guest memory, mapped in one piece for as long as it lives.
 ///
 /// It is a mapping of the guest's files on its own: it stays valid, and the memory stays, when the
 /// VMM takes the memory away from the guest.
@@ -69,7 +69,7 @@ pub struct View {
     /// Mappings of the kernel's.
     share: Option<budget::MappingCharge>,
     /// Memory.
-    _charge: Charge,
+    _charge: MemoryCharge,
     /// For files that can be cut short.
     guard: Option<Guard>,
 }
@@ -186,7 +186,7 @@ fn tables(bytes: usize, count: usize) -> usize {
 
 /// A udmabuf, where it is mapped, and what it costs: it keeps its pages, whatever becomes of them
 /// in the guest.
-type Udmabuf = (OwnedFd, NonNull<c_void>, Charge);
+type Udmabuf = (OwnedFd, NonNull<c_void>, MemoryCharge);
 
 /// A udmabuf of `runs`. `None` if the host can make none, `ENOMEM` if that is more than the VM may
 /// have.
@@ -226,22 +226,22 @@ impl View {
     pub(super) fn new(
         guest: &GuestMemoryMmap,
         entries: &[SgEntry],
-        (access, form): (Access, Form),
+        (access, form): (Access, ImportAs),
         (keeps_pages, costs): (bool, &Costs),
     ) -> Result<Arc<Self>, Errno> {
         let (runs, start, len) = runs(guest, entries)?;
         let mapped: usize = runs.iter().map(|run| run.len).sum();
         let size = NonZeroUsize::new(mapped).ok_or(Errno::EINVAL)?;
         let may_pin = match form {
-            Form::Any => keeps_pages,
-            Form::Mapped => false,
-            Form::Dmabuf => true,
+            ImportAs::Any => keeps_pages,
+            ImportAs::Mapped => false,
+            ImportAs::Dmabuf => true,
         };
         let dmabuf = match may_pin.then(|| dmabuf(&runs, size, access, costs)) {
-            Some(Err(errno)) if form == Form::Dmabuf => return Err(errno),
+            Some(Err(errno)) if form == ImportAs::Dmabuf => return Err(errno),
             made => made.and_then(Result::ok).flatten(),
         };
-        if form == Form::Dmabuf && dmabuf.is_none() {
+        if form == ImportAs::Dmabuf && dmabuf.is_none() {
             tracing::warn!(
                 "no dmabuf of guest memory: {mapped} bytes in {} pieces (see parameters of udmabuf)",
                 runs.len()
@@ -252,7 +252,7 @@ impl View {
         let (dmabuf, base, charge) = match dmabuf {
             Some((fd, base, charge)) => (Some(fd), base, charge),
             None => {
-                let pinned = if form == Form::Mapped { mapped } else { 0 };
+                let pinned = if form == ImportAs::Mapped { mapped } else { 0 };
                 let charge = costs.ledger.charge(pinned + tables(mapped, count))?;
                 (None, reserve(size)?, charge)
             }
@@ -261,7 +261,7 @@ impl View {
         Counters::add(&counters.maps, count as u64);
         // From here on dropping it unmaps all of it, whatever is mapped there by then.
         let mut view = Self {
-            // SAFETY: `runs` has room for `len` bytes from `start`, which is in the first page.
+            // SAFETY: `runs` has `len` bytes from `start`, which is in the first page.
             // Nobody touches them before all runs are mapped: `view` does not leave this function
             // before.
             bytes: unsafe {
@@ -357,7 +357,7 @@ impl Drop for View {
         Counters::add(&self.counters.unmaps, 1);
         self.guard = None;
         // SAFETY: The mapping is ours (type invariant) and nobody holds a pointer into it any more:
-        // those who were lent one hold a reference to `self`.
+        // whoever uses one holds a reference to `self`.
         let _ = unsafe { munmap(self.base, self.mapped) };
     }
 }

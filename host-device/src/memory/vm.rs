@@ -25,7 +25,7 @@ use super::plane::PlaneMemory;
 use super::scatter;
 use super::truncated::{Guard, seal};
 use super::udmabuf::probe as probe_udmabuf;
-use super::view::{Form, View};
+use super::view::{ImportAs, View};
 use crate::counters::Counters;
 
 /// Guest memory as the VMM describes it; replaced as a whole when that changes.
@@ -41,7 +41,8 @@ struct Inner {
     caches: Caches,
     objects: Arc<Objects>,
     runtime: Option<Handle>,
-    /// The driver keeps the pages of what it has lent until it is told that they are forgotten.
+    /// The driver keeps imported pages where they are until the device has answered that it forgot
+    /// them.
     keeps_pages: AtomicBool,
     /// The log says that there are no udmabufs of its memory.
     told: AtomicBool,
@@ -171,7 +172,7 @@ impl Vm {
         Ok(buffer)
     }
 
-    /// Whether such buffers are parts of one mapping, for as long as there is room.
+    /// Whether such buffers are parts of one mapping, unless that is full.
     pub fn has_arena(&self) -> bool {
         self.ledger().arena().is_some()
     }
@@ -238,7 +239,7 @@ impl Vm {
         scatter::write(&self.inner.guest.memory(), entries, data)
     }
 
-    /// Memory that the guest lends, as one run. It is a dmabuf only if the driver keeps the pages,
+    /// Imports guest memory as one run. It is a dmabuf only if the driver keeps the pages,
     /// or the form asks for one: a udmabuf has the pages that were there when it was made, a
     /// mapping those that are there now.
     ///
@@ -252,7 +253,7 @@ impl Vm {
         &self,
         entries: &[SgEntry],
         access: Access,
-        form: Form,
+        form: ImportAs,
     ) -> Result<Arc<View>, Errno> {
         let guest = self.inner.guest.memory();
         let costs = (self.keeps_pages(), &self.costs);

@@ -13,7 +13,7 @@ use protocol::wire::v4l2::{
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::failure::{Failure, HEADER};
-use crate::device::api::{BufferArgs, ControlArgs, ControlOp, Lent, Result, Session};
+use crate::device::api::{BufferArgs, ControlArgs, ControlOp, Result, Session, WireMemory};
 
 /// QUERYBUF, QBUF, PREPARE_BUF. Returns the UUIDs of virtio objects, which stand in the response
 /// too. `Slow` if it is to be `quick` and the session says that it is not.
@@ -23,7 +23,7 @@ pub(super) fn buffer(
     payload: &mut [u8],
     array: &mut [u8],
     rest: &[u8],
-    (room, quick): (usize, bool),
+    (capacity, quick): (usize, bool),
 ) -> std::result::Result<Vec<Uuid>, Failure> {
     let sent = Buffer::read_from_bytes(payload).map_err(|_| Errno::EINVAL)?;
     let mut storage = [Plane::default(); VIDEO_MAX_PLANES];
@@ -33,19 +33,19 @@ pub(super) fn buffer(
     planes_sent.as_mut_bytes().copy_from_slice(array);
 
     let multiplanar = is_multiplanar(sent.type_);
-    let lent = if ioctl.code == ioctl::QUERYBUF {
-        Lent::Nothing
+    let memory = if ioctl.code == ioctl::QUERYBUF {
+        WireMemory::Nothing
     } else if multiplanar {
         let lengths = planes_sent.iter().map(|plane| plane.length);
-        lent_memory(sent.memory, lengths, rest)?
+        wire_memory(sent.memory, lengths, rest)?
     } else {
-        lent_memory(sent.memory, std::iter::once(sent.length), rest)?
+        wire_memory(sent.memory, std::iter::once(sent.length), rest)?
     };
-    let uuids = match &lent {
-        Lent::Objects(uuids) => uuids.clone(),
-        Lent::Nothing | Lent::Pages(_) => Vec::new(),
+    let uuids = match &memory {
+        WireMemory::Objects(uuids) => uuids.clone(),
+        WireMemory::Nothing | WireMemory::Pages(_) => Vec::new(),
     };
-    if room < HEADER + payload.len() + array.len() + uuids.as_bytes().len() {
+    if capacity < HEADER + payload.len() + array.len() + uuids.as_bytes().len() {
         return Err(Errno::EINVAL.into());
     }
 
@@ -56,7 +56,7 @@ pub(super) fn buffer(
     let args = BufferArgs {
         buffer: &mut buffer,
         planes,
-        lent,
+        memory,
     };
     if quick && ioctl.code != ioctl::QUERYBUF && !session.is_quick(&args) {
         return Err(Failure::Slow);
@@ -84,16 +84,16 @@ pub(super) fn buffer(
 
 /// What stands behind planes of the given lengths, by memory type. An unknown type is the session's
 /// to refuse.
-fn lent_memory(
+fn wire_memory(
     memory: u32,
     mut lengths: impl ExactSizeIterator<Item = u32>,
     mut rest: &[u8],
-) -> Result<Lent> {
+) -> Result<WireMemory> {
     match memory {
         MEMORY_USERPTR => lengths
             .map(|length| pages(length, &mut rest))
             .collect::<Result<_>>()
-            .map(Lent::Pages),
+            .map(WireMemory::Pages),
         MEMORY_DMABUF => lengths
             .try_fold(Vec::new(), |mut uuids, _| {
                 let (uuid, tail) = Uuid::read_from_prefix(rest).map_err(|_| Errno::EINVAL)?;
@@ -101,8 +101,8 @@ fn lent_memory(
                 uuids.push(uuid);
                 Ok(uuids)
             })
-            .map(Lent::Objects),
-        _ => Ok(Lent::Nothing),
+            .map(WireMemory::Objects),
+        _ => Ok(WireMemory::Nothing),
     }
 }
 
@@ -186,14 +186,14 @@ pub(super) fn export(
     session: &mut dyn Session,
     payload: &mut [u8],
     rest: &[u8],
-    room: usize,
+    capacity: usize,
 ) -> Result<Uuid> {
     let mut export = ExportBuffer::read_from_bytes(payload).map_err(|_| Errno::EINVAL)?;
     let fd = export.fd;
-    // The driver need not send the placeholder; it must have left room for the answer.
+    // The driver need not send the placeholder, but it must provide a buffer for the answer.
     let mut uuid = Uuid::read_from_prefix(rest).map_or_else(|_| Uuid::default(), |(uuid, _)| uuid);
     session.expbuf(&mut export, &mut uuid)?;
-    if room < HEADER + payload.len() + size_of::<Uuid>() {
+    if capacity < HEADER + payload.len() + size_of::<Uuid>() {
         return Err(Errno::EINVAL);
     }
     export.fd = fd;

@@ -42,8 +42,8 @@ pub(super) fn is_slow(ioctl: &Ioctl, input: &[u8], device: &dyn Device) -> bool 
 }
 
 /// Runs `ioctl` on `session` with `input`, the device-readable bytes behind the command, and leaves
-/// the response in `reply`: header, payload, array and UUIDs. `room` is how much of it the guest
-/// can take. If it is to be `quick`, a call that may take long is not made.
+/// the response in `reply`: header, payload, array and UUIDs. `capacity` is how much of it the
+/// guest can take. If it is to be `quick`, a call that may take long is not made.
 ///
 /// # Errors
 ///
@@ -54,12 +54,12 @@ pub(super) fn run(
     session: &mut dyn Session,
     ioctl: &'static Ioctl,
     input: &[u8],
-    (room, quick): (usize, bool),
+    (capacity, quick): (usize, bool),
     reply: &mut Vec<u8>,
 ) -> std::result::Result<(), Failure> {
     reply.clear();
     reply.resize(HEADER, 0);
-    let result = call(session, ioctl, input, (room, quick), reply);
+    let result = call(session, ioctl, input, (capacity, quick), reply);
     match result {
         Err(Failure::Slow) => reply.clear(),
         Ok(()) if !ioctl.direction.to_driver() => reply.truncate(HEADER),
@@ -79,7 +79,7 @@ fn call(
     session: &mut dyn Session,
     ioctl: &'static Ioctl,
     input: &[u8],
-    (room, quick): (usize, bool),
+    (capacity, quick): (usize, bool),
     reply: &mut Vec<u8>,
 ) -> std::result::Result<(), Failure> {
     let (array_size, rest) = if ioctl.direction.to_device() {
@@ -92,7 +92,7 @@ fn call(
         reply.resize(HEADER + ioctl.size, 0);
         (0, input)
     };
-    if ioctl.direction.to_driver() && room < reply.len() {
+    if ioctl.direction.to_driver() && capacity < reply.len() {
         reply.truncate(HEADER);
         return Err(Errno::EINVAL.into());
     }
@@ -103,13 +103,13 @@ fn call(
     match ioctl.attached {
         Attached::Nothing => simple(session, ioctl, payload)?,
         Attached::Planes => {
-            let uuids = buffer(session, ioctl, payload, array, rest, (room, quick))?;
+            let uuids = buffer(session, ioctl, payload, array, rest, (capacity, quick))?;
             reply.extend_from_slice(uuids.as_bytes());
         }
         Attached::Controls => controls(session, ioctl, payload, array, rest)?,
         Attached::Edid => edid(session, ioctl, body)?,
         Attached::Uuid => {
-            let uuid = export(session, payload, rest, room)?;
+            let uuid = export(session, payload, rest, capacity)?;
             reply.extend_from_slice(uuid.as_bytes());
         }
     }

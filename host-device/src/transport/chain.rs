@@ -62,7 +62,7 @@ impl Writable {
         self.len = 0;
     }
 
-    /// Writes as much of `bytes` as there is room for. Returns how much that was, or less if memory
+    /// Writes as much of `bytes` as fits. Returns how much that was, or less if memory
     /// is missing.
     pub(super) fn write(&self, memory: &impl GuestMemory, bytes: &[u8]) -> usize {
         let mut rest = bytes;

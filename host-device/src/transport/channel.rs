@@ -105,7 +105,7 @@ struct Socket {
     features: u64,
     /// Held for as long as a request is answered.
     state: Mutex<State>,
-    /// Objects that are gone, and of which the VMM has not been told yet.
+    /// Objects that are gone, and of which the VMM has not been notified yet.
     removed: Mutex<VecDeque<Uuid>>,
 }
 

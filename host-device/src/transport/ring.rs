@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! One virtqueue: what the VMM told us of it, and the buffers in it.
+//! One virtqueue: how the VMM has set it up, and the buffers in it.
 
 use std::fs::File;
 use std::io::Write;
@@ -78,7 +78,7 @@ pub(super) struct State {
     out: u16,
     /// Runs of memory for the answers to them.
     runs_out: usize,
-    /// Buffers went back that the guest has not been told of.
+    /// Buffers were returned, and the guest has not been notified.
     unsignalled: bool,
     /// Somebody waits for buffers that are out.
     stopping: bool,
@@ -209,7 +209,7 @@ impl Ring {
         state.queue.next_avail()
     }
 
-    /// Takes a buffer that has room for all of `bytes`, and returns it with them. Buffers that are
+    /// Takes a buffer that holds all of `bytes`, and returns it with them. Buffers that are
     /// malformed or too small go back empty. False if there is none left, or `turn` is over.
     pub(super) fn deliver(&self, bytes: &[u8], writable: &mut Writable, turn: &mut Turn) -> bool {
         let mut state = self.state();
@@ -265,12 +265,12 @@ impl Ring {
         more && !again
     }
 
-    /// Tells the guest of returned buffers that it has not been told of, if it wants to know.
+    /// Notifies the guest of returned buffers, if it wants to know and has not been notified yet.
     pub(super) fn signal(&self) {
         self.tell(false);
     }
 
-    /// Tells the guest of returned buffers that it has not been told of, even if it does not want
+    /// Notifies the guest of returned buffers unless it has been notified, even if it does not want
     /// to know.
     pub(super) fn signal_anyway(&self) {
         self.tell(true);

@@ -16,7 +16,7 @@ use protocol::wire::v4l2::{
     RequestBuffers, Selection, StreamParm, Timeval,
 };
 use virtio_v4l2d::device::encoder::{Encoder, Settings};
-use virtio_v4l2d::device::{BufferArgs, Device, Lent, Session};
+use virtio_v4l2d::device::{BufferArgs, Device, Session, WireMemory};
 use virtio_v4l2d::events::{Events, Sent, SentEvents};
 use virtio_v4l2d::memory::Vm;
 use virtio_v4l2d::v4l2::core::uapi::*;
@@ -229,7 +229,7 @@ impl Client {
         self.session.querybuf(BufferArgs {
             buffer: &mut buffer,
             planes: &mut planes,
-            lent: Lent::Nothing,
+            memory: WireMemory::Nothing,
         })?;
         planes.truncate(buffer.length as usize);
         Ok((buffer, planes))
@@ -278,7 +278,7 @@ impl Client {
         self.session.qbuf(BufferArgs {
             buffer: &mut buffer,
             planes: &mut [Plane::default()],
-            lent: Lent::Nothing,
+            memory: WireMemory::Nothing,
         })?;
         Ok(buffer)
     }
@@ -315,7 +315,7 @@ impl Client {
         self.session.qbuf(BufferArgs {
             buffer: &mut buffer,
             planes: &mut planes,
-            lent: Lent::Nothing,
+            memory: WireMemory::Nothing,
         })?;
         Ok(buffer)
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use frontend::Reply;
 use protocol::wire::ioctl;
-use virtio_v4l2d::device::Lent;
+use virtio_v4l2d::device::WireMemory;
 
 use super::Pair;
 use super::fake::{Call, Fake};
@@ -54,7 +54,7 @@ pub fn simple_call(session: u32, code: u32, payload: Vec<u8>) -> Call {
         code,
         payload,
         array: Vec::new(),
-        lent: Lent::Nothing,
+        lent: WireMemory::Nothing,
         payloads: Vec::new(),
     }
 }

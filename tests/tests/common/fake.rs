@@ -14,7 +14,9 @@ use protocol::wire::v4l2::{
     FrmIvalEnum, FrmSizeEnum, QueryCtrl, QueryExtCtrl, QueryMenu, RemoveBuffers, RequestBuffers,
     Selection, StreamParm,
 };
-use virtio_v4l2d::device::{BufferArgs, ControlArgs, ControlOp, Device, Lent, Result, Session};
+use virtio_v4l2d::device::{
+    BufferArgs, ControlArgs, ControlOp, Device, Result, Session, WireMemory,
+};
 use virtio_v4l2d::events::Events;
 use virtio_v4l2d::memory::{HostBuffer, Vm};
 use zerocopy::{FromBytes, IntoBytes};
@@ -31,7 +33,7 @@ pub struct Call {
     /// Planes, controls, or EXPBUF's UUID; the answer changes it.
     pub array: Vec<u8>,
     /// Memory of a buffer.
-    pub lent: Lent,
+    pub lent: WireMemory,
     /// Memory of controls.
     pub payloads: Vec<Vec<SgEntry>>,
 }
@@ -189,7 +191,7 @@ impl FakeSession {
             code,
             payload: payload.to_vec(),
             array: Vec::new(),
-            lent: Lent::Nothing,
+            lent: WireMemory::Nothing,
             payloads: Vec::new(),
         });
         payload.copy_from_slice(&call.payload);
@@ -202,7 +204,7 @@ impl FakeSession {
             code,
             payload: args.buffer.as_bytes().to_vec(),
             array: args.planes.as_bytes().to_vec(),
-            lent: args.lent,
+            lent: args.memory,
             payloads: Vec::new(),
         });
         args.buffer.as_mut_bytes().copy_from_slice(&call.payload);
@@ -283,7 +285,7 @@ impl Session for FakeSession {
             code: ioctl::EXPBUF,
             payload: export.as_bytes().to_vec(),
             array: uuid.0.to_vec(),
-            lent: Lent::Nothing,
+            lent: WireMemory::Nothing,
             payloads: Vec::new(),
         });
         export.as_mut_bytes().copy_from_slice(&call.payload);
@@ -302,7 +304,7 @@ impl Session for FakeSession {
             code,
             payload: args.header.as_bytes().to_vec(),
             array: args.controls.as_bytes().to_vec(),
-            lent: Lent::Nothing,
+            lent: WireMemory::Nothing,
             payloads: args.payloads,
         });
         args.header.as_mut_bytes().copy_from_slice(&call.payload);

@@ -146,7 +146,7 @@ impl std::str::FromStr for Codec {
 
 /// The element that a codec is encoded with on this host.
 #[derive(Clone, Debug)]
-pub struct Chosen {
+pub struct SelectedElement {
     /// Which codec.
     pub codec: Codec,
     /// Makes the element.
@@ -155,7 +155,7 @@ pub struct Chosen {
     pub sink: bool,
 }
 
-impl Chosen {
+impl SelectedElement {
     /// Properties for `params`, in order: all, or those that may be set at a certain time.
     pub fn properties(&self, params: &Params, when: Option<When>) -> Vec<(&'static str, String)> {
         let name = self.factory.name();
@@ -186,13 +186,13 @@ impl Chosen {
 /// # Errors
 ///
 /// An element that was named does not exist, or no codec has one.
-pub fn choose(settings: &Settings) -> anyhow::Result<Vec<Chosen>> {
+pub fn choose(settings: &Settings) -> anyhow::Result<Vec<SelectedElement>> {
     if settings.sink {
         return sinks(settings);
     }
     let mut all = Vec::new();
     for row in ROWS {
-        let chosen = match settings.elements.get(&row.codec) {
+        let selected = match settings.elements.get(&row.codec) {
             Some(name) => Some(named(row, name)?),
             None if settings.by_rank => row
                 .elements
@@ -206,14 +206,14 @@ pub fn choose(settings: &Settings) -> anyhow::Result<Vec<Chosen>> {
                 .iter()
                 .find_map(|element| gst::ElementFactory::find(element.factory)),
         };
-        all.extend(chosen.map(|factory| Chosen {
+        all.extend(selected.map(|factory| SelectedElement {
             codec: row.codec,
             factory,
             sink: false,
         }));
     }
     anyhow::ensure!(
-        all.iter().any(|chosen| chosen.codec == Codec::H264)
+        all.iter().any(|selected| selected.codec == Codec::H264)
             || !settings.elements.is_empty() && !all.is_empty(),
         "no H.264 encoder: GStreamer has no x264enc.\n\
          Install it with: apt install gstreamer1.0-plugins-ugly (or name another with --encoder h264=ELEMENT)"
@@ -223,7 +223,7 @@ pub fn choose(settings: &Settings) -> anyhow::Result<Vec<Chosen>> {
 
 /// For every codec the element that lets everything pass: the pipeline gives out what stands in for
 /// its frames.
-fn sinks(settings: &Settings) -> anyhow::Result<Vec<Chosen>> {
+fn sinks(settings: &Settings) -> anyhow::Result<Vec<SelectedElement>> {
     anyhow::ensure!(
         settings.elements.is_empty() && !settings.by_rank,
         "sink=1 takes the place of all encoders; leave out --encoder and rank"
@@ -231,7 +231,7 @@ fn sinks(settings: &Settings) -> anyhow::Result<Vec<Chosen>> {
     let factory = gst::ElementFactory::find("identity").context(
         "GStreamer has no element identity; it is in the Debian package libgstreamer1.0-0",
     )?;
-    let sink = |row: &Row| Chosen {
+    let sink = |row: &Row| SelectedElement {
         codec: row.codec,
         factory: factory.clone(),
         sink: true,

@@ -161,19 +161,19 @@ impl Core {
     }
 
     /// Bytes that a coded frame may have: it must fit into whichever CAPTURE buffer comes next.
-    pub fn room(&self) -> u32 {
+    pub fn capacity(&self) -> u32 {
         let usual = self.formats.coded.sizeimage;
         self.capture.min_length(usual).min(usual)
     }
 
-    /// Takes the frame back that just came out of the encoder if it is larger than `room` bytes,
-    /// and nothing else is on its way: what the client said of it.
-    pub fn too_large(&mut self, room: u32) -> Option<Payload> {
+    /// Takes the frame back that just came out of the encoder if it is larger than `capacity`
+    /// bytes, and nothing else is on its way: what the client said of it.
+    pub fn too_large(&mut self, capacity: u32) -> Option<Payload> {
         if !self.inside.is_empty() || self.coded.len() != 1 {
             return None;
         }
         let size = self.coded.front()?.frame.as_ref()?.buffer.size();
-        if size <= room as usize {
+        if size <= capacity as usize {
             return None;
         }
         self.stats.unframe(size);
@@ -212,8 +212,8 @@ impl Core {
             return None;
         }
         self.give_up(events);
-        let room = self.capture.readiness() == Some(Readiness::Ready);
-        if room && let Some(coded) = self.coded.pop_front() {
+        let capacity = self.capture.readiness() == Some(Readiness::Ready);
+        if capacity && let Some(coded) = self.coded.pop_front() {
             let epoch = self.capture.epoch;
             let (index, slot) = self.capture.take()?;
             let memory = slot.planes.first()?.memory.clone()?;
@@ -235,7 +235,7 @@ impl Core {
             return None;
         }
         let raw = self.output.readiness() == Some(Readiness::Ready);
-        if !encoder || !raw || !room || !self.drain.may_encode() {
+        if !encoder || !raw || !capacity || !self.drain.may_encode() {
             return None;
         }
         let epoch = self.output.epoch;

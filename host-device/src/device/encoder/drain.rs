@@ -12,9 +12,9 @@ use crate::v4l2::core::uapi::*;
 pub enum Drain {
     /// Frames are encoded as they come.
     Running,
-    /// STOP came before both queues stream, with room for coded frames queued and no frame: the
-    /// stream that starts without one ends at once. FFmpeg does that when it has nothing to encode,
-    /// and waits for the end.
+    /// STOP came before both queues stream, with CAPTURE buffers queued and no frame: the stream
+    /// that starts without one ends at once. FFmpeg does that when it has nothing to encode, and
+    /// waits for the end.
     Early,
     /// STOP came: so many queued frames are still to be encoded, then the LAST buffer follows.
     Draining {
@@ -53,8 +53,8 @@ impl Command {
 }
 
 impl Drain {
-    /// Runs a command with `frames` and `room`, buffers of either queue, waiting. `streaming` says
-    /// that both queues stream.
+    /// Runs a command while `frames` OUTPUT buffers and `capacity` CAPTURE buffers are queued.
+    /// `streaming` says that both queues stream.
     ///
     /// # Errors
     ///
@@ -63,14 +63,14 @@ impl Drain {
         &mut self,
         command: Command,
         streaming: bool,
-        (frames, room): (usize, usize),
+        (frames, capacity): (usize, usize),
     ) -> Result<(), Errno> {
         match (*self, command) {
             (Self::Draining { .. }, _) => return Err(Errno::EBUSY),
             (Self::Running, Command::Stop) if streaming => {
                 *self = Self::Draining { left: frames };
             }
-            (Self::Running, Command::Stop) if frames == 0 && room > 0 => *self = Self::Early,
+            (Self::Running, Command::Stop) if frames == 0 && capacity > 0 => *self = Self::Early,
             (Self::Stopped | Self::Early, Command::Start) => *self = Self::Running,
             (Self::Running | Self::Stopped | Self::Early, _) => {}
         }
@@ -170,9 +170,9 @@ mod tests {
             assert_eq!(drain, Drain::Running);
         }
         // Nothing was prepared: a program that tries the command.
-        for (frames, room) in [(0, 0), (1, 4)] {
+        for (frames, capacity) in [(0, 0), (1, 4)] {
             let mut drain = Drain::Running;
-            assert_eq!(drain.run(Command::Stop, false, (frames, room)), Ok(()));
+            assert_eq!(drain.run(Command::Stop, false, (frames, capacity)), Ok(()));
             drain.started();
             assert_eq!(drain, Drain::Running);
         }

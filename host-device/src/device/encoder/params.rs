@@ -30,10 +30,10 @@ pub struct Params {
     pub vui: Vui,
     /// Frames per second, as a fraction. Fixed while the encoder runs.
     pub framerate: (u32, u32),
-    /// Bits per second at that frame rate. Frames of that size fit into `room`.
+    /// Bits per second at that frame rate. Frames of that size fit into `capacity`.
     pub bitrate: u32,
     /// Bytes that a coded frame may have: those of the smallest CAPTURE buffer.
-    pub room: u32,
+    pub capacity: u32,
     /// Constant bitrate, rather than variable.
     pub constant: bool,
     /// Rate control is on; else quantisers are fixed.
@@ -74,7 +74,7 @@ impl Params {
 
     /// Bits that a buffer model may let a frame have: encoders miss their aim by a little.
     fn model_bits(&self) -> u64 {
-        model_bits(self.room)
+        model_bits(self.capacity)
     }
 
     /// Whether any frame fits, whatever is in it: macroblocks of H.264 have 3200 bits at most,
@@ -83,7 +83,7 @@ impl Params {
         let macroblock = if self.codec == Codec::H264 { 400 } else { 640 };
         let across = u64::from(self.width.div_ceil(16));
         let blocks = across * u64::from(self.height.div_ceil(16));
-        blocks * macroblock + 2048 <= u64::from(self.room)
+        blocks * macroblock + 2048 <= u64::from(self.capacity)
     }
 
     /// Whether an encoder without a buffer model might give out a frame that does not fit: at one
@@ -135,14 +135,14 @@ impl Params {
     }
 }
 
-/// Bits that a buffer model may let a frame have that must fit into `room` bytes.
-fn model_bits(room: u32) -> u64 {
-    u64::from(room) * 8 / 10 * 9
+/// Bits that a buffer model may let a frame have that must fit into `capacity` bytes.
+fn model_bits(capacity: u32) -> u64 {
+    u64::from(capacity) * 8 / 10 * 9
 }
 
-/// The highest bitrate at which frames fit into `room` bytes, on average.
-pub fn most_bitrate(room: u32, (n, d): (u32, u32)) -> u64 {
-    model_bits(room) * u64::from(n) / u64::from(d.max(1))
+/// The highest bitrate at which frames fit into `capacity` bytes, on average.
+pub fn most_bitrate(capacity: u32, (n, d): (u32, u32)) -> u64 {
+    model_bits(capacity) * u64::from(n) / u64::from(d.max(1))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use gstreamer::prelude::*;
 use gstreamer_video as gst_video;
 use protocol::wire::v4l2::Rect;
 
-use super::catalogue::{Chosen, When};
+use super::catalogue::{SelectedElement, When};
 use super::params::Params;
 use crate::device::gst::bus::watch;
 use crate::device::gst::caps::{converter, dmabuf};
@@ -34,7 +34,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// The element.
-    pub chosen: Chosen,
+    pub selected: SelectedElement,
     /// Format of raw frames.
     pub raw: RawFormat,
     /// The part of them that is encoded.
@@ -134,13 +134,13 @@ impl Pipeline {
         params: Params,
         on_coded: impl Fn(CodedFrame) + Send + Sync + 'static,
     ) -> Result<Self> {
-        let factory = &setup.chosen.factory;
+        let factory = &setup.selected.factory;
         let pipeline = gst::Pipeline::new();
         let element = factory
             .create()
             .build()
             .with_context(|| format!("cannot make {}", factory.name()))?;
-        set_properties(&element, &setup.chosen.properties(&params, None))?;
+        set_properties(&element, &setup.selected.properties(&params, None))?;
         pipeline.add(&element)?;
 
         let downstream = Arc::new(Downstream::default());
@@ -152,10 +152,10 @@ impl Pipeline {
             }
         })?;
         let raw_caps = caps::raw(&setup.raw, &params)?;
-        let converted = if setup.chosen.sink {
+        let converted = if setup.selected.sink {
             None
         } else {
-            caps::converted(&setup.chosen, &setup.raw, &raw_caps)
+            caps::converted(&setup.selected, &setup.raw, &raw_caps)
         };
         let first = match &converted {
             None => element.clone(),
@@ -164,7 +164,7 @@ impl Pipeline {
         let raw_pad = gst::Pad::builder(gst::PadDirection::Src)
             .name("raw")
             .build();
-        let coded_pad = if setup.chosen.sink {
+        let coded_pad = if setup.selected.sink {
             // The element passes frames on as they are.
             coded_pad(&raw_caps, &downstream, move |raw| {
                 on_coded(CodedFrame {
@@ -173,13 +173,13 @@ impl Pipeline {
                 });
             })
         } else {
-            let caps = (setup.chosen.codec.row().caps)(&params);
+            let caps = (setup.selected.codec.row().caps)(&params);
             coded_pad(&caps, &downstream, on_coded)
         };
         link(&raw_pad, &first, "sink")?;
         link(&coded_pad, &element, "src")?;
 
-        let dmabuf_caps = (!setup.chosen.sink && first == element)
+        let dmabuf_caps = (!setup.selected.sink && first == element)
             .then(|| dmabuf(factory, &raw_caps, setup.raw.pixel.drm_fourcc))
             .flatten();
         let one_kind = dmabuf_caps.is_some();
@@ -200,7 +200,7 @@ impl Pipeline {
         this.coded_pad.set_active(true)?;
         this.pipeline
             .set_state(gst::State::Playing)
-            .with_context(|| format!("{} does not start", this.setup.chosen.factory.name()))?;
+            .with_context(|| format!("{} does not start", this.setup.selected.factory.name()))?;
         this.raw_pad.set_active(true)?;
         let segment = gst::FormattedSegment::<gst::ClockTime>::new();
         for event in [
@@ -211,16 +211,16 @@ impl Pipeline {
             this.raw_pad.push_event(event);
         }
         if this.downstream.failed.load(Ordering::Acquire) {
-            bail!("{} refuses {pad_caps}", this.setup.chosen.factory.name());
+            bail!("{} refuses {pad_caps}", this.setup.selected.factory.name());
         }
-        if this.setup.chosen.sink {
+        if this.setup.selected.sink {
             tracing::info!("a sink takes {raw_caps}: nothing is encoded");
             return Ok(this);
         }
         tracing::info!(
             "encoding {} with {}; the same stream on the host: {}",
             pad_caps,
-            this.setup.chosen.factory.name(),
+            this.setup.selected.factory.name(),
             this.gst_launch(&raw_caps, converted.as_ref()),
         );
         Ok(this)
@@ -230,7 +230,7 @@ impl Pipeline {
     fn gst_launch(&self, raw_caps: &gst::Caps, converted: Option<&gst::Caps>) -> String {
         let properties: String = self
             .setup
-            .chosen
+            .selected
             .properties(&self.params, None)
             .iter()
             .filter(|(name, _)| self.element.has_property(name))
@@ -239,8 +239,8 @@ impl Pipeline {
         caps::gst_launch(
             raw_caps,
             converted,
-            &format!("{} {properties}", self.setup.chosen.factory.name()),
-            &(self.setup.chosen.codec.row().caps)(&self.params),
+            &format!("{} {properties}", self.setup.selected.factory.name()),
+            &(self.setup.selected.codec.row().caps)(&self.params),
         )
     }
 
@@ -265,12 +265,12 @@ impl Pipeline {
             constant: params.constant,
             ..self.params.clone()
         };
-        let chosen = &self.setup.chosen;
-        let of = |params, when| chosen.properties(params, Some(when));
+        let selected = &self.setup.selected;
+        let of = |params, when| selected.properties(params, Some(when));
         if of(&wanted, When::Start) != of(&self.params, When::Start) {
             bail!(
                 "{} takes a new bitrate at its start only",
-                chosen.factory.name()
+                selected.factory.name()
             );
         }
         let old = of(&self.params, When::Live);

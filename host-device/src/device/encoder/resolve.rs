@@ -47,7 +47,7 @@ fn gop(controls: &Controls, codec: Codec) -> u32 {
     u32::try_from(gop).unwrap_or(0)
 }
 
-/// What the encoder is to do, with `room` bytes for a coded frame. While one runs at `running`
+/// What the encoder is to do, with `capacity` bytes for a coded frame. While one runs at `running`
 /// frames per second it goes on at that rate, and the bitrate is scaled so that it holds at the
 /// rate that the client set: a new frame rate would restart it.
 pub fn params(
@@ -55,7 +55,7 @@ pub fn params(
     formats: &Formats,
     settings: &Settings,
     running: Option<(u32, u32)>,
-    room: u32,
+    capacity: u32,
 ) -> Params {
     let codec = formats.coded.codec;
     let asked = framerate(formats.interval);
@@ -66,7 +66,7 @@ pub fn params(
         u64::from(rate.1) * u64::from(asked.0),
     );
     let scaled = u128::from(bitrate) * u128::from(n) / u128::from(d.max(1));
-    let most = u128::from(params::most_bitrate(room, rate));
+    let most = u128::from(params::most_bitrate(capacity, rate));
     let bitrate = u32::try_from(scaled.min(most))
         .unwrap_or(u32::MAX)
         .max(1000);
@@ -100,7 +100,7 @@ pub fn params(
         vui: formats.raw.vui(),
         framerate: rate,
         bitrate,
-        room,
+        capacity,
         constant: controls.value(V4L2_CID_MPEG_VIDEO_BITRATE_MODE) == 1,
         rate_control: controls.value(V4L2_CID_MPEG_VIDEO_FRAME_RC_ENABLE) != 0,
         quantizer: controls.value(V4L2_CID_MPEG_VIDEO_H264_P_FRAME_QP),

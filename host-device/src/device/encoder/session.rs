@@ -12,18 +12,18 @@ use protocol::wire::v4l2::{
     Selection, StreamParm,
 };
 
-use super::catalogue::{Chosen, Codec};
+use super::catalogue::{Codec, SelectedElement};
 use super::core::{Core, Private, Queue};
 use super::drain::Command;
 use super::format::{CodedFormat, Formats};
-use super::lent::LentMemory;
+use super::imports::Imports;
 use super::pipeline::Setup;
 use super::settings::Settings;
 use super::worker::{Shared, Worker};
-use crate::device::api::{self, BufferArgs, ControlArgs, ControlOp, Lent, Result};
+use crate::device::api::{self, BufferArgs, ControlArgs, ControlOp, Result, WireMemory};
 use crate::device::sessions::OpenSession;
 use crate::events::Events;
-use crate::memory::{Charge, Fence, HostBuffer, PlaneMemory, Vm, probe_udmabuf};
+use crate::memory::{Fence, HostBuffer, MemoryCharge, PlaneMemory, Vm, probe_udmabuf};
 use crate::v4l2::core::controls::Info;
 use crate::v4l2::core::format::{self, RawFormat};
 use crate::v4l2::core::uapi::*;
@@ -34,8 +34,8 @@ use crate::v4l2::core::{interval, selection};
 pub struct Session {
     shared: Arc<Shared>,
     vm: Vm,
-    lent: LentMemory,
-    chosen: Arc<[Chosen]>,
+    imports: Imports,
+    selected: Arc<[SelectedElement]>,
     /// Runs while both queues stream.
     worker: Option<Worker>,
     span: tracing::Span,
@@ -50,21 +50,21 @@ impl Session {
     /// `ENODEV` without a codec.
     pub fn new(
         id: u32,
-        chosen: Arc<[Chosen]>,
+        selected: Arc<[SelectedElement]>,
         settings: Arc<Settings>,
         (events, vm): (Events, Vm),
         open: OpenSession,
     ) -> Result<Self> {
-        let codecs: Vec<Codec> = chosen.iter().map(|chosen| chosen.codec).collect();
+        let codecs: Vec<Codec> = selected.iter().map(|selected| selected.codec).collect();
         Ok(Self {
             shared: Shared::new(
                 Core::new(codecs, settings.formats.clone(), &vm)?,
                 events,
                 settings,
             ),
-            lent: LentMemory::new(&vm),
+            imports: Imports::new(&vm),
             vm,
-            chosen,
+            selected,
             worker: None,
             span: tracing::info_span!("encoder", session = id),
             _open: open,
@@ -79,10 +79,10 @@ impl Session {
             }
             let codec = core.formats.coded.codec;
             Setup {
-                chosen: self
-                    .chosen
+                selected: self
+                    .selected
                     .iter()
-                    .find(|chosen| chosen.codec == codec)
+                    .find(|selected| selected.codec == codec)
                     .cloned()
                     .ok_or(Errno::ENODEV)?,
                 raw: core.formats.raw.clone(),
@@ -97,13 +97,13 @@ impl Session {
     }
 
     /// What the encoder will take, before it does.
-    fn charge(&self, setup: &Setup) -> Result<Charge> {
-        if setup.chosen.sink {
-            return Ok(Charge::default());
+    fn charge(&self, setup: &Setup) -> Result<MemoryCharge> {
+        if setup.selected.sink {
+            return Ok(MemoryCharge::default());
         }
         let threads = self.shared.params(&self.shared.lock(), None).threads;
         let size = (setup.crop.width, setup.crop.height);
-        let bytes = setup.chosen.codec.row().memory(size, threads);
+        let bytes = setup.selected.codec.row().memory(size, threads);
         let ledger = self.vm.ledger();
         ledger.charge(bytes).inspect_err(|_| {
             tracing::debug!(
@@ -115,33 +115,33 @@ impl Session {
         })
     }
 
-    /// The memory that a client lends with a buffer. Found and mapped without the state's lock:
-    /// that may take long.
-    fn lend(&self, args: &mut BufferArgs<'_>) -> Result<Vec<PlaneMemory>> {
+    /// Imports the memory of a buffer: finds and maps it, without the state's lock, as that may
+    /// take long.
+    fn import(&self, args: &mut BufferArgs<'_>) -> Result<Vec<PlaneMemory>> {
         let (lengths, count) = {
             let mut core = self.shared.lock();
             let (queue, sizes) = queue(&mut core, args.buffer.type_)?;
             (queue.imports(args, &sizes)?, queue.count())
         };
-        let lent = std::mem::replace(&mut args.lent, Lent::Nothing);
-        self.lent.get(
+        let wire = std::mem::replace(&mut args.memory, WireMemory::Nothing);
+        self.imports.get(
             (args.buffer.type_, count),
             args.buffer.index,
-            lent,
+            wire,
             &lengths,
         )
     }
 
     fn prepare(&self, mut args: BufferArgs<'_>) -> Result {
-        let lent = self.lend(&mut args)?;
+        let imported = self.import(&mut args)?;
         let mut core = self.shared.lock();
         let (queue, sizes) = queue(&mut core, args.buffer.type_)?;
-        queue.prepare_buf(args, lent, &sizes)
+        queue.prepare_buf(args, imported, &sizes)
     }
 
     fn enqueue(&self, mut args: BufferArgs<'_>) -> Result {
-        let lent = self.lend(&mut args)?;
-        let fence = self.fence(&args, &lent)?;
+        let imported = self.import(&mut args)?;
+        let fence = self.fence(&args, &imported)?;
         let mut core = self.shared.lock();
         let output = args.buffer.type_ == OUTPUT;
         let private = Private {
@@ -149,7 +149,7 @@ impl Session {
             kicked: Some(self.shared.events.counters().looked()),
         };
         let (queue, sizes) = queue(&mut core, args.buffer.type_)?;
-        queue.qbuf(args, (lent, fence), &sizes, private)?;
+        queue.qbuf(args, (imported, fence), &sizes, private)?;
         if output {
             core.force_key = false;
             core.drain.goes_on();
@@ -157,27 +157,27 @@ impl Session {
         Ok(())
     }
 
-    /// What must happen before memory that was lent may be used, now or when the buffer was
+    /// What must happen before memory is used that is imported now, or was when the buffer was
     /// prepared.
-    fn fence(&self, args: &BufferArgs<'_>, lent: &[PlaneMemory]) -> Result<Option<Fence>> {
+    fn fence(&self, args: &BufferArgs<'_>, imported: &[PlaneMemory]) -> Result<Option<Fence>> {
         let buffer = &*args.buffer;
         if buffer.memory == MEMORY_MMAP {
             return Ok(None);
         }
-        let access = self.lent.of(buffer.type_).access();
+        let access = self.imports.of(buffer.type_).access();
         let shared = Arc::downgrade(&self.shared);
         let then = move || {
             if let Some(shared) = shared.upgrade() {
                 shared.wake();
             }
         };
-        if lent.is_empty() {
+        if imported.is_empty() {
             let prepared = queue(&mut self.shared.lock(), buffer.type_)?
                 .0
                 .prepared(buffer.index);
             self.vm.fence(&prepared, access, then)
         } else {
-            self.vm.fence(lent, access, then)
+            self.vm.fence(imported, access, then)
         }
     }
 
@@ -306,9 +306,9 @@ impl api::Session for Session {
         let offered = self.shared.lock().formats.find(size.pixel_format);
         let known = offered.is_some()
             || self
-                .chosen
+                .selected
                 .iter()
-                .any(|chosen| chosen.codec.fourcc() == size.pixel_format);
+                .any(|selected| selected.codec.fourcc() == size.pixel_format);
         if !known || size.index != 0 {
             return Err(Errno::EINVAL);
         }
@@ -401,7 +401,7 @@ impl api::Session for Session {
         if answer.is_ok() {
             self.shared.events.purge(request.type_);
             drop(core);
-            self.lent.of(request.type_).clear();
+            self.imports.of(request.type_).clear();
         }
         answer
     }
@@ -417,7 +417,7 @@ impl api::Session for Session {
             .0
             .remove_bufs(remove)?;
         let end = remove.index.saturating_add(remove.count);
-        self.lent.of(remove.type_).forget(remove.index..end);
+        self.imports.of(remove.type_).forget(remove.index..end);
         Ok(())
     }
 
@@ -429,22 +429,22 @@ impl api::Session for Session {
     fn prepare_buf(&mut self, args: BufferArgs<'_>) -> Result {
         let (buf_type, index) = (args.buffer.type_, args.buffer.index);
         let prepared = self.prepare(args);
-        self.lent.of(buf_type).settled(index, prepared)
+        self.imports.of(buf_type).queued(index, prepared)
     }
 
     fn qbuf(&mut self, args: BufferArgs<'_>) -> Result {
         let (buf_type, index) = (args.buffer.type_, args.buffer.index);
         let queued = self.enqueue(args);
-        self.lent.of(buf_type).settled(index, queued)?;
+        self.imports.of(buf_type).queued(index, queued)?;
         self.go_on();
         Ok(())
     }
 
     fn is_quick(&mut self, args: &BufferArgs<'_>) -> bool {
-        match &args.lent {
-            Lent::Pages(lists) => {
-                let lending = self.lent.of(args.buffer.type_);
-                lending.is_quick(args.buffer.index, lists)
+        match &args.memory {
+            WireMemory::Pages(lists) => {
+                let cache = self.imports.of(args.buffer.type_);
+                cache.is_quick(args.buffer.index, lists)
             }
             _ => true,
         }
@@ -502,8 +502,8 @@ impl api::Session for Session {
         {
             let mut core = self.shared.lock();
             let (streaming, queued) = (core.streaming(), core.output.queued());
-            let room = core.capture.queued();
-            core.drain.run(command, streaming, (queued, room))?;
+            let capacity = core.capture.queued();
+            core.drain.run(command, streaming, (queued, capacity))?;
             core.fed |= queued > 0;
         }
         self.go_on();

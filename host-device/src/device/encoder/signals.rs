@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! When the guest is told of buffers that the encoder thread gave back.
+//! When the guest is notified of buffers that the encoder thread gave back.
 //!
 //! Before the thread waits for anything it tells of everything, so nobody waits for a signal that
 //! does not come. While it has frames to go on with, a signal may wait until more are done than

@@ -21,7 +21,7 @@ use super::signals::Signals;
 use crate::counters::Counters;
 use crate::device::gst::frame::{is_dmabuf, wrap};
 use crate::events::Events;
-use crate::memory::{Charge, PlaneMemory};
+use crate::memory::{MemoryCharge, PlaneMemory};
 
 /// Encoders that fail one after the other before the session is given up.
 const MAX_FAILURES: u32 = 3;
@@ -124,8 +124,14 @@ impl Shared {
 
     /// What the encoder is to do now.
     pub fn params(&self, core: &Core, running: Option<(u32, u32)>) -> Params {
-        let room = core.room();
-        resolve::params(&core.controls, &core.formats, &self.settings, running, room)
+        let capacity = core.capacity();
+        resolve::params(
+            &core.controls,
+            &core.formats,
+            &self.settings,
+            running,
+            capacity,
+        )
     }
 }
 
@@ -135,7 +141,7 @@ pub struct Worker {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
     /// What the encoder takes; given back when it has ended.
-    _memory: Charge,
+    _memory: MemoryCharge,
 }
 
 impl Worker {
@@ -144,7 +150,7 @@ impl Worker {
     /// # Errors
     ///
     /// The encoder does not start: the log says why.
-    pub fn start(shared: &Arc<Shared>, setup: Setup, memory: Charge) -> Result<Self, Errno> {
+    pub fn start(shared: &Arc<Shared>, setup: Setup, memory: MemoryCharge) -> Result<Self, Errno> {
         let params = {
             let mut core = shared.lock();
             core.stop = false;
@@ -378,7 +384,7 @@ impl Run {
     /// its buffer does not have. The encoder starts anew.
     fn too_large(&mut self) -> Option<Payload> {
         let tighter = self.params.tighter()?;
-        let payload = self.shared.lock().too_large(self.params.room)?;
+        let payload = self.shared.lock().too_large(self.params.capacity)?;
         tracing::debug!("a frame is too large for its buffer: the encoder starts anew");
         self.params = tighter;
         self.pipeline = None;

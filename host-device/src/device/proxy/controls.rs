@@ -40,7 +40,7 @@ pub(super) fn ext_ctrls(
     };
     let ioctl = entry(code)?;
     let sent = controls.to_vec();
-    let (mut payloads, mut room) = (Vec::new(), MAX_PAYLOAD);
+    let (mut payloads, mut capacity) = (Vec::new(), MAX_PAYLOAD);
     for (at, (control, entries)) in sent.iter().zip(&entries).enumerate() {
         let allowed = || match op {
             ControlOp::Set | ControlOp::Try if !allow.may_set(control.id) => Err(Errno::EACCES),
@@ -48,7 +48,7 @@ pub(super) fn ext_ctrls(
         };
         let payload = plain_id(control.id)
             .and_then(|()| allowed())
-            .and_then(|()| payload(node, vm, control, entries, &mut room));
+            .and_then(|()| payload(node, vm, control, entries, &mut capacity));
         match payload {
             Ok(payload) => payloads.push(payload),
             Err(errno) => return Err(refuse(header, op, at, errno)),
@@ -82,9 +82,9 @@ fn payload(
     vm: &Vm,
     control: &ExtControl,
     entries: &[protocol::wire::sg::SgEntry],
-    room: &mut usize,
+    capacity: &mut usize,
 ) -> Result<Payload> {
-    let mut payload = node.payload(control.id, control.size, room)?;
+    let mut payload = node.payload(control.id, control.size, capacity)?;
     // Also where it is only to be written: the kernel may leave a part as it is.
     vm.read(entries, payload.data_mut())?;
     Ok(payload)

@@ -26,7 +26,7 @@ use v4l2r::bindings::{V4L2_BUF_FLAG_REQUEST_FD, V4L2_EVENT_ALL, V4L2_EVENT_CTRL}
 
 use self::round::{Ready, Shared};
 use self::watch::Watch;
-use crate::device::api::{BufferArgs, Lent, Result};
+use crate::device::api::{BufferArgs, Result, WireMemory};
 use crate::events::Events;
 use crate::memory::{HostBuffer, PlaneMemory, Vm};
 use crate::v4l2::node::{Node, Source, entry, plain_id};
@@ -136,11 +136,11 @@ impl Queues {
     fn submit(&mut self, code: u32, args: BufferArgs<'_>) -> Result {
         let (buf_type, index) = (args.buffer.type_, args.buffer.index);
         let submitted = self.try_submit(code, args);
-        let lending = self
+        let imports = self
             .shared
-            .with(buf_type, |queue| Ok(Arc::clone(&queue.lending)));
-        match lending {
-            Ok(lending) => lending.settled(index, submitted),
+            .with(buf_type, |queue| Ok(Arc::clone(&queue.imports)));
+        match imports {
+            Ok(imports) => imports.queued(index, submitted),
             Err(_) => submitted,
         }
     }
@@ -149,13 +149,13 @@ impl Queues {
         let BufferArgs {
             buffer,
             planes,
-            lent,
+            memory: wire,
         } = args;
         let (buf_type, index, memory) = (buffer.type_, buffer.index, buffer.memory);
-        let (host, needs, held, lending, room) = self.shared.with(buf_type, |queue| {
+        let (host, needs, held, imports, capacity) = self.shared.with(buf_type, |queue| {
             let (count, host) = (queue.slots.len(), queue.host);
             let (mapped, ours) = (queue.is_mapped(), queue.is_ours());
-            let lending = Arc::clone(&queue.lending);
+            let imports = Arc::clone(&queue.imports);
             let slot = queue.slot(index)?;
             if slot.queued || !known(memory) || mapped != (memory == MEMORY_MMAP) {
                 return Err(Errno::EINVAL);
@@ -164,10 +164,12 @@ impl Queues {
                 slot.fill(buffer, planes);
                 Some(slot.made()?)
             } else {
-                slot.prepared.then(|| slot.lent.front().cloned()).flatten()
+                slot.prepared
+                    .then(|| slot.imported.front().cloned())
+                    .flatten()
             };
             let needs = slot.planes.len();
-            Ok((host, needs, held, lending, 2 * count * needs))
+            Ok((host, needs, held, imports, 2 * count * needs))
         })?;
         let multiplanar = is_multiplanar(buf_type);
         let planes = if multiplanar {
@@ -175,7 +177,7 @@ impl Queues {
         } else {
             &mut []
         };
-        let is_object = matches!(lent, Lent::Objects(_));
+        let is_object = matches!(wire, WireMemory::Objects(_));
         let borrowed = match (host, held) {
             (MEMORY_MMAP, _) => Vec::new(),
             (_, Some(memory)) => memory,
@@ -185,7 +187,7 @@ impl Queues {
                 } else {
                     vec![buffer.length]
                 };
-                lent.memory(&lending, index, &lengths, room)?
+                wire.import(&imports, index, &lengths, capacity)?
             }
         };
         let sources = sources(host, &borrowed)?;
@@ -196,7 +198,7 @@ impl Queues {
             slot.memory = memory;
             slot.queued = code == ioctl::QBUF;
             slot.prepared = true;
-            slot.lend(borrowed.clone());
+            slot.import(borrowed.clone());
             Ok(before)
         })?;
         buffer.memory = host;

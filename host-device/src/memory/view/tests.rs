@@ -7,7 +7,7 @@ use vm_memory::Bytes as _;
 
 use super::*;
 use crate::memory::testing::{PAGE, guest, single_pages, udmabuf, vm};
-use crate::memory::{GuestMemory, Ledger, Lending, PlaneMemory, Vm};
+use crate::memory::{GuestMemory, ImportCache, Ledger, PlaneMemory, Vm};
 
 /// The number that each page of the guest holds, read through the view.
 fn pages(view: &Arc<View>) -> Vec<u64> {
@@ -29,14 +29,14 @@ fn scattered_pages_are_one_run() {
         .into();
     for access in [Access::Read, Access::ReadWrite] {
         let view = vm
-            .view(&single_pages(order.clone()), access, Form::Any)
+            .view(&single_pages(order.clone()), access, ImportAs::Any)
             .unwrap();
         assert_eq!(view.len(), order.len() * PAGE_SIZE);
         assert_eq!(pages(&view), order);
     }
     // A run over the boundary of two regions.
     let across = [SgEntry::new(60 * PAGE, 8 * PAGE as u32)];
-    let view = vm.view(&across, Access::Read, Form::Any).unwrap();
+    let view = vm.view(&across, Access::Read, ImportAs::Any).unwrap();
     assert_eq!(
         pages(&view),
         (60..68).map(|page| page * PAGE).collect::<Vec<_>>()
@@ -51,8 +51,8 @@ fn what_is_written_is_the_guests() {
         SgEntry::new(2 * PAGE, 50),
     ];
     let view = |kind| View::new(&guest, &entries, kind, (true, vm.costs())).unwrap();
-    let only_read = view((Access::Read, Form::Any));
-    let view = view((Access::ReadWrite, Form::Mapped));
+    let only_read = view((Access::Read, ImportAs::Any));
+    let view = view((Access::ReadWrite, ImportAs::Mapped));
     assert_eq!(view.len(), PAGE_SIZE - 100 + 50);
     view.bytes().write_at(PAGE_SIZE - 102, b"abcd").unwrap();
     let mut seen = [0; 2];
@@ -69,7 +69,7 @@ fn what_is_written_is_the_guests() {
 #[test]
 fn lists_that_are_none_are_refused() {
     let vm = vm();
-    let view = |entries: &[SgEntry]| vm.view(entries, Access::Read, Form::Any).map(|_| ());
+    let view = |entries: &[SgEntry]| vm.view(entries, Access::Read, ImportAs::Any).map(|_| ());
     let page = PAGE_SIZE as u32;
     assert_eq!(view(&[]), Err(Errno::EINVAL));
     for (entries, errno) in [
@@ -122,10 +122,10 @@ fn lists_that_are_none_are_refused() {
 fn a_view_outlives_the_memory_table() {
     let vm = vm();
     let entries = single_pages([7 * PAGE, 2 * PAGE]);
-    let view = vm.view(&entries, Access::Read, Form::Any).unwrap();
+    let view = vm.view(&entries, Access::Read, ImportAs::Any).unwrap();
     vm.replace_guest(GuestMemoryMmap::new());
     assert_eq!(
-        vm.view(&entries, Access::Read, Form::Any).unwrap_err(),
+        vm.view(&entries, Access::Read, ImportAs::Any).unwrap_err(),
         Errno::EFAULT
     );
     assert_eq!(pages(&view), [7 * PAGE, 2 * PAGE]);
@@ -161,17 +161,21 @@ fn vm_that_renews() -> (Vm, impl Fn(u64)) {
 fn pages_that_were_given_away_are_not_read() {
     let (vm, renew) = vm_that_renews();
     let made = || vm.counters().maps.load(Ordering::SeqCst);
-    for (value, form) in [(1, Form::Any), (2, Form::Mapped), (3, Form::Dmabuf)] {
-        if form == Form::Dmabuf && !udmabuf() {
+    for (value, form) in [
+        (1, ImportAs::Any),
+        (2, ImportAs::Mapped),
+        (3, ImportAs::Dmabuf),
+    ] {
+        if form == ImportAs::Dmabuf && !udmabuf() {
             continue;
         }
-        let lending = Lending::new(&vm, Access::Read, form);
-        let lend = || lending.pages((0, 0), single_pages([7 * PAGE]), 2).unwrap();
+        let imports = ImportCache::new(&vm, Access::Read, form);
+        let lend = || imports.pages((0, 0), single_pages([7 * PAGE]), 2).unwrap();
         let before = first(&lend());
         let maps = made();
         assert_eq!(first(&lend()), before);
         // A mapping is coherent by itself. What somebody else pins is made anew.
-        assert_eq!(made() == maps, form == Form::Any);
+        assert_eq!(made() == maps, form == ImportAs::Any);
         renew(value);
         assert_eq!(first(&lend()), value, "{form:?}");
     }
@@ -181,15 +185,15 @@ fn pages_that_were_given_away_are_not_read() {
 /// One that promises to keep them may give them away when their buffer is queued with others.
 #[test]
 fn a_plane_that_has_other_memory_forgets_what_was_pinned() {
-    let dmabuf = udmabuf().then_some(Form::Dmabuf);
-    for form in [Some(Form::Mapped), dmabuf].into_iter().flatten() {
+    let dmabuf = udmabuf().then_some(ImportAs::Dmabuf);
+    for form in [Some(ImportAs::Mapped), dmabuf].into_iter().flatten() {
         let (vm, renew) = vm_that_renews();
         vm.set_keeps_pages(true);
-        let lending = Lending::new(&vm, Access::Read, form);
+        let imports = ImportCache::new(&vm, Access::Read, form);
         let unmaps = || vm.counters().unmaps.load(Ordering::SeqCst);
         let maps = || vm.counters().maps.load(Ordering::SeqCst);
         let lend = |place, page| {
-            let memory = lending.pages(place, single_pages([page * PAGE]), 8);
+            let memory = imports.pages(place, single_pages([page * PAGE]), 8);
             first(&memory.unwrap())
         };
         assert_eq!(lend((0, 0), 7), 7 * PAGE);
@@ -203,21 +207,21 @@ fn a_plane_that_has_other_memory_forgets_what_was_pinned() {
         renew(9);
         assert_eq!(lend((1, 0), 7), 9);
         // A call that failed: the guest keeps nothing of it.
-        let failed = lending.settled(1, Err(Errno::EINVAL));
+        let failed = imports.queued(1, Err(Errno::EINVAL));
         assert_eq!(failed, Err(Errno::EINVAL));
         renew(10);
         assert_eq!(lend((2, 0), 7), 10);
-        lending.forget(2..3);
+        imports.forget(2..3);
         renew(11);
         assert_eq!(lend((2, 0), 7), 11);
-        lending.clear();
+        imports.clear();
         renew(12);
         assert_eq!(lend((0, 0), 7), 12);
         // An object, in the place of pages.
         let frame = vm.frame(1).unwrap();
         let uuid = vm.export(&frame).unwrap();
         let before = unmaps();
-        lending.object((0, 0), uuid, 1, 8).unwrap();
+        imports.object((0, 0), uuid, 1, 8).unwrap();
         assert_eq!(unmaps(), before + 1);
     }
 }
@@ -227,26 +231,26 @@ fn a_plane_that_has_other_memory_forgets_what_was_pinned() {
 #[test]
 fn mappings_are_known_by_their_pages() {
     let (vm, _) = vm_that_renews();
-    let lending = Lending::new(&vm, Access::Read, Form::Any);
+    let imports = ImportCache::new(&vm, Access::Read, ImportAs::Any);
     let large = |from: u64| vec![SgEntry::new((1 << 32) + from * PAGE, 1 << 20)];
     let maps = || vm.counters().maps.load(Ordering::SeqCst);
-    assert!(!lending.is_quick(0, &[large(0)]));
-    assert!(lending.is_quick(0, &[single_pages([7 * PAGE])]), "small");
+    assert!(!imports.is_quick(0, &[large(0)]));
+    assert!(imports.is_quick(0, &[single_pages([7 * PAGE])]), "small");
     for round in 0..3 {
         for (at, from) in [0, 1, 2].into_iter().enumerate() {
             let index = (at as u32 + round) % 2;
-            assert_eq!(lending.is_quick(index, &[large(from)]), round > 0);
-            lending.pages((index, 0), large(from), 4).unwrap();
+            assert_eq!(imports.is_quick(index, &[large(from)]), round > 0);
+            imports.pages((index, 0), large(from), 4).unwrap();
         }
     }
     assert_eq!(maps(), 6, "a reserve and a piece each");
     assert!(
-        !lending.is_quick(0, &[single_pages([7 * PAGE])]),
+        !imports.is_quick(0, &[single_pages([7 * PAGE])]),
         "a large one may go"
     );
-    lending.pages((0, 0), large(3), 3).unwrap();
-    assert!(!lending.is_quick(0, &[large(0)]), "the oldest went");
-    assert!(lending.is_quick(0, &[large(1)]) && lending.is_quick(7, &[large(3)]));
+    imports.pages((0, 0), large(3), 3).unwrap();
+    assert!(!imports.is_quick(0, &[large(0)]), "the oldest went");
+    assert!(imports.is_quick(0, &[large(1)]) && imports.is_quick(7, &[large(3)]));
     assert_eq!(vm.counters().unmaps.load(Ordering::SeqCst), 1);
 }
 
@@ -265,22 +269,22 @@ fn views_are_charged() {
     let half = [SgEntry::new(1 << 32, 512 << 10)];
     let all = [SgEntry::new(1 << 32, 1 << 20)];
     let view = |entries: &[SgEntry], form| vm.view(entries, Access::Read, form);
-    let mapped = view(&all, Form::Any).unwrap();
+    let mapped = view(&all, ImportAs::Any).unwrap();
     assert!((1..64 << 10).contains(&ledger.used()), "{}", ledger.used());
     drop(mapped);
     assert_eq!(ledger.used(), 0);
     vm.set_keeps_pages(true);
-    let pinned = view(&half, Form::Any).unwrap();
+    let pinned = view(&half, ImportAs::Any).unwrap();
     assert_eq!(ledger.used() > 512 << 10, udmabuf());
-    let for_a_device = view(&half, Form::Mapped);
+    let for_a_device = view(&half, ImportAs::Mapped);
     assert_eq!(for_a_device.is_err(), udmabuf());
-    assert_eq!(view(&all, Form::Mapped).unwrap_err(), Errno::ENOMEM);
+    assert_eq!(view(&all, ImportAs::Mapped).unwrap_err(), Errno::ENOMEM);
     if udmabuf() {
-        assert_eq!(view(&half, Form::Dmabuf).unwrap_err(), Errno::ENOMEM);
+        assert_eq!(view(&half, ImportAs::Dmabuf).unwrap_err(), Errno::ENOMEM);
         // A mapping does as well, and pins nothing.
-        assert!(view(&half, Form::Any).unwrap().dmabuf().is_none());
+        assert!(view(&half, ImportAs::Any).unwrap().dmabuf().is_none());
     }
     drop((pinned, for_a_device));
-    assert!(view(&all, Form::Dmabuf).is_err());
+    assert!(view(&all, ImportAs::Dmabuf).is_err());
     assert_eq!(ledger.used(), 0);
 }

@@ -164,15 +164,15 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// As [`control_kind`](Self::control_kind); `ENOMEM` if it is more than is left of `room`,
+    /// As [`control_kind`](Self::control_kind); `ENOMEM` if it is more than is left of `capacity`,
     /// which it is taken from.
-    pub fn payload(&self, id: u32, size: u32, room: &mut usize) -> Result<Payload, Errno> {
+    pub fn payload(&self, id: u32, size: u32, capacity: &mut usize) -> Result<Payload, Errno> {
         let kind = self.control_kind(id)?;
         let len = match kind {
             PayloadKind::Bytes { capacity, .. } => capacity.min(size as usize),
             PayloadKind::Value | PayloadKind::Unknown => 0,
         };
-        *room = room.checked_sub(len).ok_or(Errno::ENOMEM)?;
+        *capacity = capacity.checked_sub(len).ok_or(Errno::ENOMEM)?;
         Ok(Payload {
             id,
             kind,

@@ -210,10 +210,10 @@ mod tests {
     #[test]
     fn ids_with_bits_of_queries_have_no_payload_to_travel_by() {
         let node = no_node();
-        let mut room = 100;
-        assert!(node.payload(0x0098_0900, 4, &mut room).is_ok());
+        let mut capacity = 100;
+        assert!(node.payload(0x0098_0900, 4, &mut capacity).is_ok());
         for bits in [1 << 28, 1 << 30, 1 << 31] {
-            let payload = node.payload(0x0098_0900 | bits, 4, &mut room);
+            let payload = node.payload(0x0098_0900 | bits, 4, &mut capacity);
             assert_eq!(payload.err(), Some(Errno::EINVAL), "{bits:#x}");
         }
     }

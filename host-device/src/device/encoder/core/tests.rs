@@ -11,7 +11,7 @@ use protocol::wire::v4l2::RequestBuffers;
 use tokio::runtime::Runtime;
 
 use super::*;
-use crate::device::api::{BufferArgs, Lent};
+use crate::device::api::{BufferArgs, WireMemory};
 use crate::device::gst::formats;
 use crate::events::{Sent, SentEvents};
 use crate::memory::Fence;
@@ -79,7 +79,7 @@ impl Rig {
                 ..Default::default()
             },
             planes: &mut [Plane::default()],
-            lent: Lent::Nothing,
+            memory: WireMemory::Nothing,
         };
         queue
             .qbuf(args, (Vec::new(), fence), &sizes, Private::default())
@@ -146,7 +146,7 @@ fn a_fence_that_fails_gives_the_buffer_back_with_an_error() {
     assert!(rig.sent.try_next().is_none());
 }
 
-/// Not even room for a coded frame is needed for that.
+/// Not even a CAPTURE buffer is needed for that.
 #[test]
 fn a_frame_that_failed_waits_for_nothing() {
     let mut rig = Rig::new();

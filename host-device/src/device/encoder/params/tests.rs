@@ -2,14 +2,14 @@
 
 use super::*;
 
-fn params(codec: Codec, bitrate: u32, framerate: (u32, u32), room: u32) -> Params {
+fn params(codec: Codec, bitrate: u32, framerate: (u32, u32), capacity: u32) -> Params {
     Params {
         codec,
         width: 1920,
         height: 1080,
         framerate,
         bitrate,
-        room,
+        capacity,
         vui: Vui {
             primaries: 2,
             transfer: 2,
@@ -34,26 +34,26 @@ fn params(codec: Codec, bitrate: u32, framerate: (u32, u32), room: u32) -> Param
 
 #[test]
 fn a_buffer_model_is_not_larger_than_a_coded_buffer() {
-    let room = 1920 * 1080;
+    let capacity = 1920 * 1080;
     for (bitrate, framerate) in [
         (4_000_000, (30, 1)),
         (100_000_000, (30, 1)),
         (14_000_000, (1, 1)),
         (200_000, (1, 60)),
     ] {
-        let params = params(Codec::H264, bitrate, framerate, room);
+        let params = params(Codec::H264, bitrate, framerate, capacity);
         for most in [600, 10_000] {
             let bits = u64::from(params.model_ms(most)) * u64::from(params.kbits());
-            assert!(bits <= u64::from(room) * 8, "{bits} bits at {bitrate}");
+            assert!(bits <= u64::from(capacity) * 8, "{bits} bits at {bitrate}");
         }
         let (kbits, rate) = params.frame_model();
-        assert!(kbits * 1000 <= u64::from(room) * 8);
+        assert!(kbits * 1000 <= u64::from(capacity) * 8);
         assert!(rate >= u64::from(params.kbits()));
     }
     // The usual is left as it is.
     let usual = params(Codec::H264, 4_000_000, (30, 1), 1280 * 720);
     assert_eq!((usual.model_ms(600), usual.tight()), (600, false));
-    assert!(params(Codec::H264, 25_000_000, (1, 1), room).tight());
+    assert!(params(Codec::H264, 25_000_000, (1, 1), capacity).tight());
     // Nothing is larger than that.
     let large = params(Codec::H264, 25_000_000, (1, 1), 1920 * 1088 * 2);
     assert_eq!((large.model_ms(600), large.tight()), (600, false));

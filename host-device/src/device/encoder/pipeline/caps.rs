@@ -10,7 +10,7 @@ use gstreamer_video::{
     VideoTransferFunction,
 };
 
-use crate::device::encoder::catalogue::{Chosen, Codec};
+use crate::device::encoder::catalogue::{Codec, SelectedElement};
 use crate::device::encoder::params::Params;
 use crate::device::gst::caps::accepts;
 use crate::device::gst::formats::video_format;
@@ -38,21 +38,25 @@ pub fn raw(raw: &RawFormat, params: &Params) -> Result<gst::Caps> {
     Ok(info.to_caps()?)
 }
 
-/// Caps of what frames are converted to before `chosen` encodes them; `None` if it takes them as
+/// Caps of what frames are converted to before `selected` encodes them; `None` if it takes them as
 /// they are.
-pub fn converted(chosen: &Chosen, raw: &RawFormat, caps: &gst::Caps) -> Option<gst::Caps> {
+pub fn converted(
+    selected: &SelectedElement,
+    raw: &RawFormat,
+    caps: &gst::Caps,
+) -> Option<gst::Caps> {
     // 4:2:0 even if the encoder would take more: decoders of the other formats are rare, and the
     // encoder would not say how it converts R'G'B'.
     let planar = matches!(
         video_format(raw.pixel),
         VideoFormat::Nv12 | VideoFormat::I420
     );
-    if planar && accepts(&chosen.factory, caps) {
+    if planar && accepts(&selected.factory, caps) {
         return None;
     }
     let caps = gst::Caps::builder("video/x-raw")
         .field("format", gst::List::new(["I420", "NV12"]))
-        .field("colorimetry", coded(raw, chosen.codec).to_string());
+        .field("colorimetry", coded(raw, selected.codec).to_string());
     Some(caps.build())
 }
 

@@ -7,7 +7,7 @@ use gstreamer_allocators as gst_allocators;
 
 use super::*;
 use crate::memory::testing::{PAGE, single_pages, udmabuf, vm};
-use crate::memory::{Access, Form, HostBuffer, PAGE_SIZE};
+use crate::memory::{Access, HostBuffer, ImportAs, PAGE_SIZE};
 
 #[test]
 fn wrapped_memory_is_the_mapping_and_reports_release() {
@@ -44,7 +44,7 @@ fn gstreamer_sees_the_view_itself() {
         let before = vm.counters().maps.load(Ordering::SeqCst);
         let mut order = (0..count).rev().map(|page| (1 << 32) + page * PAGE);
         let view = vm
-            .view(&single_pages(order.clone()), Access::Read, Form::Any)
+            .view(&single_pages(order.clone()), Access::Read, ImportAs::Any)
             .unwrap();
         let maps = vm.counters().maps.load(Ordering::SeqCst) - before;
         assert_eq!(maps, if is_dmabuf { 1 } else { count + 1 });

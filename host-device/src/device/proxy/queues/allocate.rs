@@ -20,7 +20,7 @@ use v4l2r::bindings::{
 use super::queue::{Queue, Slot};
 use super::{Queues, sizes};
 use crate::device::api::Result;
-use crate::memory::{Charge, probe_udmabuf};
+use crate::memory::{MemoryCharge, probe_udmabuf};
 use crate::v4l2::node::entry;
 
 /// What to ask the host device for, in this order, if the guest wants `memory`. `arena` says that
@@ -93,7 +93,7 @@ impl Queues {
     fn request(&self, request: &RequestBuffers, host: u32) -> Result<RequestBuffers> {
         let mut made = *request;
         made.memory = host;
-        let mut charge = Charge::default();
+        let mut charge = MemoryCharge::default();
         if request.memory == MEMORY_MMAP && made.count > 0 {
             let mut format = Format {
                 type_: request.type_,
@@ -102,7 +102,7 @@ impl Queues {
             self.shared.node.call(entry(ioctl::G_FMT)?, &mut format)?;
             let bytes = sizes::of_buffer(&format);
             let reserved = sizes::reserve(self.vm.ledger(), made.count, bytes).or_else(|_| {
-                // The old ones make room.
+                // The old ones go first, so that the new ones fit into the limit.
                 self.free(request.type_)?;
                 sizes::reserve(self.vm.ledger(), made.count, bytes)
             });
@@ -219,12 +219,12 @@ impl Queues {
         &self,
         queue: &Queue,
         indices: Range<u32>,
-        mut charge: Charge,
+        mut charge: MemoryCharge,
         made: bool,
     ) -> Result<Vec<(u32, Slot)>> {
         if queue.is_ours() {
             // They are charged by themselves.
-            charge = Charge::default();
+            charge = MemoryCharge::default();
         }
         let mut slots = Vec::new();
         for index in indices {
@@ -314,7 +314,7 @@ impl Queues {
         let buf_type = create.format.type_;
         let mut made = *create;
         made.memory = host;
-        let mut charge = Charge::default();
+        let mut charge = MemoryCharge::default();
         if create.memory == MEMORY_MMAP && made.count > 0 {
             let bytes = sizes::of_buffer(&create.format);
             (made.count, charge) = sizes::reserve(self.vm.ledger(), made.count, bytes)?;
@@ -357,7 +357,7 @@ impl Queues {
         let indices = remove.index..remove.index.saturating_add(remove.count);
         let mut old = Vec::new();
         if let Some(queue) = self.shared.queues().get_mut(&remove.type_) {
-            queue.lending.forget(indices.clone());
+            queue.imports.forget(indices.clone());
             let slots = queue.slots.iter_mut().enumerate();
             for (_, slot) in slots.filter(|(index, _)| indices.contains(&(*index as u32))) {
                 old.extend(slot.take());

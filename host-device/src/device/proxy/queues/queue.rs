@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use protocol::wire::v4l2::{Buffer, MEMORY_DMABUF, MEMORY_MMAP, Plane, is_multiplanar, is_output};
 use v4l2r::bindings::{V4L2_BUF_FLAG_IN_REQUEST, V4L2_BUF_FLAG_MAPPED, V4L2_BUF_FLAG_REQUEST_FD};
 
-use crate::memory::{Access, Charge, Form, HostBuffer, Lending, PlaneMemory, Vm};
+use crate::memory::{Access, HostBuffer, ImportAs, ImportCache, MemoryCharge, PlaneMemory, Vm};
 
 /// Pieces of memory that a buffer keeps whose QBUF failed: the kernel may have pinned some of them.
 const TRIED: usize = 4;
@@ -22,7 +22,7 @@ pub struct SlotPlane {
     /// Its `mem_offset`.
     pub offset: u32,
     /// For memory of the host device.
-    pub charge: Arc<Charge>,
+    pub charge: Arc<MemoryCharge>,
     /// What the guest maps: ours; or the host device's, once it was mapped or exported.
     pub buffer: Option<Arc<HostBuffer>>,
 }
@@ -41,7 +41,7 @@ pub struct Slot {
     /// What it was queued with, the last first. The kernel keeps the pages of the last that it
     /// took, and knows them by address and length: as long as they are mapped, nothing else is
     /// there.
-    pub lent: VecDeque<Vec<PlaneMemory>>,
+    pub imported: VecDeque<Vec<PlaneMemory>>,
 }
 
 impl Slot {
@@ -65,19 +65,19 @@ impl Slot {
             prepared: false,
             memory,
             planes,
-            lent: VecDeque::new(),
+            imported: VecDeque::new(),
         }
     }
 
     /// It is about to be queued with this memory.
-    pub fn lend(&mut self, memory: Vec<PlaneMemory>) {
-        self.lent.truncate(TRIED - 1);
-        self.lent.push_front(memory);
+    pub fn import(&mut self, memory: Vec<PlaneMemory>) {
+        self.imported.truncate(TRIED - 1);
+        self.imported.push_front(memory);
     }
 
     /// The kernel has taken the memory, and let go of what it had before.
     pub fn taken(&mut self) {
-        self.lent.truncate(1);
+        self.imported.truncate(1);
     }
 
     /// The memory that we made for it. `EINVAL` if that is the host device's, or lent.
@@ -122,8 +122,8 @@ pub struct Queue {
     pub streaming: bool,
     /// By index; `None` where a buffer was removed or never made.
     pub slots: Vec<Option<Slot>>,
-    /// What the guest lends.
-    pub lending: Arc<Lending>,
+    /// What the queue imports.
+    pub imports: Arc<ImportCache>,
 }
 
 impl Queue {
@@ -135,9 +135,9 @@ impl Queue {
             Access::ReadWrite
         };
         let form = if host == MEMORY_DMABUF {
-            Form::Dmabuf
+            ImportAs::Dmabuf
         } else {
-            Form::Mapped
+            ImportAs::Mapped
         };
         Self {
             buf_type,
@@ -145,7 +145,7 @@ impl Queue {
             host,
             streaming: false,
             slots: Vec::new(),
-            lending: Arc::new(Lending::new(vm, access, form)),
+            imports: Arc::new(ImportCache::new(vm, access, form)),
         }
     }
 
@@ -304,11 +304,11 @@ mod tests {
     fn memory_of_a_failed_call_is_kept_for_a_while() {
         let mut slot = slot(0);
         for _ in 0..10 {
-            slot.lend(Vec::new());
+            slot.import(Vec::new());
         }
-        assert_eq!(slot.lent.len(), TRIED);
+        assert_eq!(slot.imported.len(), TRIED);
         slot.taken();
-        assert_eq!(slot.lent.len(), 1);
+        assert_eq!(slot.imported.len(), 1);
     }
 
     #[test]

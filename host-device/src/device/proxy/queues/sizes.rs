@@ -19,7 +19,7 @@ use v4l2r::bindings::{
     v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_OUTPUT as VIDEO_OUTPUT,
 };
 
-use crate::memory::{Charge, Ledger, PAGE_SIZE};
+use crate::memory::{Ledger, MemoryCharge, PAGE_SIZE};
 
 /// Most buffers of a guest's queue. Codecs and cameras stop at 32 or 64, vivid's VBI at 32768.
 pub const MAX_BUFFERS: u32 = 1024;
@@ -67,13 +67,17 @@ pub fn of_buffer(format: &Format) -> usize {
     }
 }
 
-/// Charges `ledger` for as many of `count` buffers of `bytes` each as there is room for, and says
+/// Charges `ledger` for as many of `count` buffers of `bytes` each as the limit allows, and says
 /// how many.
 ///
 /// # Errors
 ///
 /// `ENOMEM` if there is none for a single one.
-pub fn reserve(ledger: &Arc<Ledger>, mut count: u32, bytes: usize) -> Result<(u32, Charge), Errno> {
+pub fn reserve(
+    ledger: &Arc<Ledger>,
+    mut count: u32,
+    bytes: usize,
+) -> Result<(u32, MemoryCharge), Errno> {
     loop {
         let charge = (count as usize)
             .checked_mul(bytes)

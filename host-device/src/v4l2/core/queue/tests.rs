@@ -3,7 +3,7 @@
 use protocol::wire::v4l2::Timeval;
 
 use super::*;
-use crate::device::api::Lent;
+use crate::device::api::WireMemory;
 
 const SIZES: &[u32] = &[6000, 3000];
 
@@ -36,17 +36,17 @@ fn args(index: u32) -> (Buffer, [Plane; 2]) {
     (buffer, [Plane::default(); 2])
 }
 
-fn lend<'a>(buffer: &'a mut Buffer, planes: &'a mut [Plane]) -> BufferArgs<'a> {
+fn args_of<'a>(buffer: &'a mut Buffer, planes: &'a mut [Plane]) -> BufferArgs<'a> {
     BufferArgs {
         buffer,
         planes,
-        lent: Lent::Nothing,
+        memory: WireMemory::Nothing,
     }
 }
 
 fn query(queue: &Queue, index: u32) -> Result<Buffer, Errno> {
     let (mut buffer, mut planes) = args(index);
-    queue.querybuf(lend(&mut buffer, &mut planes))?;
+    queue.querybuf(args_of(&mut buffer, &mut planes))?;
     Ok(buffer)
 }
 
@@ -113,7 +113,7 @@ fn create_bufs_takes_exact_and_larger_sizes() {
     assert_eq!(create(&mut q, 3, SIZES), (Ok(()), 2, 3));
     assert_eq!(create(&mut q, 1, &[6001, 9999]), (Ok(()), 5, 1));
     let (mut buffer, mut planes) = args(5);
-    q.querybuf(lend(&mut buffer, &mut planes)).unwrap();
+    q.querybuf(args_of(&mut buffer, &mut planes)).unwrap();
     assert_eq!(planes.map(|p| p.length), [6001, 9999], "exact length");
     for bad in [
         &[5999, 3000][..],
@@ -144,7 +144,7 @@ fn removed_buffers_leave_room_for_new_ones() {
     assert_eq!(remove(&mut q, u32::MAX, 2), Err(Errno::EINVAL));
     let (mut buffer, mut planes) = args(3);
     q.qbuf(
-        lend(&mut buffer, &mut planes),
+        args_of(&mut buffer, &mut planes),
         Default::default(),
         SIZES,
         false,
@@ -165,7 +165,7 @@ fn offsets_are_never_the_same_again() {
         (0..2)
             .flat_map(|index| {
                 let (mut buffer, mut planes) = args(index);
-                q.querybuf(lend(&mut buffer, &mut planes)).unwrap();
+                q.querybuf(args_of(&mut buffer, &mut planes)).unwrap();
                 planes.map(|p| p.m as u32)
             })
             .collect::<Vec<u32>>()
@@ -199,7 +199,7 @@ fn payloads_are_checked_as_videobuf2_does() {
             plane.data_offset = offset[at];
         }
         let result = q.qbuf(
-            lend(&mut buffer, &mut planes),
+            args_of(&mut buffer, &mut planes),
             Default::default(),
             SIZES,
             false,
@@ -223,7 +223,7 @@ fn payloads_are_checked_as_videobuf2_does() {
     buffer.field = 4;
     assert_eq!(
         q.qbuf(
-            lend(&mut buffer, &mut planes),
+            args_of(&mut buffer, &mut planes),
             Default::default(),
             SIZES,
             false
@@ -240,13 +240,13 @@ fn states_follow_each_other() {
     assert_eq!(flags(&q), 0);
     let (mut buffer, mut planes) = args(0);
     buffer.flags = V4L2_BUF_FLAG_TIMECODE | V4L2_BUF_FLAG_KEYFRAME;
-    q.prepare_buf(lend(&mut buffer, &mut planes), Vec::new(), SIZES)
+    q.prepare_buf(args_of(&mut buffer, &mut planes), Vec::new(), SIZES)
         .unwrap();
     assert_eq!(flags(&q), V4L2_BUF_FLAG_PREPARED);
     assert_eq!(query(&q, 0).unwrap().timestamp, zero);
     let (mut buffer, mut planes) = args(0);
     assert_eq!(
-        q.prepare_buf(lend(&mut buffer, &mut planes), Vec::new(), SIZES),
+        q.prepare_buf(args_of(&mut buffer, &mut planes), Vec::new(), SIZES),
         Err(Errno::EINVAL)
     );
     // Prepared: bytesused is settled, time is not.
@@ -259,7 +259,7 @@ fn states_follow_each_other() {
         p
     });
     q.qbuf(
-        lend(&mut buffer, &mut planes),
+        args_of(&mut buffer, &mut planes),
         Default::default(),
         SIZES,
         false,
@@ -276,7 +276,7 @@ fn states_follow_each_other() {
     assert_eq!(queued.sequence, 0);
     for again in [true, false] {
         let (mut buffer, mut planes) = args(0);
-        let args = lend(&mut buffer, &mut planes);
+        let args = args_of(&mut buffer, &mut planes);
         let result = if again {
             q.qbuf(args, Default::default(), SIZES, false)
         } else {
@@ -307,7 +307,7 @@ fn wrong_buffers_are_refused() {
         edit(&mut buffer);
         let mut planes = vec![Plane::default(); planes];
         q.qbuf(
-            lend(&mut buffer, &mut planes),
+            args_of(&mut buffer, &mut planes),
             Default::default(),
             SIZES,
             false,

@@ -24,7 +24,7 @@ use virtio_queue::QueueT;
 use vm_memory::{GuestAddressSpace, GuestMemoryMmap};
 use zerocopy::IntoBytes;
 
-use super::link::Link;
+use super::connection::VmmConnection;
 use super::regions::{Fault, MAX_SLOTS, Regions};
 use super::ring::Ring;
 
@@ -35,8 +35,8 @@ const FEATURES: u64 = 1 << VIRTIO_F_VERSION_1
     | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits();
 
 /// The VMM, as far as it concerns us.
-pub(super) struct Frontend {
-    link: Arc<Link>,
+pub(super) struct RequestHandler {
+    connection: Arc<VmmConnection>,
     regions: Regions,
     acked_features: u64,
     acked_protocol_features: u64,
@@ -50,10 +50,10 @@ fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::ReqHandlerError(io::Error::other(error))
 }
 
-impl Frontend {
-    pub(super) fn new(link: Arc<Link>) -> Self {
+impl RequestHandler {
+    pub(super) fn new(connection: Arc<VmmConnection>) -> Self {
         Self {
-            link,
+            connection,
             regions: Regions::default(),
             acked_features: 0,
             acked_protocol_features: 0,
@@ -81,7 +81,7 @@ impl Frontend {
     }
 
     fn ring(&self, index: u32) -> Result<&Ring> {
-        self.link.ring(index).ok_or(Error::InvalidParam)
+        self.connection.ring(index).ok_or(Error::InvalidParam)
     }
 
     /// Changes a ring's state, and has the ring thread look at it.
@@ -91,7 +91,7 @@ impl Frontend {
         change: impl FnOnce(&mut super::ring::State) -> Result<T>,
     ) -> Result<T> {
         let changed = self.ring(index).and_then(|ring| ring.configure(change));
-        self.link.changed();
+        self.connection.changed();
         self.met(changed)
     }
 
@@ -106,16 +106,16 @@ impl Frontend {
             }
         };
         if let Some(memory) = memory {
-            self.link.vm.replace_guest(memory);
+            self.connection.vm.replace_guest(memory);
             tracing::debug!("{} memory regions", self.regions.len());
-            self.link.region.set_regions(self.regions.len());
-            self.link.changed();
+            self.connection.region.set_regions(self.regions.len());
+            self.connection.changed();
         }
         self.met(result)
     }
 }
 
-impl VhostUserBackendReqHandlerMut for Frontend {
+impl VhostUserBackendReqHandlerMut for RequestHandler {
     fn set_owner(&mut self) -> Result<()> {
         // Once more is fine: libkrun says so whenever the device is activated.
         Ok(())
@@ -128,7 +128,7 @@ impl VhostUserBackendReqHandlerMut for Frontend {
     fn reset_device(&mut self) -> Result<()> {
         tracing::debug!("reset");
         self.acked_features = 0;
-        self.link.reset_device();
+        self.connection.reset_device();
         Ok(())
     }
 
@@ -142,11 +142,11 @@ impl VhostUserBackendReqHandlerMut for Frontend {
         }
         self.acked_features = features;
         let keeps_pages = features & 1 << VIRTIO_V4L2_F_PINNED_WHILE_CACHED != 0;
-        self.link.vm.set_keeps_pages(keeps_pages);
+        self.connection.vm.set_keeps_pages(keeps_pages);
         let event_idx = features & 1 << VIRTIO_RING_F_EVENT_IDX != 0;
         // Without protocol features there is no SET_VRING_ENABLE.
         let enabled = features & VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits() == 0;
-        for ring in self.link.rings() {
+        for ring in self.connection.rings() {
             ring.configure(|ring| {
                 ring.queue().set_event_idx(event_idx);
                 if enabled {
@@ -154,7 +154,7 @@ impl VhostUserBackendReqHandlerMut for Frontend {
                 }
             });
         }
-        self.link.changed();
+        self.connection.changed();
         Ok(())
     }
 
@@ -168,7 +168,7 @@ impl VhostUserBackendReqHandlerMut for Frontend {
             | VhostUserProtocolFeatures::SHARED_OBJECT;
         // One or the other: with both, QEMU 11.1 keeps mappings in its table of regions when the
         // device is reset, and crashes on them when it starts again.
-        features |= if self.link.region.size() > 0 {
+        features |= if self.connection.region.size() > 0 {
             VhostUserProtocolFeatures::SHMEM
         } else {
             VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS
@@ -244,7 +244,7 @@ impl VhostUserBackendReqHandlerMut for Frontend {
             [Some(table), Some(available), Some(used)] => Some([table, available, used]),
             _ => None,
         };
-        let memory = self.link.memory.memory();
+        let memory = self.connection.memory.memory();
         self.change(index, |ring| match ring.set_addresses(addresses, &memory) {
             true => Ok(()),
             false => Err(other(
@@ -262,8 +262,8 @@ impl VhostUserBackendReqHandlerMut for Frontend {
     }
 
     fn get_vring_base(&mut self, index: u32) -> Result<VhostUserVringState> {
-        let next = self.link.stop(self.ring(index)?);
-        self.link.changed();
+        let next = self.connection.stop(self.ring(index)?);
+        self.connection.changed();
         tracing::debug!("queue {index} stopped");
         Ok(VhostUserVringState::new(index, u32::from(next)))
     }
@@ -297,14 +297,14 @@ impl VhostUserBackendReqHandlerMut for Frontend {
                 Ok(())
             });
         }
-        let disabled = self.ring(index).map(|ring| self.link.disable(ring));
+        let disabled = self.ring(index).map(|ring| self.connection.disable(ring));
         self.met(disabled)
     }
 
     fn get_config(&mut self, offset: u32, size: u32, _: VhostUserConfigFlags) -> Result<Vec<u8>> {
         // Zeros where there is nothing: the guest may read anywhere, and a VMM may end if that
         // fails.
-        let config = self.link.device.config();
+        let config = self.connection.device.config();
         let mut bytes = config
             .as_bytes()
             .get(offset as usize..)
@@ -323,12 +323,17 @@ impl VhostUserBackendReqHandlerMut for Frontend {
 
     fn set_backend_req_fd(&mut self, _: Backend) {
         if let Some(socket) = self.offered.take() {
-            self.link.channel.set(socket, self.acked_protocol_features);
+            self.connection
+                .channel
+                .set(socket, self.acked_protocol_features);
         }
     }
 
     fn get_shmem_config(&mut self) -> Result<VhostUserShMemConfig> {
-        Ok(VhostUserShMemConfig::new(1, &[self.link.region.size()]))
+        Ok(VhostUserShMemConfig::new(
+            1,
+            &[self.connection.region.size()],
+        ))
     }
 
     fn set_gpu_socket(&mut self, _: GpuBackend) -> Result<()> {
@@ -338,7 +343,7 @@ impl VhostUserBackendReqHandlerMut for Frontend {
     fn get_shared_object(&mut self, object: VhostUserSharedMsg) -> Result<File> {
         // The VMM hands it on to a device that looks for it. Without a file the answer says that
         // there is none.
-        self.link
+        self.connection
             .vm
             .object_fd(Uuid(object.uuid.into_bytes()))
             .map(File::from)

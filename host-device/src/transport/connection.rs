@@ -48,7 +48,7 @@ struct Work {
 }
 
 /// One VMM.
-pub(super) struct Link {
+pub(super) struct VmmConnection {
     pub(super) device: Arc<dyn Device>,
     pub(super) memory: Memory,
     pub(super) vm: Vm,
@@ -67,7 +67,7 @@ pub(super) struct Link {
     ended: AtomicBool,
 }
 
-impl Link {
+impl VmmConnection {
     pub(super) fn new(
         device: Arc<dyn Device>,
         (limits, account): (Limits, &Arc<Account>),
@@ -241,10 +241,10 @@ impl Link {
 
     /// Starts the thread that serves the rings until [`end`](Self::end).
     pub(super) fn spawn(self: &Arc<Self>) -> anyhow::Result<thread::JoinHandle<()>> {
-        let link = Arc::clone(self);
+        let connection = Arc::clone(self);
         thread::Builder::new()
             .name("rings".to_owned())
-            .spawn(move || link.run())
+            .spawn(move || connection.run())
             .context("cannot start a thread")
     }
 
@@ -259,12 +259,8 @@ impl Link {
         }
     }
 
-    /// Serves the rings for as long as the files that the guest kicks are these.
-    fn run_until_changed(
-        &self,
-        kicks: [Option<Arc<File>>; 2],
-        work: &mut Work,
-    ) -> Result<(), Errno> {
+    /// What wakes the ring thread: the files that the guest kicks, and our own.
+    fn watch(&self, kicks: &[Option<Arc<File>>; 2]) -> Result<Epoll, Errno> {
         // Edge-triggered: a kick is one system call here, since nobody reads the file.
         let edge = |source| EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, source);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
@@ -277,6 +273,16 @@ impl Link {
                 tracing::warn!("the VMM's file for kicks is no eventfd, and not used: {errno}");
             }
         }
+        Ok(epoll)
+    }
+
+    /// Serves the rings for as long as the files that the guest kicks are these.
+    fn run_until_changed(
+        &self,
+        kicks: [Option<Arc<File>>; 2],
+        work: &mut Work,
+    ) -> Result<(), Errno> {
+        let epoll = self.watch(&kicks)?;
         let mut sources = [EpollEvent::empty(); 4];
         loop {
             // Commands that wait do not keep anything else waiting.
@@ -305,7 +311,7 @@ impl Link {
             if changed || has(EVENTS) {
                 // Whoever finds too few buffers for its events asks for a kick.
                 self.events.suppress_kicks();
-                self.outbox.room();
+                self.outbox.buffers_added();
             }
             if changed {
                 // There may be a file to signal with only now.

@@ -40,12 +40,12 @@ struct State {
 }
 
 /// A session with its queue of commands.
-pub(super) struct Lane {
+pub(super) struct CommandQueue {
     pub(super) events: Events,
     state: Mutex<State>,
 }
 
-/// How a command ended that was offered to [`Lane::try_now`].
+/// How a command ended that was offered to [`CommandQueue::try_now`].
 pub(super) enum Now<T> {
     /// It ran.
     Ran(T),
@@ -53,7 +53,7 @@ pub(super) enum Now<T> {
     Busy,
 }
 
-impl Lane {
+impl CommandQueue {
     pub(super) fn new(session: Box<dyn Session>, events: Events, open: SessionPermit) -> Arc<Self> {
         Arc::new(Self {
             events,
@@ -124,8 +124,8 @@ impl Lane {
 
     /// Starts the task that works off what waits. `running` is already set.
     fn spawn(self: &Arc<Self>, threads: &Threads) {
-        let lane = Arc::clone(self);
-        threads.run(move || lane.work());
+        let queue = Arc::clone(self);
+        threads.run(move || queue.work());
     }
 
     fn work(&self) {

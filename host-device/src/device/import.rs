@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! From what a guest names to memory.
+//! From the memory that a guest names to memory that is mapped.
 
 use nix::errno::Errno;
 
-use super::api::{Lent, Result};
-use crate::memory::{Lending, PlaneMemory};
+use super::api::{Result, WireMemory};
+use crate::memory::{ImportCache, PlaneMemory};
 
-impl Lent {
-    /// The memory that it names, for buffer `index` of the queue that `lending` is of. `lengths`
-    /// are those of its planes; there are none if it needs no memory. `room` is as many pieces as
-    /// the queue keeps.
+impl WireMemory {
+    /// Imports the memory that it names, for buffer `index` of the queue whose cache `imports` is.
+    /// `lengths` are those of its planes; there are none if it needs no memory. `capacity` is as
+    /// many pieces as the queue keeps.
     ///
     /// # Errors
     ///
     /// `EINVAL` if it is not what it should be, or what the memory layer refuses it with.
-    pub fn memory(
+    pub fn import(
         self,
-        lending: &Lending,
+        imports: &ImportCache,
         index: u32,
         lengths: &[u32],
-        room: usize,
+        capacity: usize,
     ) -> Result<Vec<PlaneMemory>> {
         if lengths.is_empty() {
             return Ok(Vec::new());
@@ -35,14 +35,16 @@ impl Lent {
                     if covered != u64::from(*length) {
                         return Err(Errno::EINVAL);
                     }
-                    lending.pages((index, plane), entries, room)
+                    imports.pages((index, plane), entries, capacity)
                 })
                 .collect(),
             Self::Objects(uuids) if uuids.len() >= lengths.len() => uuids
                 .into_iter()
                 .zip(lengths)
                 .enumerate()
-                .map(|(plane, (uuid, length))| lending.object((index, plane), uuid, *length, room))
+                .map(|(plane, (uuid, length))| {
+                    imports.object((index, plane), uuid, *length, capacity)
+                })
                 .collect(),
             _ => Err(Errno::EINVAL),
         }

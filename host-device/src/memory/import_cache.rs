@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! What a queue was lent of late, so that memory which comes again is not mapped again.
+//! The memory that a queue has imported of late, so that memory which comes again is not mapped
+//! again.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,29 +11,29 @@ use protocol::wire::sg::{SgEntry, Uuid};
 
 use super::cache::{Cache, Cached, Name, Place, find, forget_pinned, remember};
 use super::import::Import;
-use super::ledger::Charge;
+use super::ledger::MemoryCharge;
 use super::mapping::Access;
 use super::object::Object;
 use super::plane::PlaneMemory;
-use super::view::{Form, View};
+use super::view::{ImportAs, View};
 use super::vm::Vm;
 
 /// Bytes of memory that may be mapped and unmapped while others wait: that takes less than a
 /// millisecond however many pieces it is in.
 const SMALL: usize = 256 << 10;
 
-/// Memory that clients lend to one queue.
+/// The memory that one queue imports from clients.
 #[derive(Debug)]
-pub struct Lending {
+pub struct ImportCache {
     vm: Vm,
     access: Access,
-    form: Form,
+    form: ImportAs,
     cache: Arc<Cache>,
 }
 
-impl Lending {
-    /// Nothing lent yet, of memory of `vm`. Pages are to have that form.
-    pub fn new(vm: &Vm, access: Access, form: Form) -> Self {
+impl ImportCache {
+    /// An empty cache for memory of `vm`, of which pages are imported in this form.
+    pub fn new(vm: &Vm, access: Access, form: ImportAs) -> Self {
         Self {
             vm: vm.clone(),
             access,
@@ -49,11 +50,11 @@ impl Lending {
     /// Whether pages are remembered. If not, whoever gets them pins them, and by the next QBUF the
     /// guest may have others there.
     fn remembers(&self) -> bool {
-        self.form == Form::Any || self.vm.keeps_pages()
+        self.form == ImportAs::Any || self.vm.keeps_pages()
     }
 
     /// The pages that `entries` name, in one run, for a plane. They are mapped unless they are
-    /// known; `room` is as many pieces of memory as the queue keeps.
+    /// known; `capacity` is as many pieces of memory as the queue keeps.
     ///
     /// # Errors
     ///
@@ -62,7 +63,7 @@ impl Lending {
         &self,
         place: Place,
         mut entries: Vec<SgEntry>,
-        room: usize,
+        capacity: usize,
     ) -> Result<PlaneMemory, Errno> {
         entries.shrink_to_fit();
         let name = Name::Pages(entries);
@@ -77,7 +78,7 @@ impl Lending {
         let Name::Pages(entries) = &name else {
             return Err(Errno::EINVAL);
         };
-        // Before the new one is made: it makes room.
+        // Before the new one is made, which may need what this gives back.
         drop(forget_pinned(&mut cached, place, &name));
         let (view, charge) = match self.new_view(entries) {
             Err(Errno::ENOMEM) if !cached.is_empty() => {
@@ -86,7 +87,7 @@ impl Lending {
             }
             view => view,
         }?;
-        let pins = self.form != Form::Any || view.pins();
+        let pins = self.form != ImportAs::Any || view.pins();
         let memory = PlaneMemory::View(view);
         if self.remembers() {
             let new = Cached {
@@ -96,7 +97,7 @@ impl Lending {
                 pins,
                 charge: Arc::new(charge),
             };
-            remember(&mut cached, new, room, &mut old);
+            remember(&mut cached, new, capacity, &mut old);
         }
         drop(cached);
         Ok(memory)
@@ -124,7 +125,7 @@ impl Lending {
     }
 
     /// A view of `entries`, and what it takes to remember them.
-    fn new_view(&self, entries: &[SgEntry]) -> Result<(Arc<View>, Charge), Errno> {
+    fn new_view(&self, entries: &[SgEntry]) -> Result<(Arc<View>, MemoryCharge), Errno> {
         let bytes = if self.remembers() {
             size_of_val(entries)
         } else {
@@ -135,7 +136,7 @@ impl Lending {
     }
 
     /// The object `uuid`, of at least `least` bytes, for a plane. One that is not ours is looked up
-    /// and mapped unless it is known; `room` is as many pieces of memory as the queue keeps.
+    /// and mapped unless it is known; `capacity` is as many pieces of memory as the queue keeps.
     ///
     /// # Errors
     ///
@@ -146,7 +147,7 @@ impl Lending {
         place: Place,
         uuid: Uuid,
         least: u32,
-        room: usize,
+        capacity: usize,
     ) -> Result<PlaneMemory, Errno> {
         let name = Name::Object(uuid);
         let mut old = Vec::new();
@@ -169,7 +170,7 @@ impl Lending {
                             pins: false,
                             charge: Arc::default(),
                         };
-                        remember(&mut self.cache.lock(), new, room, &mut old);
+                        remember(&mut self.cache.lock(), new, capacity, &mut old);
                         memory
                     }
                 }
@@ -181,13 +182,13 @@ impl Lending {
         Ok(memory)
     }
 
-    /// How a call ended that was to queue or prepare buffer `index`. What is not queued the guest
-    /// need not keep.
+    /// Notes the result of a call that was to queue or prepare buffer `index`. If it failed, the
+    /// buffer's memory is forgotten: the guest need not keep it.
     ///
     /// # Errors
     ///
     /// `result`'s.
-    pub fn settled(&self, index: u32, result: Result<(), Errno>) -> Result<(), Errno> {
+    pub fn queued(&self, index: u32, result: Result<(), Errno>) -> Result<(), Errno> {
         result.inspect_err(|_| self.forget(index..index.saturating_add(1)))
     }
 
