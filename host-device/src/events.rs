@@ -77,7 +77,7 @@ struct Held {
 
 /// What became of an event that was offered to the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Put {
+pub enum Put {
     /// The guest has it.
     Done,
     /// There is no buffer for it: keep it.
@@ -85,7 +85,7 @@ pub(crate) enum Put {
 }
 
 /// Who takes the events of a VMM's sessions. Called without locks of the outbox held.
-pub(crate) trait Guest: Send + Sync + 'static {
+pub trait Guest: Send + Sync + 'static {
     /// Events may leave: is to call [`Outbox::drain`].
     fn deliver(&self, outbox: &Outbox);
 
@@ -94,14 +94,15 @@ pub(crate) trait Guest: Send + Sync + 'static {
 }
 
 /// Events of all sessions of one VMM, oldest first.
-pub(crate) struct Outbox {
+pub struct Outbox {
     held: FairMutex<VecDeque<Held>>,
     guest: Box<dyn Guest>,
     counters: Arc<Counters>,
 }
 
 impl Outbox {
-    pub(crate) fn new(guest: impl Guest, counters: Arc<Counters>) -> Arc<Self> {
+    /// No events yet, of sessions whose guest is `guest`.
+    pub fn new(guest: impl Guest, counters: Arc<Counters>) -> Arc<Self> {
         Arc::new(Self {
             held: FairMutex::new(VecDeque::new()),
             guest: Box::new(guest),
@@ -130,7 +131,7 @@ impl Outbox {
     }
 
     /// Offers events to `put`, oldest first, until it is full.
-    pub(crate) fn drain(&self, mut put: impl FnMut(&[u8]) -> Put) {
+    pub fn drain(&self, mut put: impl FnMut(&[u8]) -> Put) {
         let mut held = self.held();
         while let Some(Held { session, body }) = held.front() {
             let hdr = |event| EventHeader {
@@ -189,7 +190,8 @@ impl std::fmt::Debug for Events {
 }
 
 impl Events {
-    pub(crate) fn new(outbox: Arc<Outbox>, session: u32) -> Self {
+    /// The events of session `session`, which is alive.
+    pub fn new(outbox: Arc<Outbox>, session: u32) -> Self {
         Self {
             outbox,
             session,
@@ -353,8 +355,8 @@ impl Events {
     }
 }
 
-mod testing;
-pub use testing::{Sent, SentEvents};
+#[cfg(test)]
+pub mod testing;
 
 #[cfg(test)]
 mod tests;

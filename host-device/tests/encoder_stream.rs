@@ -234,7 +234,7 @@ fn the_stream_is_what_gst_launch_makes_of_the_same_frames() {
     let dir = std::env::temp_dir().join(format!("encoder-identity-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     std::fs::write(dir.join("raw"), raw(&frames)).unwrap();
-    let line = gst_launch().expect("no gst-launch line in the log");
+    let line = log::gst_launch().expect("no gst-launch line in the log");
     let line = line.replace("RAW", "raw").replace("CODED", "coded");
     let status = std::process::Command::new("sh")
         .args(["-c", &line])

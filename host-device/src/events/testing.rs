@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Events without a guest, so that devices can be tested on their own.
+//! Events without a guest, so that devices can be tested on their own. Tests in `tests/` include
+//! this file, too.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,8 +12,7 @@ use protocol::wire::event::{DQBUF, EVENT, EventDqbuf, EventError, EventEvent, Ev
 use protocol::wire::v4l2::{Buffer, Event, Plane};
 use zerocopy::FromBytes;
 
-use super::{Events, Guest, Outbox, Put};
-use crate::counters::Counters;
+use super::{Counters, Events, Guest, Outbox, Put};
 
 /// An event that a session sent.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub enum Sent {
     Error(Errno),
 }
 
-/// The guest's end of [`Events::channel_for_tests`].
+/// The guest's end of [`channel`].
 #[derive(Debug)]
 pub struct SentEvents(Receiver<Sent>);
 
@@ -57,13 +57,11 @@ impl Guest for Forward {
     fn signal(&self) {}
 }
 
-impl Events {
-    /// Events of a session that has no guest: they come out of the other end.
-    pub fn channel_for_tests() -> (Self, SentEvents) {
-        let (sender, receiver) = channel();
-        let outbox = Outbox::new(Forward(Mutex::new(sender)), Counters::new());
-        (Self::new(outbox, 1), SentEvents(receiver))
-    }
+/// Events of a session that has no guest: they come out of the other end.
+pub fn channel() -> (Events, SentEvents) {
+    let (sender, receiver) = mpsc::channel();
+    let outbox = Outbox::new(Forward(Mutex::new(sender)), Counters::new());
+    (Events::new(outbox, 1), SentEvents(receiver))
 }
 
 fn forward(sender: &Sender<Sent>, bytes: &[u8]) -> Put {

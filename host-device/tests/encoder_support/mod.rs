@@ -4,7 +4,9 @@
 
 #![allow(dead_code)] // Each test uses its part.
 
+mod events;
 pub mod fake;
+pub mod log;
 
 use std::collections::VecDeque;
 use std::process::{Command, Stdio};
@@ -17,9 +19,10 @@ use protocol::wire::v4l2::{
 };
 use virtio_v4l2d::device::encoder::{Encoder, Settings};
 use virtio_v4l2d::device::{BufferArgs, Device, Session, WireMemory};
-use virtio_v4l2d::events::{Events, Sent, SentEvents};
 use virtio_v4l2d::memory::Vm;
 use virtio_v4l2d::v4l2::core::uapi::*;
+
+pub use self::events::testing::{Sent, SentEvents, channel};
 
 /// How long an answer may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -33,42 +36,6 @@ pub enum Got {
     Raw(Buffer, Vec<Plane>),
     /// An event.
     Event(Event),
-}
-
-/// The gst-launch line of each thread's last encoder, out of the log.
-#[derive(Default)]
-struct Line(Option<String>);
-
-impl tracing::field::Visit for Line {
-    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-        if field.name() == "message" {
-            let message = format!("{value:?}");
-            self.0 = message
-                .find("gst-launch-1.0")
-                .map(|at| message[at..].to_owned());
-        }
-    }
-}
-
-thread_local! {
-    static GST_LAUNCH: std::cell::RefCell<Option<String>> = const { std::cell::RefCell::new(None) };
-}
-
-/// The last gst-launch line that the log told on this thread: that of STREAMON.
-pub fn gst_launch() -> Option<String> {
-    GST_LAUNCH.with_borrow(Clone::clone)
-}
-
-struct Lines;
-
-impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Lines {
-    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
-        let mut line = Line::default();
-        event.record(&mut line);
-        if line.0.is_some() {
-            GST_LAUNCH.set(line.0);
-        }
-    }
 }
 
 /// An open session.
@@ -109,14 +76,7 @@ pub fn all_formats() -> Settings {
 }
 
 pub fn encoder(settings: Settings) -> Encoder {
-    use tracing_subscriber::layer::SubscriberExt as _;
-    use tracing_subscriber::util::SubscriberInitExt as _;
-    let filter = tracing_subscriber::EnvFilter::from_default_env();
-    let print = tracing_subscriber::fmt::layer().with_test_writer();
-    let _ = tracing_subscriber::registry()
-        .with(Lines)
-        .with(tracing_subscriber::Layer::with_filter(print, filter))
-        .try_init();
+    log::start();
     Encoder::new(settings).unwrap()
 }
 
@@ -127,7 +87,7 @@ impl Client {
 
     /// A session of `vm`.
     pub fn of(encoder: &Encoder, vm: Vm) -> Self {
-        let (events, sent) = Events::channel_for_tests();
+        let (events, sent) = channel();
         Self {
             session: encoder.open(1, events, vm).unwrap(),
             sent,

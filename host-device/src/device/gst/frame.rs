@@ -154,8 +154,7 @@ mod tests {
                 .build()
                 .unwrap();
             let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(&buffer, &info).unwrap();
-            let placed = setup
-                .raw
+            let placed = raw
                 .pixel
                 .place(&raw.strides(0), raw.height, (16, 8), (640, 480));
             for (at, placed) in placed.iter().enumerate() {

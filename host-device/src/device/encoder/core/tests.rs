@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use super::*;
 use crate::device::api::{BufferArgs, WireMemory};
 use crate::device::gst::formats;
-use crate::events::{Sent, SentEvents};
+use crate::events::testing::{self, Sent, SentEvents};
 use crate::memory::Fence;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -50,7 +50,7 @@ impl Rig {
             queue.reqbufs(&mut request, sizes).unwrap();
             queue.streamon().unwrap();
         }
-        let (events, sent) = Events::channel_for_tests();
+        let (events, sent) = testing::channel();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
