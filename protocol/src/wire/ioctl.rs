@@ -6,7 +6,7 @@
 //! sizes are those of the `VIDIOC_*` macros of `linux/videodev2.h` on a 64-bit machine. It also
 //! names the [fields](Ioctl::fields) that the device may write.
 
-use super::answer::{Field, Rule};
+use super::field::{Field, Rule};
 use super::v4l2::{
     is_multiplanar, Buffer, Edid, ExtControl, ExtControls, Plane, EDID_BLOCK, MAX_CONTROLS,
     MAX_EDID_BLOCKS, VIDEO_MAX_PLANES,

@@ -28,6 +28,7 @@ pub mod answer;
 pub mod command;
 pub mod config;
 pub mod event;
+mod field;
 pub mod ioctl;
 pub mod sg;
 pub mod v4l2;
