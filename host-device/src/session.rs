@@ -27,7 +27,7 @@ use protocol::wire::ioctl::QBUF;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use self::command_queue::{CommandQueue, Now};
-use self::failure::Failure;
+use self::failure::{Failure, set_status, status};
 use self::permit::SessionPermit;
 use self::threads::Threads;
 use crate::device::api::{Device, Result};
@@ -459,18 +459,4 @@ fn notice(code: u32, failed: bool) -> Notice {
     } else {
         Notice::AsWanted
     }
-}
-
-fn status(errno: Errno) -> u32 {
-    (errno as i32).cast_unsigned()
-}
-
-/// Sets the status in the header that `reply` starts with; makes one if it is empty.
-fn set_status(reply: &mut Vec<u8>, result: Result) {
-    let header = RespHeader::new(result.map_or_else(status, |()| 0));
-    if reply.len() < size_of::<RespHeader>() {
-        reply.resize(size_of::<RespHeader>(), 0);
-    }
-    // Cannot fail: the room was made above.
-    let _ = header.write_to_prefix(reply);
 }

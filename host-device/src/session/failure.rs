@@ -4,6 +4,9 @@
 
 use nix::errno::Errno;
 use protocol::wire::command::RespHeader;
+use zerocopy::IntoBytes as _;
+
+use crate::device::api::Result;
 
 /// Size of the header that every response starts with.
 pub(super) const HEADER: usize = size_of::<RespHeader>();
@@ -21,4 +24,19 @@ impl From<Errno> for Failure {
     fn from(errno: Errno) -> Self {
         Self::Errno(errno)
     }
+}
+
+/// The error as a number of the wire: positive.
+pub(super) fn status(errno: Errno) -> u32 {
+    (errno as i32).cast_unsigned()
+}
+
+/// Sets the status in the header that `reply` starts with. Makes a header if `reply` is empty.
+pub(super) fn set_status(reply: &mut Vec<u8>, result: Result) {
+    let header = RespHeader::new(result.map_or_else(status, |()| 0));
+    if reply.len() < size_of::<RespHeader>() {
+        reply.resize(size_of::<RespHeader>(), 0);
+    }
+    // Cannot fail: `reply` is long enough now.
+    let _ = header.write_to_prefix(reply);
 }

@@ -8,7 +8,7 @@ use protocol::wire::v4l2::{Buffer, MEMORY_DMABUF, MEMORY_MMAP};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::attached::{buffer, controls, edid, export};
-use super::failure::{Failure, HEADER};
+use super::failure::{Failure, HEADER, set_status};
 use crate::device::api::{Device, Result, Session};
 
 /// The ioctl with number `code`, if it is one that a device answers.
@@ -68,7 +68,7 @@ pub(super) fn run(
             if !ioctl.answers_failure() || reply.len() <= HEADER {
                 reply.truncate(HEADER);
             }
-            super::set_status(reply, Err(errno));
+            set_status(reply, Err(errno));
         }
     }
     result
