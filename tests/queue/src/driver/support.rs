@@ -49,6 +49,22 @@ pub(crate) struct Session {
     next: u64,
 }
 
+/// A buffer and planes of which a client has filled in kind and index only, and how many planes it
+/// has room for.
+fn empty(buf_type: u32, index: u32) -> (Buffer, [Plane; VIDEO_MAX_PLANES], usize) {
+    let buffer = Buffer {
+        index,
+        type_: buf_type,
+        ..Buffer::default()
+    };
+    let count = if buf_type >= CAPTURE_MPLANE {
+        VIDEO_MAX_PLANES
+    } else {
+        0
+    };
+    (buffer, [Plane::default(); VIDEO_MAX_PLANES], count)
+}
+
 /// A buffer as the device describes it in QUERYBUF.
 pub(crate) fn described(
     buf_type: u32,
@@ -147,17 +163,7 @@ impl Session {
         buf_type: u32,
         index: u32,
     ) -> (Buffer, [Plane; VIDEO_MAX_PLANES], usize) {
-        let mut planes = [Plane::default(); VIDEO_MAX_PLANES];
-        let mut buffer = Buffer {
-            index,
-            type_: buf_type,
-            ..Buffer::default()
-        };
-        let count = if buf_type >= CAPTURE_MPLANE {
-            VIDEO_MAX_PLANES
-        } else {
-            0
-        };
+        let (mut buffer, mut planes, count) = empty(buf_type, index);
         let _ = self
             .streams
             .get(buf_type)
@@ -198,16 +204,7 @@ impl Session {
 
     /// DQBUF: index and flags.
     pub(crate) fn dqbuf(&mut self, buf_type: u32) -> Result<(u32, u32), Nothing> {
-        let mut planes = [Plane::default(); VIDEO_MAX_PLANES];
-        let mut buffer = Buffer {
-            type_: buf_type,
-            ..Buffer::default()
-        };
-        let count = if buf_type >= CAPTURE_MPLANE {
-            VIDEO_MAX_PLANES
-        } else {
-            0
-        };
+        let (mut buffer, mut planes, count) = empty(buf_type, 0);
         let queue = self.streams.get(buf_type).map_err(Nothing::Ever)?;
         queue.dequeue(&mut buffer, &mut planes[..count])?;
         Ok((buffer.index, buffer.flags))
@@ -215,17 +212,7 @@ impl Session {
 
     /// What QUERYBUF says of a buffer's flags, without the kind of timestamp.
     pub(crate) fn flags(&mut self, buf_type: u32, index: u32) -> u32 {
-        let mut planes = [Plane::default(); VIDEO_MAX_PLANES];
-        let mut buffer = Buffer {
-            index,
-            type_: buf_type,
-            ..Buffer::default()
-        };
-        let count = if buf_type >= CAPTURE_MPLANE {
-            VIDEO_MAX_PLANES
-        } else {
-            0
-        };
+        let (mut buffer, mut planes, count) = empty(buf_type, index);
         let queue = self.streams.get(buf_type).unwrap();
         queue.fill(&mut buffer, &mut planes[..count]).unwrap();
         buffer.flags & !flag::TIMESTAMP_MASK
