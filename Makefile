@@ -32,10 +32,10 @@ daemon: prepare
 
 # What a person gives on make's command line (KERNEL, ACCEL, OUT, ...) is in the environment of these scripts.
 vm-run: all
-	@$(if $(SCRIPT),,$(error say which script: make vm-run SCRIPT=file))$(VM)/run $(SCRIPT) $(FILES)
+	@$(if $(SCRIPT),,$(error say which script: make vm-run SCRIPT=file))$(VM)/env cargo xtask vm-run $(SCRIPT) $(FILES)
 
 vm-shell: all
-	@$(VM)/run --shell
+	@$(VM)/env cargo xtask vm-shell
 
 demo: all
 	@tests/demo/run

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! `cargo xtask`: checks of the source that no other tool makes. [`layout`] has the rules.
+//! `cargo xtask`: what `make` does beyond building.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use e2e::{cache, job};
 
 mod circles;
 mod known;
@@ -12,29 +15,43 @@ mod modules;
 mod sizes;
 mod source;
 
-const USAGE: &str = "usage: cargo xtask layout [--shrink]
+const USAGE: &str = "usage: cargo xtask COMMAND
   layout           no circles of files, nothing too long or too wide (CONTRIBUTING.md, \"Layout\")
-  layout --shrink  the same, and removes from xtask/known what is no longer needed there";
+  layout --shrink  the same, and removes from xtask/known what is no longer needed there
+  vm-run SCRIPT [FILE...]  runs SCRIPT in a guest; without SCRIPT it says more
+  vm-shell         a login shell in a guest";
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let shrink = match arguments[..] {
-        ["layout"] => false,
-        ["layout", "--shrink"] => true,
-        _ => {
-            eprintln!("{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
-    // Cargo says where this package is; the repository is around it.
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    match layout::check(&repository, shrink) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+    match command() {
+        Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(1)),
         Err(error) => {
-            eprintln!("xtask: {error}");
+            eprintln!("xtask: error: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Does what the arguments say; returns the exit status.
+fn command() -> Result<i32> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["layout"] => check_layout(false),
+        ["layout", "--shrink"] => check_layout(true),
+        ["vm-run"] => bail!("{}", job::USAGE),
+        ["vm-run", script, ref files @ ..] => {
+            let files: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
+            job::run(Some(Path::new(script)), &files)
+        }
+        ["vm-shell"] => job::run(None, &[]),
+        _ => {
+            eprintln!("{USAGE}");
+            Ok(2)
+        }
+    }
+}
+
+fn check_layout(shrink: bool) -> Result<i32> {
+    let good = layout::check(&cache::repository(), shrink).map_err(anyhow::Error::msg)?;
+    Ok(i32::from(!good))
 }

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+//! Results: one line each on standard error, which `cargo xtask test` counts.
+//!
+//! `ok - NAME`, `not ok - NAME # REASON`, `skip - NAME # REASON`; lines that begin with `| ` say
+//! why the last one is not ok, lines that begin with `# ` are remarks.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::guest::Output;
+
+/// Columns of a line of a log that is shown.
+const COLUMNS: usize = 300;
+
+/// The results of one suite, which stands before each name. Clones count together.
+#[derive(Clone, Debug)]
+pub struct Results {
+    suite: String,
+    failed: Arc<AtomicUsize>,
+}
+
+impl Results {
+    /// No result yet.
+    pub fn new(suite: &str) -> Self {
+        Self {
+            suite: suite.to_owned(),
+            failed: Arc::default(),
+        }
+    }
+
+    /// The same results with another name before theirs.
+    pub fn named(&self, suite: &str) -> Self {
+        Self {
+            suite: suite.to_owned(),
+            failed: Arc::clone(&self.failed),
+        }
+    }
+
+    /// The name of the suite.
+    pub fn suite(&self) -> &str {
+        &self.suite
+    }
+
+    /// How many are not ok.
+    pub fn failed(&self) -> usize {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// `name` is as it should be.
+    pub fn ok(&self, name: &str) {
+        eprintln!("ok - {}: {name}", self.suite);
+    }
+
+    /// `name` is not as it should be.
+    pub fn not_ok(&self, name: &str, reason: &str) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+        eprintln!("not ok - {}: {name} # {}", self.suite, one_line(reason));
+    }
+
+    /// `name` was not tried.
+    pub fn skip(&self, name: &str, reason: &str) {
+        eprintln!("skip - {}: {name} # {reason}", self.suite);
+    }
+
+    /// `name` is as it should be if `good`. Returns `good`.
+    pub fn verdict(&self, name: &str, good: bool, reason: &str) -> bool {
+        if good {
+            self.ok(name);
+        } else {
+            self.not_ok(name, reason);
+        }
+        good
+    }
+
+    /// `name` is as it should be if a command succeeded. Its output is the reason if not.
+    pub fn command(&self, name: &str, output: &Output) -> bool {
+        let reason = format!("status {}: {}", output.status, output.last());
+        if !self.verdict(name, output.success(), &reason) && output.lines.len() > 1 {
+            excerpt(&output.lines, 40);
+        }
+        output.success()
+    }
+
+    /// Whether `line` is a result of a program's own; if so it is one of ours, too.
+    pub fn line(&self, line: &str) -> bool {
+        if let Some(name) = line.strip_prefix("ok - ") {
+            self.ok(name);
+        } else if let Some(rest) = line.strip_prefix("not ok - ") {
+            let (name, reason) = rest.split_once(" # ").unwrap_or((rest, ""));
+            self.not_ok(name, reason);
+        } else if let Some(rest) = line.strip_prefix("skip - ") {
+            let (name, reason) = rest.split_once(" # ").unwrap_or((rest, ""));
+            self.skip(name, reason);
+        } else if line.starts_with("| ") || line.starts_with("# ") {
+            eprintln!("{line}");
+        } else {
+            return false;
+        }
+        true
+    }
+}
+
+/// A remark.
+pub fn remark(text: &str) {
+    eprintln!("# {text}");
+}
+
+fn one_line(text: &str) -> String {
+    text.replace(['\n', '\t', '\r'], " ")
+}
+
+/// Shows the last `count` lines of a log.
+pub fn excerpt<S: AsRef<str>>(lines: &[S], count: usize) {
+    for line in lines.iter().skip(lines.len().saturating_sub(count)) {
+        let clean = line.as_ref().chars().filter(|c| !c.is_control());
+        eprintln!("| {}", clean.take(COLUMNS).collect::<String>());
+    }
+}
+
+/// Shows the last `count` lines of a file, with its name; nothing if it is empty or not there.
+pub fn excerpt_of(file: &Path, count: usize) {
+    let Ok(text) = std::fs::read(file) else {
+        return;
+    };
+    if !text.is_empty() {
+        eprintln!("| the end of {}:", file.display());
+        let text = String::from_utf8_lossy(&text);
+        excerpt(&text.lines().collect::<Vec<_>>(), count);
+    }
+}
