@@ -18,6 +18,7 @@
 pub mod accel;
 pub mod agent;
 pub mod cache;
+pub mod compliance;
 pub mod daemon;
 pub mod fixtures;
 pub mod guest;
