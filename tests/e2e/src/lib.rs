@@ -24,6 +24,7 @@ pub mod fixtures;
 pub mod guest;
 pub mod job;
 pub mod kernel_log;
+pub mod libtest;
 pub mod machine;
 pub mod monitor;
 pub mod parts;
