@@ -18,6 +18,7 @@
 pub mod accel;
 pub mod agent;
 pub mod cache;
+pub mod cargo_tests;
 pub mod compliance;
 pub mod daemon;
 pub mod fixtures;
