@@ -70,7 +70,7 @@ void test_describe(void)
 	struct v4l2_capability capability;
 	struct node node;
 
-	node_open(&node);
+	node_open(&node, device_path, ENCODER);
 	check(!node_ioctl(node.fd, VIDIOC_QUERYCAP, &capability), "QUERYCAP", "-");
 	printf("driver \"%s\" card \"%s\" bus \"%s\" %x %x\n", capability.driver, capability.card, capability.bus_info,
 	       capability.capabilities, capability.device_caps);

@@ -8,12 +8,9 @@
 
 static void start(struct node *node, unsigned int width, unsigned int height)
 {
-	node_open(node);
-	node_setup(node, width, height, 4, 4);
-	node_subscribe_eos(node);
-	node_queue_all_capture(node);
-	node_stream(node, OUTPUT, true);
-	node_stream(node, CAPTURE, true);
+	encoder_open(node, width, height, 4, 4);
+	node_subscribe(node, V4L2_EVENT_EOS);
+	node_start(node);
 }
 
 void test_drains(void)
@@ -24,19 +21,19 @@ void test_drains(void)
 
 	start(&node, 320, 240);
 	for (unsigned int i = 0, first = 0; i < 10; first += counts[i++]) {
-		bool last, eos;
-		unsigned int frames = node_encode(&node, first, counts[i], false, NULL, NULL);
+		unsigned int frames = encode_frames(&node, first, counts[i], false, NULL, NULL);
 
-		frames += node_drain(&node, &last, NULL, NULL);
-		eos = node_take_eos(&node);
+		frames += drain(&node, NULL, NULL);
+		node_take_events(&node);
 		snprintf(name, sizeof(name), "drain %u of 10: %u frames, EOS, LAST", i + 1, counts[i]);
-		check(frames == counts[i] && last && eos, name, "%u frames, EOS %d, LAST %d", frames, eos, last);
-		struct coded coded;
-		int err = node_dequeue(&node, &coded, 0);
+		check(frames == counts[i] && node.last && node.eos, name, "%u frames, EOS %d, LAST %d",
+		      frames, node.eos, node.last);
+		struct frame coded;
+		int err = next_coded(&node, &coded, 0);
 		if (err != EPIPE)
 			check(false, "DQBUF after LAST is EPIPE", "%s", err ? strerror(err) : "a buffer");
 		node_queue_all_capture(&node);
-		node_command(&node, V4L2_ENC_CMD_START);
+		encoder_command(&node, V4L2_ENC_CMD_START);
 	}
 	node_close(&node);
 }
@@ -46,7 +43,7 @@ struct idrs {
 	bool flags_agree;
 };
 
-static void note_idr(const struct coded *coded, void *context)
+static void note_idr(const struct frame *coded, void *context)
 {
 	struct idrs *idrs = context;
 	bool idr = has_nal(coded->data, coded->bytes, 5);
@@ -64,18 +61,14 @@ void test_keyframe(void)
 {
 	struct idrs idrs = { .flags_agree = true };
 	struct node node;
-	bool last;
 
-	node_open(&node);
-	node_setup(&node, 320, 240, 4, 4);
+	encoder_open(&node, 320, 240, 4, 4);
 	node_set_control(&node, V4L2_CID_MPEG_VIDEO_GOP_SIZE, 1000);
-	node_queue_all_capture(&node);
-	node_stream(&node, OUTPUT, true);
-	node_stream(&node, CAPTURE, true);
-	node_encode(&node, 0, 17, false, note_idr, &idrs);
+	node_start(&node);
+	encode_frames(&node, 0, 17, false, note_idr, &idrs);
 	node_set_control(&node, V4L2_CID_MPEG_VIDEO_FORCE_KEY_FRAME, 1);
-	node_encode(&node, 17, 23, false, note_idr, &idrs);
-	node_drain(&node, &last, note_idr, &idrs);
+	encode_frames(&node, 17, 23, false, note_idr, &idrs);
+	drain(&node, note_idr, &idrs);
 	check(idrs.frame == 40, "forced key frame: no frame lost", "%u of 40", idrs.frame);
 	check(idrs.count == 2 && idrs.at == 17, "forced key frame: the IDR is frame 17",
 	      "%u IDR frames, the last is frame %u", idrs.count, idrs.at);
@@ -83,7 +76,7 @@ void test_keyframe(void)
 	node_close(&node);
 }
 
-static void add_bytes(const struct coded *coded, void *context)
+static void add_bytes(const struct frame *coded, void *context)
 {
 	*(unsigned long *)context += coded->bytes;
 }
@@ -94,33 +87,29 @@ void test_bitrate(void)
 	struct v4l2_streamparm parm = { .type = OUTPUT };
 	struct node node;
 	char name[64];
-	bool last;
 
-	node_open(&node);
-	node_setup(&node, 320, 240, 4, 4);
+	encoder_open(&node, 320, 240, 4, 4);
 	parm.parm.output.timeperframe.numerator = 1;
 	parm.parm.output.timeperframe.denominator = 25;
 	check(!node_ioctl(node.fd, VIDIOC_S_PARM, &parm), "S_PARM with buffers allocated", "%s", strerror(errno));
 	node_set_control(&node, V4L2_CID_MPEG_VIDEO_BITRATE_MODE, V4L2_MPEG_VIDEO_BITRATE_MODE_CBR);
 	node_set_control(&node, V4L2_CID_MPEG_VIDEO_BITRATE, rates[0]);
-	node_queue_all_capture(&node);
-	node_stream(&node, OUTPUT, true);
-	node_stream(&node, CAPTURE, true);
+	node_start(&node);
 	for (unsigned int i = 0, frame = 0; i < 3; i++) {
 		unsigned long bytes = 0, settling = 0;
 
 		if (i)
 			node_set_control(&node, V4L2_CID_MPEG_VIDEO_BITRATE, rates[i]);
 		/* Rate control needs some frames to get there; then three seconds count. */
-		node_encode(&node, frame, 50, true, add_bytes, &settling);
-		unsigned int measured = node_encode(&node, frame + 50, 75, true, add_bytes, &bytes);
+		encode_frames(&node, frame, 50, true, add_bytes, &settling);
+		unsigned int measured = encode_frames(&node, frame + 50, 75, true, add_bytes, &bytes);
 		double rate = measured ? bytes * 8.0 * 25 / measured : 0;
 
 		frame += 125;
 		snprintf(name, sizeof(name), "bitrate %d kbit/s %s", rates[i] / 1000, i ? "set in mid-stream" : "");
 		check(rate > rates[i] * 0.7 && rate < rates[i] * 1.3, name, "measured %.0f kbit/s", rate / 1000);
 	}
-	node_drain(&node, &last, NULL, NULL);
+	drain(&node, NULL, NULL);
 	node_close(&node);
 }
 
@@ -130,7 +119,7 @@ struct stamps {
 	bool flags, sequence, timecode;
 };
 
-static void compare_stamp(const struct coded *coded, void *context)
+static void compare_stamp(const struct frame *coded, void *context)
 {
 	struct stamps *stamps = context;
 	unsigned int i = stamps->next++;
@@ -151,17 +140,16 @@ void test_timestamps(void)
 {
 	struct stamps stamps = { .flags = true, .sequence = true, .timecode = true };
 	struct node node;
-	bool last = false;
 
 	srand(4);
 	start(&node, 320, 240);
 	for (unsigned int i = 0; i < 64; i++) {
 		stamps.sent[i].tv_sec = i % 7 ? rand() : (int)i;
 		stamps.sent[i].tv_usec = i % 5 ? rand() % 1000000 : 0;
-		node_queue_frame(&node, i, &stamps.sent[i], false);
-		node_take(&node, 0, &last, compare_stamp, &stamps);
+		queue_frame(&node, i, &stamps.sent[i], false);
+		take_coded(&node, 0, compare_stamp, &stamps);
 	}
-	node_drain(&node, &last, compare_stamp, &stamps);
+	drain(&node, compare_stamp, &stamps);
 	check(stamps.next == 64, "timestamps: no frame lost", "%u of 64", stamps.next);
 	check(!stamps.wrong, "timestamps come back as sent", "%u differ", stamps.wrong);
 	check(stamps.flags, "TIMESTAMP_COPY on every buffer", "not on all");
@@ -173,25 +161,24 @@ void test_timestamps(void)
 /* A client that sits on all its CAPTURE buffers for a while gets every frame once it goes on. */
 void test_slow_consumer(void)
 {
-	struct coded coded;
+	struct frame coded;
 	struct node node;
-	bool last = false;
 	unsigned int frames = 0, held, sent;
 
 	start(&node, 320, 240);
 	held = node.capture.count;
 	for (sent = 0; sent < held + 4; sent++) {
-		node_queue_frame(&node, sent, NULL, false);
-		if (frames < held && !node_dequeue(&node, &coded, 10000))
+		queue_frame(&node, sent, NULL, false);
+		if (frames < held && !next_coded(&node, &coded, 10000))
 			frames++;
 	}
-	int err = node_dequeue(&node, &coded, 500);
+	int err = next_coded(&node, &coded, 500);
 	check(frames == held && err == ETIME, "no CAPTURE buffer queued: nothing is dequeued", "%u of %u, %s", frames,
 	      held, err ? strerror(err) : "a buffer");
 	node_queue_all_capture(&node);
-	frames += node_take(&node, 1000, &last, NULL, NULL);
-	frames += node_drain(&node, &last, NULL, NULL);
-	check(frames == sent && last, "slow consumer gets all frames", "%u of %u, LAST %d", frames, sent, last);
+	frames += take_coded(&node, 1000, NULL, NULL);
+	frames += drain(&node, NULL, NULL);
+	check(frames == sent && node.last, "slow consumer gets all frames", "%u of %u, LAST %d", frames, sent, node.last);
 	node_close(&node);
 }
 
@@ -199,26 +186,22 @@ void test_slow_consumer(void)
 void test_restart(void)
 {
 	struct node node;
-	bool last;
 	unsigned int frames;
 
 	start(&node, 320, 240);
 	for (unsigned int i = 0; i < 10; i++) {
 		for (unsigned int f = 0; f <= i % 4; f++)
-			node_queue_frame(&node, f, NULL, false);
+			queue_frame(&node, f, NULL, false);
 		if (i % 3 == 2)
-			node_command(&node, V4L2_ENC_CMD_STOP);
+			encoder_command(&node, V4L2_ENC_CMD_STOP);
 		node_stream(&node, i % 2 ? CAPTURE : OUTPUT, false);
 		node_stream(&node, i % 2 ? OUTPUT : CAPTURE, false);
-		while (node_take_eos(&node))
-			;
-		node_queue_all_capture(&node);
-		node_stream(&node, OUTPUT, true);
-		node_stream(&node, CAPTURE, true);
+		node_take_events(&node);
+		node_start(&node);
 	}
-	frames = node_encode(&node, 0, 20, false, NULL, NULL);
-	frames += node_drain(&node, &last, NULL, NULL);
-	check(frames == 20 && last, "whole after ten STREAMOFF with frames inside", "%u of 20, LAST %d", frames, last);
+	frames = encode_frames(&node, 0, 20, false, NULL, NULL);
+	frames += drain(&node, NULL, NULL);
+	check(frames == 20 && node.last, "whole after ten STREAMOFF with frames inside", "%u of 20, LAST %d", frames, node.last);
 	node_close(&node);
 }
 
@@ -232,28 +215,24 @@ void test_crop(void)
 	const struct v4l2_rect wanted = crop.r;
 	FILE *coded = fopen("/out/crop.h264", "wb"), *raw = fopen("/out/crop.nv12", "wb");
 	struct node node;
-	bool last;
 	unsigned int frames = 0;
 
-	node_open(&node);
-	node_setup(&node, 320, 240, 4, 4);
+	encoder_open(&node, 320, 240, 4, 4);
 	int err = node_ioctl(node.fd, VIDIOC_S_SELECTION, &crop);
 	check(!err && !memcmp(&crop.r, &wanted, sizeof(wanted)), "S_SELECTION(CROP) is echoed", "%s, %ux%u at %d,%d",
 	      strerror(err), crop.r.width, crop.r.height, crop.r.left, crop.r.top);
-	node_queue_all_capture(&node);
-	node_stream(&node, OUTPUT, true);
-	node_stream(&node, CAPTURE, true);
+	node_start(&node);
 	for (unsigned int i = 0; i < 20; i++) {
 		size_t luma = 320 * 240;
-		unsigned int index = node_queue_frame(&node, i, NULL, false);
+		unsigned int index = queue_frame(&node, i, NULL, false);
 
 		for (int y = 0; y < 128; y++)
 			fwrite(node.output.chunk[index].data + (34 + y) * 320 + 64, 1, 160, raw);
 		for (int y = 0; y < 64; y++)
 			fwrite(node.output.chunk[index].data + luma + (17 + y) * 320 + 64, 1, 160, raw);
-		frames += node_take(&node, 0, &last, node_save, coded);
+		frames += take_coded(&node, 0, save_coded, coded);
 	}
-	frames += node_drain(&node, &last, node_save, coded);
+	frames += drain(&node, save_coded, coded);
 	check(frames == 20, "crop: no frame lost", "%u of 20", frames);
 	fclose(coded);
 	fclose(raw);

@@ -55,13 +55,12 @@ static void begin_nothing(struct subject *subject)
 
 static void begin_open(struct subject *subject)
 {
-	node_open(&subject->node);
+	node_open(&subject->node, device_path, ENCODER);
 }
 
 static void begin_buffers(struct subject *subject)
 {
-	node_open(&subject->node);
-	node_setup_memory(&subject->node, 320, 240, 2, subject->memory, 2, &memory_mmap);
+	encoder_open_memory(&subject->node, 320, 240, 2, subject->memory, 2, &memory_mmap);
 }
 
 /* Half of what makes an encoder start, which takes its time. */
@@ -83,7 +82,7 @@ static void begin_frame(struct subject *subject)
 	struct pollfd wait = { .events = POLLIN };
 
 	begin_streaming(subject);
-	node_queue_frame(&subject->node, 0, NULL, false);
+	queue_frame(&subject->node, 0, NULL, false);
 	wait.fd = subject->node.fd;
 	if (poll(&wait, 1, 60000) != 1)
 		fatal("fail", "no frame within a minute");

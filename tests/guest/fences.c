@@ -33,23 +33,17 @@ static void signal_fence(const struct chunk *chunk, uint32_t fence, const char *
 
 static int queue_output(struct node *node, unsigned int index, unsigned int number)
 {
-	struct v4l2_plane plane;
-	struct v4l2_buffer buffer = node_buffer(&node->output, index, &plane);
-	int err;
+	struct frame raw = {
+		.index = index, .bytes = node->frame_size,
+		.flags = V4L2_BUF_FLAG_TIMESTAMP_COPY, .timestamp.tv_sec = number,
+	};
 
-	plane.bytesused = node->frame_size;
-	buffer.flags = V4L2_BUF_FLAG_TIMESTAMP_COPY;
-	buffer.timestamp.tv_sec = number;
-	err = node_ioctl(node->fd, VIDIOC_QBUF, &buffer);
-	if (!err)
-		node->output.ours[index] = false;
-	return err;
+	return node_qbuf(node, &node->output, &raw);
 }
 
 static void begin(struct node *node, const struct memory_kind *output, const struct memory_kind *capture)
 {
-	node_open(node);
-	node_setup_memory(node, 320, 240, 4, output, 4, capture);
+	encoder_open_memory(node, 320, 240, 4, output, 4, capture);
 	node_stream(node, OUTPUT, true);
 	node_stream(node, CAPTURE, true);
 }
@@ -63,7 +57,7 @@ struct units {
 	bool order;
 };
 
-static void note_unit(const struct coded *coded, void *context)
+static void note_unit(const struct frame *coded, void *context)
 {
 	struct units *units = context;
 
@@ -83,16 +77,15 @@ static void units_begin(struct units *units)
 static void reference(struct units *units)
 {
 	struct node node;
-	bool last;
 
 	units_begin(units);
 	begin(&node, &memory_mmap, &memory_mmap);
 	node_queue_all_capture(&node);
 	for (unsigned int i = 0; i < 3; i++) {
-		node_draw(&node, node.output.chunk[i].data, i, false);
+		draw_frame(&node, node.output.chunk[i].data, i, false);
 		queue_output(&node, i, i);
 	}
-	node_drain(&node, &last, note_unit, units);
+	drain(&node, note_unit, units);
 	node_close(&node);
 	fclose(units->file);
 }
@@ -100,9 +93,8 @@ static void reference(struct units *units)
 void test_fences(void)
 {
 	struct units wanted, got;
-	struct coded coded;
+	struct frame coded;
 	struct node node;
-	bool last = false;
 	uint32_t fence;
 
 	reference(&wanted);
@@ -110,28 +102,28 @@ void test_fences(void)
 	begin(&node, &memory_vgem, &memory_mmap);
 	node_queue_all_capture(&node);
 	/* What is there now must not be encoded. */
-	node_draw(&node, node.output.chunk[0].data, 7, true);
+	draw_frame(&node, node.output.chunk[0].data, 7, true);
 	fence = attach(&node.output.chunk[0], true);
 	int err = queue_output(&node, 0, 0);
 	check(!err, "QBUF of a dmabuf with a write fence", "%s", strerror(err));
-	node_draw(&node, node.output.chunk[1].data, 1, false);
+	draw_frame(&node, node.output.chunk[1].data, 1, false);
 	err = queue_output(&node, 1, 1);
 	check(!err, "QBUF of another one behind it", "%s", strerror(err));
-	err = node_dequeue(&node, &coded, 700);
+	err = next_coded(&node, &coded, 700);
 	check(err == ETIME, "nothing is encoded before the fence, the frame behind it neither", "%s",
 	      err ? strerror(err) : "a frame");
-	node_draw(&node, node.output.chunk[0].data, 0, false);
+	draw_frame(&node, node.output.chunk[0].data, 0, false);
 	signal_fence(&node.output.chunk[0], fence, "QBUF did not wait for the fence");
 	/* Another device may go on reading. */
 	fence = attach(&node.output.chunk[2], false);
-	node_draw(&node, node.output.chunk[2].data, 2, false);
+	draw_frame(&node, node.output.chunk[2].data, 2, false);
 	err = queue_output(&node, 2, 2);
 	check(!err, "QBUF of a raw frame that is being read", "%s", strerror(err));
-	node_drain(&node, &last, note_unit, &got);
+	drain(&node, note_unit, &got);
 	signal_fence(&node.output.chunk[2], fence, "a raw frame does not wait for who reads it, too");
 	fclose(got.file);
-	check(got.count == 3 && got.order && last, "all frames come, in the order of QBUF", "%u of 3, order %d, LAST %d",
-	      got.count, got.order, last);
+	check(got.count == 3 && got.order && node.last, "all frames come, in the order of QBUF", "%u of 3, order %d, LAST %d",
+	      got.count, got.order, node.last);
 	check(got.size == wanted.size && !memcmp(got.data, wanted.data, got.size),
 	      "what was written just before the signal is what is encoded", "%zu bytes instead of %zu", got.size,
 	      wanted.size);
@@ -143,11 +135,11 @@ void test_fences(void)
 	begin(&node, &memory_mmap, &memory_vgem);
 	fence = attach(&node.capture.chunk[0], false);
 	node_requeue(&node, 0);
-	node_queue_frame(&node, 0, NULL, false);
-	err = node_dequeue(&node, &coded, 700);
+	queue_frame(&node, 0, NULL, false);
+	err = next_coded(&node, &coded, 700);
 	check(err == ETIME, "a coded buffer that is being read is not written", "%s", err ? strerror(err) : "it is");
 	signal_fence(&node.capture.chunk[0], fence, "its QBUF did not wait, either");
-	err = node_dequeue(&node, &coded, 10000);
+	err = next_coded(&node, &coded, 10000);
 	check(!err && coded.bytes, "it is written after that", "%s", strerror(err));
 	node_close(&node);
 }
@@ -159,24 +151,21 @@ void test_fence_ends(void)
 	unsigned int frames;
 	struct chunk kept;
 	struct node node;
-	bool last = false;
 	uint32_t fence;
 	int err;
 
 	begin(&node, &memory_vgem, &memory_mmap);
 	node_queue_all_capture(&node);
-	node_draw(&node, node.output.chunk[0].data, 0, false);
+	draw_frame(&node, node.output.chunk[0].data, 0, false);
 	fence = attach(&node.output.chunk[0], true);
 	queue_output(&node, 0, 0);
-	node_command(&node, V4L2_ENC_CMD_STOP);
+	encoder_command(&node, V4L2_ENC_CMD_STOP);
 	signal_fence(&node.output.chunk[0], fence, "STOP does not wait for a fence");
-	frames = node_take(&node, 10000, &last, NULL, NULL);
-	check(frames == 1 && last, "the frame of the fence, then LAST", "%u frames, LAST %d", frames, last);
+	frames = take_coded(&node, 10000, NULL, NULL);
+	check(frames == 1 && node.last, "the frame of the fence, then LAST", "%u frames, LAST %d", frames, node.last);
 	node_stream(&node, OUTPUT, false);
 	node_stream(&node, CAPTURE, false);
-	node_queue_all_capture(&node);
-	node_stream(&node, OUTPUT, true);
-	node_stream(&node, CAPTURE, true);
+	node_start(&node);
 
 	fence = attach(&node.output.chunk[0], true);
 	queue_output(&node, 0, 0);
@@ -184,9 +173,9 @@ void test_fence_ends(void)
 	node_stream(&node, OUTPUT, false);
 	signal_fence(&node.output.chunk[0], fence, "STREAMOFF does not wait for a fence");
 	node_stream(&node, OUTPUT, true);
-	frames = node_encode(&node, 2, 5, false, NULL, NULL);
-	frames += node_drain(&node, &last, NULL, NULL);
-	check(frames == 5 && last, "after it, a whole stream", "%u frames of 5, LAST %d", frames, last);
+	frames = encode_frames(&node, 2, 5, false, NULL, NULL);
+	frames += drain(&node, NULL, NULL);
+	check(frames == 5 && node.last, "after it, a whole stream", "%u frames of 5, LAST %d", frames, node.last);
 
 	attach(&node.output.chunk[0], true);
 	queue_output(&node, 0, 0);
@@ -224,8 +213,8 @@ void test_fence_fails(void)
 {
 	struct node node;
 	uint32_t flags = 0;
-	unsigned int index = 9, frames;
-	bool last = false;
+	unsigned int frames;
+	bool back = false;
 	int err, fence = open(TEST_FENCE_PATH, O_RDWR);
 
 	if (fence < 0)
@@ -236,27 +225,28 @@ void test_fence_fails(void)
 	if (err)
 		fatal("TEST_FENCE_ATTACH", "%s", strerror(err));
 	queue_output(&node, 0, 0);
-	node_draw(&node, node.output.chunk[1].data, 1, false);
+	draw_frame(&node, node.output.chunk[1].data, 1, false);
 	queue_output(&node, 1, 1);
 	err = node_ioctl(fence, TEST_FENCE_SIGNAL, (void *)(long)EIO);
 	check(!err, "a fence fails", "%s", strerror(err));
-	frames = node_drain(&node, &last, NULL, NULL);
-	check(frames == 1 && last, "only the frame behind it is encoded", "%u frames, LAST %d", frames, last);
+	frames = drain(&node, NULL, NULL);
+	check(frames == 1 && node.last, "only the frame behind it is encoded", "%u frames, LAST %d", frames, node.last);
 	for (unsigned int i = 0; i < 2; i++) {
-		uint32_t got = 0;
-		unsigned int which = 9;
+		struct frame raw;
 
-		err = node_dequeue_output(&node, &which, &got);
+		err = node_dqbuf(&node, &node.output, &raw);
 		if (err)
 			fatal("DQBUF(OUTPUT)", "%s", strerror(err));
-		if (which == 0) {
-			index = i;
-			flags = got;
+		if (raw.index == 0) {
+			back = true;
+			flags = raw.flags;
 		} else {
-			check(!(got & V4L2_BUF_FLAG_ERROR), "the buffer behind it has no ERROR", "flags 0x%x", got);
+			check(!(raw.flags & V4L2_BUF_FLAG_ERROR),
+			      "the buffer behind it has no ERROR", "flags 0x%x", raw.flags);
 		}
 	}
-	check(index != 9 && flags & V4L2_BUF_FLAG_ERROR, "the buffer comes back with ERROR", "flags 0x%x", flags);
+	check(back && flags & V4L2_BUF_FLAG_ERROR, "the buffer comes back with ERROR",
+	      "flags 0x%x", flags);
 	close(fence);
 	node_close(&node);
 }

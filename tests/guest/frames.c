@@ -1,13 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
-/* Frames in and coded buffers out. */
-#include "node.h"
+#include "frames.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
-void node_draw(struct node *node, uint8_t *raw, unsigned int number, bool noise)
+const char *device_path = "/dev/video0";
+
+void encoder_open(struct node *node, unsigned int width, unsigned int height, unsigned int outputs,
+		  unsigned int captures)
+{
+	encoder_open_memory(node, width, height, outputs, &memory_mmap, captures, &memory_mmap);
+}
+
+void encoder_open_memory(struct node *node, unsigned int width, unsigned int height,
+			 unsigned int outputs, const struct memory_kind *output,
+			 unsigned int captures, const struct memory_kind *capture)
+{
+	node_open(node, device_path, ENCODER);
+	node_set_formats(node, width, height, V4L2_PIX_FMT_H264, CODED_SIZE);
+	node_request(node, &node->output, outputs, output);
+	node_request(node, &node->capture, captures, capture);
+}
+
+void draw_frame(struct node *node, uint8_t *raw, unsigned int number, bool noise)
 {
 	size_t luma = (size_t)node->width * node->height;
 	uint32_t random = number * 2654435761u + 1;
@@ -20,140 +37,112 @@ void node_draw(struct node *node, uint8_t *raw, unsigned int number, bool noise)
 	memset(raw + luma, 128, node->frame_size - luma);
 }
 
-int node_dequeue_output(struct node *node, unsigned int *index, uint32_t *flags)
-{
-	struct v4l2_plane plane = { 0 };
-	struct v4l2_buffer buffer = {
-		.type = OUTPUT, .memory = node->output.kind->memory, .m.planes = &plane, .length = 1,
-	};
-	int err = node_ioctl(node->fd, VIDIOC_DQBUF, &buffer);
-
-	if (err)
-		return err;
-	node->output.ours[buffer.index] = true;
-	if (index)
-		*index = buffer.index;
-	if (flags)
-		*flags = buffer.flags;
-	return 0;
-}
-
 static int free_output(struct node *node)
 {
 	for (double end = seconds() + 10; seconds() < end;) {
 		struct pollfd wait = { .fd = node->fd, .events = POLLOUT };
+		struct frame raw;
 
 		for (unsigned int i = 0; i < node->output.count; i++)
 			if (node->output.ours[i])
 				return i;
 		poll(&wait, 1, 1000);
 		if (wait.revents & POLLOUT)
-			node_dequeue_output(node, NULL, NULL);
+			node_dqbuf(node, &node->output, &raw);
 	}
 	fatal("an OUTPUT buffer comes back", "none within 10 s");
 }
 
-unsigned int node_queue_frame(struct node *node, unsigned int number, const struct timeval *timestamp, bool noise)
+unsigned int queue_frame(struct node *node, unsigned int number, const struct timeval *timestamp,
+			 bool noise)
 {
-	unsigned int index = free_output(node);
-	struct v4l2_plane plane;
-	struct v4l2_buffer buffer = node_buffer(&node->output, index, &plane);
+	struct frame raw = {
+		.index = free_output(node), .bytes = node->frame_size,
+		.flags = V4L2_BUF_FLAG_TIMESTAMP_COPY | V4L2_BUF_FLAG_TIMECODE,
+		.timecode.type = V4L2_TC_TYPE_25FPS,
+		.timecode.frames = number % 25, .timecode.seconds = number / 25 % 60,
+		.timestamp.tv_sec = number,
+	};
+	struct chunk *chunk = &node->output.chunk[raw.index];
 	int err;
 
-	plane.bytesused = node->frame_size;
-	buffer.flags = V4L2_BUF_FLAG_TIMESTAMP_COPY | V4L2_BUF_FLAG_TIMECODE;
-	buffer.timecode = (struct v4l2_timecode){
-		.type = V4L2_TC_TYPE_25FPS, .frames = number % 25, .seconds = number / 25 % 60,
-	};
 	if (timestamp)
-		buffer.timestamp = *timestamp;
-	else
-		buffer.timestamp.tv_sec = number;
+		raw.timestamp = *timestamp;
 	if (node->output.kind->renew)
-		node->output.kind->renew(&node->output.chunk[index]);
-	node_draw(node, node->output.chunk[index].data, number, noise);
-	err = node_ioctl(node->fd, VIDIOC_QBUF, &buffer);
+		node->output.kind->renew(chunk);
+	draw_frame(node, chunk->data, number, noise);
+	err = node_qbuf(node, &node->output, &raw);
 	if (err)
 		fatal("QBUF(OUTPUT)", "frame %u: %s", number, strerror(err));
-	node->output.ours[index] = false;
-	return index;
+	return raw.index;
 }
 
-int node_dequeue(struct node *node, struct coded *coded, int ms)
+int next_coded(struct node *node, struct frame *coded, int ms)
 {
 	double end = seconds() + ms / 1000.0;
 
 	for (;;) {
-		struct v4l2_plane plane = { 0 };
-		struct v4l2_buffer buffer = {
-			.type = CAPTURE, .memory = node->capture.kind->memory, .m.planes = &plane, .length = 1,
-		};
-		int err = node_ioctl(node->fd, VIDIOC_DQBUF, &buffer);
+		struct pollfd wait = { .fd = node->fd, .events = POLLIN };
+		int err = node_dqbuf(node, &node->capture, coded);
+		double left;
 
-		if (!err) {
-			node->capture.ours[buffer.index] = true;
-			coded->index = buffer.index;
-			coded->bytes = plane.bytesused - plane.data_offset;
-			coded->flags = buffer.flags;
-			coded->sequence = buffer.sequence;
-			coded->timestamp = buffer.timestamp;
-			coded->timecode = buffer.timecode;
-			coded->data = node->capture.chunk[buffer.index].data + plane.data_offset;
-			return 0;
-		}
 		if (err != EAGAIN)
 			return err;
-		double left = end - seconds();
+		left = end - seconds();
 		if (left <= 0)
 			return ETIME;
-		struct pollfd wait = { .fd = node->fd, .events = POLLIN };
 		poll(&wait, 1, left * 1000 + 1);
 		if (wait.revents & POLLERR)
 			return EIO;
 	}
 }
 
-unsigned int node_take(struct node *node, int ms, bool *last, each_coded *each, void *context)
+unsigned int take_coded(struct node *node, int ms, each_coded *each, void *context)
 {
-	struct coded coded;
+	struct frame coded;
 	unsigned int frames = 0;
 
-	while (!node_dequeue(node, &coded, ms)) {
+	while (!next_coded(node, &coded, ms)) {
 		if (coded.bytes) {
 			frames++;
 			if (each)
 				each(&coded, context);
 		}
-		if (coded.flags & V4L2_BUF_FLAG_LAST) {
-			*last = true;
+		if (coded.flags & V4L2_BUF_FLAG_LAST)
 			break;
-		}
 		node_requeue(node, coded.index);
 	}
 	return frames;
 }
 
-unsigned int node_encode(struct node *node, unsigned int first, unsigned int count, bool noise, each_coded *each,
-			 void *context)
+unsigned int encode_frames(struct node *node, unsigned int first, unsigned int count, bool noise,
+			   each_coded *each, void *context)
 {
 	unsigned int frames = 0;
-	bool last = false;
 
 	for (unsigned int i = 0; i < count; i++) {
-		node_queue_frame(node, first + i, NULL, noise);
-		frames += node_take(node, 0, &last, each, context);
+		queue_frame(node, first + i, NULL, noise);
+		frames += take_coded(node, 0, each, context);
 	}
 	return frames;
 }
 
-unsigned int node_drain(struct node *node, bool *last, each_coded *each, void *context)
+void encoder_command(struct node *node, uint32_t command)
 {
-	*last = false;
-	node_command(node, V4L2_ENC_CMD_STOP);
-	return node_take(node, 10000, last, each, context);
+	int err = node_command(node, command);
+
+	if (err)
+		fatal("ENCODER_CMD", "%s", strerror(err));
 }
 
-void node_save(const struct coded *coded, void *context)
+unsigned int drain(struct node *node, each_coded *each, void *context)
+{
+	node->last = false;
+	encoder_command(node, V4L2_ENC_CMD_STOP);
+	return take_coded(node, 10000, each, context);
+}
+
+void save_coded(const struct frame *coded, void *context)
 {
 	fwrite(coded->data, 1, coded->bytes, context);
 }
@@ -161,7 +150,7 @@ void node_save(const struct coded *coded, void *context)
 bool has_nal(const uint8_t *data, size_t length, unsigned int type)
 {
 	for (size_t i = 0; i + 3 < length; i++)
-		if (data[i] == 0 && data[i + 1] == 0 && data[i + 2] == 1 && (data[i + 3] & 31) == type)
+		if (!data[i] && !data[i + 1] && data[i + 2] == 1 && (data[i + 3] & 31) == type)
 			return true;
 	return false;
 }

@@ -24,15 +24,11 @@ static struct stream encode(unsigned int width, unsigned int height, const struc
 	struct stream stream = { 0 };
 	FILE *file = open_memstream(&stream.data, &stream.size);
 	struct node node;
-	bool last;
 
-	node_open(&node);
-	node_setup_memory(&node, width, height, 3, output, 4, capture);
-	node_queue_all_capture(&node);
-	node_stream(&node, OUTPUT, true);
-	node_stream(&node, CAPTURE, true);
-	stream.frames = node_encode(&node, 0, FRAMES, false, node_save, file);
-	stream.frames += node_drain(&node, &last, node_save, file);
+	encoder_open_memory(&node, width, height, 3, output, 4, capture);
+	node_start(&node);
+	stream.frames = encode_frames(&node, 0, FRAMES, false, save_coded, file);
+	stream.frames += drain(&node, save_coded, file);
 	node_close(&node);
 	fclose(file);
 	return stream;
@@ -92,8 +88,7 @@ void test_lend_refused(void)
 	struct chunk kept;
 	struct node node;
 
-	node_open(&node);
-	node_setup_memory(&node, 320, 240, 2, &memory_userptr, 2, &memory_mmap);
+	encoder_open_memory(&node, 320, 240, 2, &memory_userptr, 2, &memory_mmap);
 	kept = node.output.chunk[0];
 	node.output.chunk[0].data = (void *)0x10000;
 	queue_for(&node, OUTPUT, VIDIOC_QBUF, 0, EFAULT, "USERPTR to nowhere");
@@ -108,8 +103,7 @@ void test_lend_refused(void)
 	queue_for(&node, OUTPUT, VIDIOC_QBUF, 0, 0, "a raw frame by USERPTR need not be writable");
 	node_close(&node);
 
-	node_open(&node);
-	node_setup_memory(&node, 320, 240, 2, &memory_vgem, 2, &memory_mmap);
+	encoder_open_memory(&node, 320, 240, 2, &memory_vgem, 2, &memory_mmap);
 	kept = node.output.chunk[0];
 	node.output.chunk[0].fd = node.fd;
 	queue_for(&node, OUTPUT, VIDIOC_QBUF, 0, EINVAL, "a descriptor that is no dmabuf");
@@ -134,8 +128,7 @@ static void manage(const struct memory_kind *kind)
 	char name[96];
 
 #define NAME(text) (snprintf(name, sizeof(name), "%s: " text, kind->name), name)
-	node_open(&node);
-	node_setup_memory(&node, 320, 240, 2, kind, 4, &memory_mmap);
+	encoder_open_memory(&node, 320, 240, 2, kind, 4, &memory_mmap);
 	queue_for(&node, OUTPUT, VIDIOC_PREPARE_BUF, 0, 0, NAME("PREPARE_BUF"));
 	queue_for(&node, OUTPUT, VIDIOC_PREPARE_BUF, 0, EINVAL, NAME("PREPARE_BUF twice is EINVAL"));
 	buffer = node_buffer(&node.output, 0, &plane);
@@ -175,15 +168,13 @@ static bool is_mapped(struct node *node, unsigned int index)
 	return buffer.flags & V4L2_BUF_FLAG_MAPPED;
 }
 
-static void export_of(struct node *node, struct queue *queue, unsigned int index, struct chunk *chunk)
+static struct chunk export_of(struct node *node, struct queue *queue, unsigned int index)
 {
-	struct v4l2_exportbuffer export = { .type = queue->type, .index = index, .flags = O_RDWR | O_CLOEXEC };
-	int err = node_ioctl(node->fd, VIDIOC_EXPBUF, &export);
+	struct chunk chunk = { .size = queue->chunk[index].size, .owner = -1 };
 
-	if (err)
-		fatal("EXPBUF", "buffer %u of type %u: %s", index, queue->type, strerror(err));
-	*chunk = (struct chunk){ .size = queue->chunk[index].size, .fd = export.fd, .owner = -1 };
-	memory_map(chunk);
+	chunk.fd = node_export(node, queue, index);
+	memory_map(&chunk);
+	return chunk;
 }
 
 /* Exported buffers are the buffers: seen through the dmabuf, for as long as anything of them lives. */
@@ -192,12 +183,11 @@ void test_export(void)
 	struct v4l2_requestbuffers none = { .type = OUTPUT, .memory = V4L2_MEMORY_MMAP };
 	struct v4l2_exportbuffer wrong = { .type = OUTPUT, .index = 7, .flags = O_RDWR };
 	struct chunk raw, coded_view;
-	struct coded coded;
+	struct frame coded;
 	struct node node;
 	int err;
 
-	node_open(&node);
-	node_setup(&node, 320, 240, 2, 4);
+	encoder_open(&node, 320, 240, 2, 4);
 	check(node_ioctl(node.fd, VIDIOC_EXPBUF, &wrong) == EINVAL, "EXPBUF of a buffer that does not exist", "-");
 	wrong.index = 0;
 	wrong.plane = 1;
@@ -206,20 +196,20 @@ void test_export(void)
 	munmap(node.output.chunk[1].mapping, node.output.chunk[1].mapped);
 	node.output.chunk[1].mapping = NULL;
 	check(!is_mapped(&node, 1), "and not when it is not any more", "it does");
-	export_of(&node, &node.output, 1, &raw);
+	raw = export_of(&node, &node.output, 1);
 	check(is_mapped(&node, 1), "but of one that is exported", "it does not");
 	memory_free(&raw);
 	check(!is_mapped(&node, 1), "until the dmabuf is closed", "it does");
-	export_of(&node, &node.output, 0, &raw);
-	export_of(&node, &node.capture, 0, &coded_view);
-	node_draw(&node, raw.data, 3, false);
+	raw = export_of(&node, &node.output, 0);
+	coded_view = export_of(&node, &node.capture, 0);
+	draw_frame(&node, raw.data, 3, false);
 	check(!memcmp(raw.data, node.output.chunk[0].data, node.frame_size), "what is written to the dmabuf is in the buffer",
 	      "it differs");
 	node_requeue(&node, 0);
 	node_stream(&node, OUTPUT, true);
 	node_stream(&node, CAPTURE, true);
-	node_queue_frame(&node, 0, NULL, false);
-	err = node_dequeue(&node, &coded, 10000);
+	queue_frame(&node, 0, NULL, false);
+	err = next_coded(&node, &coded, 10000);
 	check(!err && coded.bytes && !memcmp(coded_view.data, coded.data, coded.bytes),
 	      "a coded frame is read through the dmabuf", "%s", err ? strerror(err) : "it differs");
 
@@ -247,13 +237,12 @@ void test_hold_lent(void)
 
 	if (!kind)
 		fatal("hold-lent", "wants a kind of memory");
-	node_open(&node);
-	node_setup_memory(&node, 640, 360, 4, kind, 4, &memory_mmap);
-	export_of(&node, &node.capture, 0, &export);
+	encoder_open_memory(&node, 640, 360, 4, kind, 4, &memory_mmap);
+	export = export_of(&node, &node.capture, 0);
 	node_stream(&node, OUTPUT, true);
 	/* CAPTURE does not stream: the frames stay with the device. */
 	for (unsigned int i = 0; i < node.output.count; i++)
-		node_queue_frame(&node, i, NULL, false);
+		queue_frame(&node, i, NULL, false);
 	fprintf(stderr, "ready\n");
 	/* Until a signal, or the device goes. */
 	for (;;) {

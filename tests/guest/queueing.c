@@ -10,11 +10,8 @@
 
 static void begin(struct node *node)
 {
-	node_open(node);
-	node_setup(node, 320, 240, 4, 4);
-	node_queue_all_capture(node);
-	node_stream(node, OUTPUT, true);
-	node_stream(node, CAPTURE, true);
+	encoder_open(node, 320, 240, 4, 4);
+	node_start(node);
 }
 
 static struct v4l2_buffer output(unsigned int index, struct v4l2_plane *plane)
@@ -30,25 +27,25 @@ void test_posted(void)
 {
 	struct v4l2_plane plane;
 	struct v4l2_buffer buffer = output(0, &plane);
-	struct coded coded;
+	struct frame coded;
 	struct node node;
 	int err;
 
 	begin(&node);
 	host_does("stop-daemon-posted", "daemon-stopped-posted");
 	for (unsigned int i = 0; i < 3; i++)
-		node_queue_frame(&node, i, NULL, false);
+		queue_frame(&node, i, NULL, false);
 	check(true, "QBUF while the daemon is stopped", "-");
 	err = node_ioctl(node.fd, VIDIOC_QUERYBUF, &buffer);
 	check(!err && buffer.flags & V4L2_BUF_FLAG_QUEUED, "QUERYBUF says QUEUED", "errno %d, flags 0x%x", err, buffer.flags);
 	buffer = output(0, &plane);
 	err = node_ioctl(node.fd, VIDIOC_QBUF, &buffer);
 	check(err == EINVAL, "QBUF of a queued buffer is EINVAL", "%s", strerror(err));
-	err = node_dequeue(&node, &coded, 0);
+	err = next_coded(&node, &coded, 0);
 	check(err == ETIME, "there is nothing to dequeue", "%s", strerror(err));
 	host_does("continue-daemon-posted", "daemon-continued-posted");
 	for (unsigned int i = 0; i < 3; i++) {
-		err = node_dequeue(&node, &coded, 10000);
+		err = next_coded(&node, &coded, 10000);
 		check(!err && coded.sequence == i, "a frame, after the daemon goes on", "%s, number %u", strerror(err),
 		      coded.sequence);
 	}
@@ -106,8 +103,7 @@ void test_replaced(void)
 	long before, one, now;
 	int err;
 
-	node_open(&node);
-	node_setup_memory(&node, 320, 240, 1, &memory_userptr, 2, &memory_mmap);
+	encoder_open_memory(&node, 320, 240, 1, &memory_userptr, 2, &memory_mmap);
 	before = pinned();
 	err = queue_user(&node, VIDIOC_QBUF, 0);
 	/* Which is answered after the QBUF. */
@@ -148,8 +144,7 @@ void test_other_process(void)
 	long before, one, now;
 	pid_t child;
 
-	node_open(&node);
-	node_setup_memory(&node, 320, 240, 1, &memory_userptr, 2, &memory_mmap);
+	encoder_open_memory(&node, 320, 240, 1, &memory_userptr, 2, &memory_mmap);
 	renew_user(&node);
 	if (pipe(pipes))
 		fatal("pipe", "%s", strerror(errno));
@@ -186,7 +181,7 @@ void test_refused(void)
 	struct v4l2_plane plane;
 	struct v4l2_buffer buffer = output(0, &plane);
 	struct pollfd wait = { .events = POLLOUT };
-	struct coded coded;
+	struct frame coded;
 	struct node node;
 	int err;
 
@@ -205,8 +200,8 @@ void test_refused(void)
 	      plane.bytesused);
 	node.output.ours[0] = true;
 	for (unsigned int i = 0; i < 2; i++) {
-		node_queue_frame(&node, i, NULL, false);
-		err = node_dequeue(&node, &coded, 10000);
+		queue_frame(&node, i, NULL, false);
+		err = next_coded(&node, &coded, 10000);
 		check(!err && coded.bytes && coded.sequence == i, "the next frame is encoded", "%s, %u bytes, number %u",
 		      strerror(err), coded.bytes, coded.sequence);
 		node_requeue(&node, coded.index);

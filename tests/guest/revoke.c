@@ -14,7 +14,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PAGE 4096ul
 #define PAGES 16
 #define KEPT 64
 #define FILES 256
@@ -98,16 +97,6 @@ static void wait_until_gone(int fd)
 		usleep(1000);
 }
 
-static int export_coded(struct node *node, unsigned int index)
-{
-	struct v4l2_exportbuffer export = { .type = CAPTURE, .index = index, .flags = O_RDWR | O_CLOEXEC };
-	int err = node_ioctl(node->fd, VIDIOC_EXPBUF, &export);
-
-	if (err)
-		fatal("EXPBUF", "%s", strerror(err));
-	return export.fd;
-}
-
 static off_t coded_offset(struct node *node)
 {
 	struct v4l2_plane plane = { 0 };
@@ -126,7 +115,7 @@ static void orphans(struct node *node, uint8_t *private[FILES])
 	for (unsigned int i = 0; i < 8; i++) {
 		char path[32];
 
-		fds[i] = export_coded(node, i % node->capture.count);
+		fds[i] = node_export(node, &node->capture, i % node->capture.count);
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", fds[i]);
 		if (open(path, O_PATH) < 0)
 			fatal("O_PATH", "%s", strerror(errno));
@@ -156,9 +145,8 @@ void test_revoke(void)
 	pid_t child;
 
 	signal(SIGBUS, on_fault);
-	node_open(&node);
-	node_setup(&node, 320, 240, 2, 2);
-	dmabuf = export_coded(&node, 0);
+	encoder_open(&node, 320, 240, 2, 2);
+	dmabuf = node_export(&node, &node.capture, 0);
 	orphans(&node, private);
 	child = fork();
 	if (!child) {

@@ -14,12 +14,9 @@
 static void *dequeue_blocking(void *context)
 {
 	struct node *node = context;
-	struct v4l2_plane plane = { 0 };
-	struct v4l2_buffer buffer = {
-		.type = CAPTURE, .memory = V4L2_MEMORY_MMAP, .m.planes = &plane, .length = 1,
-	};
+	struct frame coded;
 
-	return (void *)(long)node_ioctl(node->fd, VIDIOC_DQBUF, &buffer);
+	return (void *)(long)node_dqbuf(node, &node->capture, &coded);
 }
 
 static void set_blocking(struct node *node, bool blocking)
@@ -37,11 +34,8 @@ void test_blocked_dqbuf(void)
 	struct node node;
 	void *err = NULL;
 
-	node_open(&node);
-	node_setup(&node, 320, 240, 4, 4);
-	node_queue_all_capture(&node);
-	node_stream(&node, OUTPUT, true);
-	node_stream(&node, CAPTURE, true);
+	encoder_open(&node, 320, 240, 4, 4);
+	node_start(&node);
 	set_blocking(&node, true);
 	pthread_create(&thread, NULL, dequeue_blocking, &node);
 	usleep(300000);
@@ -74,7 +68,7 @@ void test_bad_requests(void)
 	struct v4l2_format format = { .type = 55 };
 	struct node node;
 
-	node_open(&node);
+	node_open(&node, device_path, ENCODER);
 	expect(node.fd, _IOWR('V', 255, int[3]), planes, ENOTTY, "an ioctl that does not exist");
 	expect(node.fd, VIDIOC_G_FMT, &format, EINVAL, "G_FMT of a type that does not exist");
 	expect(node.fd, VIDIOC_REQBUFS, &request, EINVAL, "REQBUFS of a type that does not exist");
@@ -88,7 +82,9 @@ void test_bad_requests(void)
 	expect(node.fd, VIDIOC_ENCODER_CMD, &cmd, EINVAL, "an encoder command that does not exist");
 	expect(node.fd, VIDIOC_QBUF, (void *)8, EFAULT, "a pointer to nowhere");
 
-	node_setup(&node, 320, 240, 2, 2);
+	node_set_formats(&node, 320, 240, V4L2_PIX_FMT_H264, CODED_SIZE);
+	node_request(&node, &node.output, 2, &memory_mmap);
+	node_request(&node, &node.capture, 2, &memory_mmap);
 	buffer.index = 32;
 	expect(node.fd, VIDIOC_QUERYBUF, &buffer, EINVAL, "QUERYBUF beyond the last buffer");
 	expect(node.fd, VIDIOC_QBUF, &buffer, EINVAL, "QBUF beyond the last buffer");
@@ -115,8 +111,7 @@ void test_bad_requests(void)
 	node_close(&node);
 
 	/* After all of it, the node works. */
-	node_open(&node);
-	node_setup(&node, 320, 240, 2, 2);
+	encoder_open(&node, 320, 240, 2, 2);
 	node_close(&node);
 	check(true, "a new session after bad requests", "-");
 }
@@ -126,13 +121,10 @@ void test_abandon(void)
 {
 	struct node node;
 
-	node_open(&node);
-	node_setup(&node, 320, 240, 4, 4);
-	node_queue_all_capture(&node);
-	node_stream(&node, OUTPUT, true);
-	node_stream(&node, CAPTURE, true);
+	encoder_open(&node, 320, 240, 4, 4);
+	node_start(&node);
 	for (unsigned int i = 0; i < 4; i++)
-		node_queue_frame(&node, i, NULL, false);
+		queue_frame(&node, i, NULL, false);
 	printf("ok - closing in mid-stream\n");
 	fflush(stdout);
 	_exit(0);
@@ -143,13 +135,12 @@ void test_opens(void)
 	struct node nodes[100];
 
 	for (unsigned int i = 0; i < 100; i++)
-		node_open(&nodes[i]);
+		node_open(&nodes[i], device_path, ENCODER);
 	check(true, "a hundred sessions at once", "-");
 	/* The order of closing is not that of opening. */
 	for (unsigned int i = 0; i < 100; i++)
 		close(nodes[(i * 37) % 100].fd);
-	node_open(&nodes[0]);
-	node_setup(&nodes[0], 320, 240, 2, 2);
+	encoder_open(&nodes[0], 320, 240, 2, 2);
 	check(true, "and one that works after them", "-");
 	node_close(&nodes[0]);
 }
@@ -160,11 +151,8 @@ void test_hold(void)
 	struct node node;
 	struct pollfd wait = { 0 };
 
-	node_open(&node);
-	node_setup(&node, 320, 240, 4, 4);
-	node_queue_all_capture(&node);
-	node_stream(&node, OUTPUT, true);
-	node_stream(&node, CAPTURE, true);
+	encoder_open(&node, 320, 240, 4, 4);
+	node_start(&node);
 	set_blocking(&node, true);
 	fprintf(stderr, "ready\n");
 	int err = (int)(long)dequeue_blocking(&node);

@@ -22,7 +22,6 @@
 
 #define THREADS 6
 #define SLOTS 4
-#define PAGE 4096u
 #define AREAS 8
 #define AREA_PAGES 16
 /* Enough for a frame of any size that is asked for. */

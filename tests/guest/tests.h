@@ -2,9 +2,20 @@
 #ifndef TESTS_H
 #define TESTS_H
 
-#include "node.h"
+#include "frames.h"
 
 #include <stdio.h>
+
+/*
+ * TAP-like lines: "ok - name", "not ok - name # why"; fatal() is the second and the end.
+ * `failures` is the exit status of the program.
+ */
+extern int failures;
+void check(bool good, const char *name, const char *why, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* Has the host's half of the suite do something, for which `ask` appears in /out, and waits until `done` does. */
+void host_does(const char *ask, const char *done);
 
 /* What stands behind the test's name on the command line. */
 extern int argument_count;

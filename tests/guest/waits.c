@@ -59,23 +59,17 @@ static void bind_again(void)
 
 static void begin(struct node *node)
 {
-	node_open(node);
-	node_setup(node, 320, 240, 4, 4);
-	node_queue_all_capture(node);
-	node_stream(node, OUTPUT, true);
-	node_stream(node, CAPTURE, true);
+	encoder_open(node, 320, 240, 4, 4);
+	node_start(node);
 	fcntl(node->fd, F_SETFL, fcntl(node->fd, F_GETFL) & ~O_NONBLOCK);
 }
 
 static void *dequeue_buffer(void *context)
 {
 	struct node *node = context;
-	struct v4l2_plane plane = { 0 };
-	struct v4l2_buffer buffer = {
-		.type = CAPTURE, .memory = V4L2_MEMORY_MMAP, .m.planes = &plane, .length = 1,
-	};
+	struct frame coded;
 
-	return (void *)(long)node_ioctl(node->fd, VIDIOC_DQBUF, &buffer);
+	return (void *)(long)node_dqbuf(node, &node->capture, &coded);
 }
 
 static void *dequeue_event(void *context)
@@ -261,8 +255,7 @@ static void hold_silent(void)
 	pthread_t silent, other;
 	struct node node;
 
-	node_open(&node);
-	node_setup_memory(&node, 320, 240, 2, &memory_userptr, 2, &memory_mmap);
+	encoder_open_memory(&node, 320, 240, 2, &memory_userptr, 2, &memory_mmap);
 	pthread_create(&silent, NULL, queue_silent, &node);
 	usleep(300000);
 	pthread_create(&other, NULL, queue_other, &node);

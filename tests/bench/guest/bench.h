@@ -3,15 +3,14 @@
 #ifndef BENCH_H
 #define BENCH_H
 
-#include <linux/videodev2.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "m2m/node.h"
+
 #include <stdio.h>
 
-#define OUTPUT V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE
-#define CAPTURE V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE
-/* Raw frames, each with a picture of its own that is written once; `depth` of them are with the device. */
+/*
+ * Raw frames, each with a picture of its own that is written once; `depth` of them are with the
+ * device.
+ */
 #define FRAMES 8
 #define MAX_SESSIONS 32
 
@@ -25,9 +24,12 @@ struct options {
 	/* What comes out: H264 or FWHT (vicodec). */
 	const char *coded;
 	unsigned int width, height, depth, sessions;
-	/* Frames of each session: before anything is counted, of the short and of the long window. */
+	/* Frames of each session: before anything is counted, of the short and the long window. */
 	unsigned int warmup, brief, frames;
-	/* Has the host count the daemon's system calls: cheaply, and once more, by name, over a second window. */
+	/*
+	 * Has the host count the daemon's system calls: cheaply, and once more, by name, over a
+	 * second window.
+	 */
 	bool trace;
 	/* Has the host encode the same frames on its own: 'b'efore or 'a'fter. */
 	char host;
@@ -35,21 +37,8 @@ struct options {
 	bool alone;
 };
 
-/* Memory of one raw frame. */
-struct frame {
-	uint8_t *data;
-	size_t length;
-	/* The dmabuf, or -1. */
-	int fd;
-	bool queued;
-};
-
 struct session {
-	const struct options *options;
-	int fd;
-	uint32_t memory;
-	size_t frame_size;
-	struct frame frames[FRAMES];
+	struct node node;
 	/* Frames queued since the start, taken back, and coded ones. */
 	unsigned int sent, back, coded;
 	/* Coded frames of this window. */
@@ -66,27 +55,24 @@ struct counters {
 	long driver[16];
 };
 
-void fatal(const char *what) __attribute__((noreturn));
-void must(int fd, unsigned long code, void *arg, const char *name);
-double now(void);
-
-/* memory.c: the memory of a frame that MMAP does not give. */
-void frame_allocate(struct frame *frame, uint32_t memory);
-void frame_map(struct frame *frame, int fd, uint32_t offset);
-/* Writes picture `number` of `source`, or a pattern. */
-void frame_fill(struct frame *frame, const struct options *options, unsigned int number);
+/* picture.c: writes picture `number` of `source`, or a pattern, into a raw frame. */
+void picture_write(const struct chunk *chunk, const struct options *options, unsigned int number);
 
 /* session.c */
 void session_start(struct session *session, const struct options *options);
-void session_end(struct session *session);
-/* Each session encodes `frames` (more than FRAMES) more, `depth` at a time; returns when all have come back. */
+/*
+ * Each session encodes `frames` (more than FRAMES) more, `depth` at a time; returns when all have
+ * come back.
+ */
 void sessions_stream(struct session *sessions, const struct options *options, unsigned int frames);
 
 /* counters.c */
 void counters_read(struct counters *counters, int fd);
 /* The differences, as fields of a JSON object. */
 void counters_print(FILE *file, const struct counters *before, const struct counters *after);
-/* Asks the host for something and waits until it is done: a file in /out, and a file that answers. */
+/*
+ * Asks the host for something and waits until it is done: a file in /out, and a file that answers.
+ */
 void host_ask(const char *what, const char *label);
 
 #endif

@@ -31,8 +31,9 @@ static int device_number(void)
 }
 
 /*
- * Interrupts of the device, over all queues and CPUs. Where it has MSI-X each queue has a row, "... virtio3-command",
- * else there is one, "... virtio3": which queue it was for is what the driver counts.
+ * Interrupts of the device, over all queues and CPUs. Where it has MSI-X each queue has a row,
+ * "... virtio3-command", else there is one, "... virtio3": which queue it was for is what the driver
+ * counts.
  */
 static long read_interrupts(void)
 {
@@ -42,13 +43,13 @@ static long read_interrupts(void)
 	long sum = -1;
 
 	if (!file)
-		fatal("/proc/interrupts");
+		fatal("/proc/interrupts", "%s", strerror(errno));
 	while (fgets(line, sizeof(line), file)) {
 		char *name = strrchr(line, ' '), *at = strchr(line, ':'), *end;
 
 		queue[0] = 0;
-		if (!name || !at || sscanf(name, " virtio%d-%31s", &found, queue) < 1 || found != number ||
-		    !strcmp(queue, "config"))
+		if (!name || !at || sscanf(name, " virtio%d-%31s", &found, queue) < 1 ||
+		    found != number || !strcmp(queue, "config"))
 			continue;
 		sum += sum < 0;
 		at++;
@@ -69,12 +70,13 @@ static void read_driver(struct counters *counters, int fd)
 	int log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
 
 	if (log < 0 || lseek(log, 0, SEEK_END) < 0)
-		fatal("/dev/kmsg");
+		fatal("/dev/kmsg", "%s", strerror(errno));
 	for (unsigned int i = 0; i < KEYS; i++)
 		counters->driver[i] = -1;
 	if (ioctl(fd, VIDIOC_LOG_STATUS) < 0 && errno != ENOTTY)
-		fatal("LOG_STATUS");
-	while ((length = read(log, record, sizeof(record) - 1)) > 0 || (length < 0 && errno == EPIPE)) {
+		fatal("LOG_STATUS", "%s", strerror(errno));
+	while ((length = read(log, record, sizeof(record) - 1)) > 0 ||
+	       (length < 0 && errno == EPIPE)) {
 		char *stats;
 
 		if (length < 0)
@@ -97,7 +99,7 @@ void counters_read(struct counters *counters, int fd)
 {
 	read_driver(counters, fd);
 	counters->interrupts = read_interrupts();
-	counters->seconds = now();
+	counters->seconds = seconds();
 }
 
 void counters_print(FILE *file, const struct counters *before, const struct counters *after)
@@ -120,13 +122,12 @@ void host_ask(const char *what, const char *label)
 	number++;
 	snprintf(path, sizeof(path), "/out/ask.%d.%u", getpid(), number);
 	snprintf(answer, sizeof(answer), "%s.done", path);
-	if (!file || fprintf(file, "%s %s\n", what, label) < 0 || fclose(file) || rename(temporary, path))
-		fatal(path);
+	if (!file || fprintf(file, "%s %s\n", what, label) < 0 || fclose(file) ||
+	    rename(temporary, path))
+		fatal(path, "%s", strerror(errno));
 	/* Whole when it is there. The host may have a program to start. */
-	for (double end = now() + 60; access(answer, F_OK); nanosleep(&pause, NULL))
-		if (now() > end) {
-			errno = ETIME;
-			fatal("the host does not do its part");
-		}
+	for (double end = seconds() + 60; access(answer, F_OK); nanosleep(&pause, NULL))
+		if (seconds() > end)
+			fatal(what, "the host does not do its part");
 	unlink(answer);
 }

@@ -1,35 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 /*
- * bench KEY=VALUE...: streams, counts, and adds a line of JSON for each window to /out/bench.jsonl (alone=1: prints it). There is a short and a
- * long window: what is more in the long one is steady state, without the beginning and the end of a stream.
+ * bench KEY=VALUE...: streams, counts, and adds a line of JSON for each window to /out/bench.jsonl
+ * (alone=1: prints it). There is a short and a long window: what is more in the long one is steady
+ * state, without the beginning and the end of a stream.
  */
 #include "bench.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-void fatal(const char *what)
+void fatal(const char *name, const char *why, ...)
 {
-	fprintf(stderr, "bench: %s: %s\n", what, strerror(errno));
+	va_list args;
+
+	fprintf(stderr, "bench: %s: ", name);
+	va_start(args, why);
+	vfprintf(stderr, why, args);
+	va_end(args);
+	fputc('\n', stderr);
 	exit(1);
 }
 
-static uint64_t clock_ns(clockid_t clock)
+static uint64_t cpu_ns(void)
 {
 	struct timespec time;
 
-	clock_gettime(clock, &time);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
 	return time.tv_sec * 1000000000ull + time.tv_nsec;
 }
 
-double now(void)
-{
-	return clock_ns(CLOCK_MONOTONIC) / 1e9;
-}
-
-static void window(struct session *sessions, const struct options *options, const char *name, unsigned int frames)
+static void window(struct session *sessions, const struct options *options, const char *name,
+		   unsigned int frames)
 {
 	struct counters before, after;
 	uint64_t bytes = 0, cpu;
@@ -37,34 +41,35 @@ static void window(struct session *sessions, const struct options *options, cons
 
 	for (unsigned int i = 0; i < options->sessions; i++)
 		bytes -= sessions[i].coded_bytes;
-	counters_read(&before, sessions[0].fd);
-	cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+	counters_read(&before, sessions[0].node.fd);
+	cpu = cpu_ns();
 	sessions_stream(sessions, options, frames);
-	cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu;
-	counters_read(&after, sessions[0].fd);
+	cpu = cpu_ns() - cpu;
+	counters_read(&after, sessions[0].node.fd);
 	for (unsigned int i = 0; i < options->sessions; i++)
 		bytes += sessions[i].coded_bytes;
 	file = options->alone ? stdout : fopen("/out/bench.jsonl", "a");
 	if (!file)
-		fatal("/out/bench.jsonl");
+		fatal("/out/bench.jsonl", "%s", strerror(errno));
 	fprintf(file,
-		"{\"label\":\"%s\",\"window\":\"%s\",\"memory\":\"%s\",\"width\":%u,\"height\":%u,\"depth\":%u,"
-		"\"sessions\":%u,\"frames\":%u,\"coded_bytes\":%llu",
-		options->label, name, options->memory, options->width, options->height, options->depth,
-		options->sessions, frames * options->sessions, (unsigned long long)bytes);
+		"{\"label\":\"%s\",\"window\":\"%s\",\"memory\":\"%s\",\"width\":%u,\"height\":%u,"
+		"\"depth\":%u,\"sessions\":%u,\"frames\":%u,\"coded_bytes\":%llu",
+		options->label, name, options->memory, options->width, options->height,
+		options->depth, options->sessions, frames * options->sessions,
+		(unsigned long long)bytes);
 	/* Of this program: what it costs on its own. The daemon is the host's to count. */
 	if (options->alone)
 		fprintf(file, ",\"cpu_ns\":%llu", (unsigned long long)cpu);
 	counters_print(file, &before, &after);
-	/* Of one session: from frame to frame, so that neither beginning nor end of the window counts. */
+	/* Of one session: from frame to frame, so that neither end of the window counts. */
 	fprintf(file, ",\"steady_frames\":%u,\"steady_seconds\":%.6f}\n", frames - FRAMES,
 		sessions[0].end - sessions[0].steady);
 	if (fclose(file))
-		fatal("/out/bench.jsonl");
+		fatal("/out/bench.jsonl", "%s", strerror(errno));
 }
 
-static void counted_window(struct session *sessions, const struct options *options, const char *name,
-			   unsigned int frames)
+static void counted_window(struct session *sessions, const struct options *options,
+			   const char *name, unsigned int frames)
 {
 	char what[64];
 
@@ -121,8 +126,11 @@ static void parse(struct options *options, const char *argument)
 	else if (IS("host"))
 		options->host = *value;
 	else {
-		fprintf(stderr, "bench: what is \"%s\"? known: label source memory=mmap|userptr|dmabuf size=WxH depth coded "
-				"sessions warmup short frames trace=1 host=before|after alone=1 device\n", argument);
+		fprintf(stderr,
+			"bench: what is \"%s\"? known: label source memory=mmap|userptr|dmabuf "
+			"size=WxH depth coded sessions warmup short frames trace=1 "
+			"host=before|after alone=1 device\n",
+			argument);
 		exit(2);
 	}
 #undef IS
@@ -132,8 +140,9 @@ int main(int argc, char **argv)
 {
 	static struct session sessions[MAX_SESSIONS];
 	struct options options = {
-		.device = "/dev/video0", .label = "bench", .memory = "mmap", .width = 640, .height = 360,
-		.coded = "H264", .depth = 4, .sessions = 1, .warmup = 20, .brief = 40, .frames = 100,
+		.device = "/dev/video0", .label = "bench", .memory = "mmap",
+		.width = 640, .height = 360, .coded = "H264", .depth = 4, .sessions = 1,
+		.warmup = 20, .brief = 40, .frames = 100,
 	};
 
 	for (int i = 1; i < argc; i++)
@@ -142,7 +151,7 @@ int main(int argc, char **argv)
 		session_start(sessions, &options);
 		sessions_stream(sessions, &options, options.warmup);
 		window(sessions, &options, "long", options.frames);
-		session_end(sessions);
+		node_close(&sessions->node);
 		return 0;
 	}
 	if (options.host == 'b')
@@ -162,7 +171,7 @@ int main(int argc, char **argv)
 		host_ask("traced", options.label);
 	}
 	for (unsigned int i = 0; i < options.sessions; i++)
-		session_end(&sessions[i]);
+		node_close(&sessions[i].node);
 	if (options.host == 'a')
 		host_ask("host-only", options.label);
 	return 0;

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
-/* Memory for buffers, from every place that a program can have it from. */
-#ifndef MEMORY_H
-#define MEMORY_H
+/* Memory for buffers: the device's own, a program's, dmabufs. */
+#ifndef M2M_MEMORY_H
+#define M2M_MEMORY_H
+
+#include "must.h"
 
 #include <linux/videodev2.h>
 #include <stdint.h>
-#include <sys/types.h>
+
+#define PAGE 4096ul
 
 /* One allocation: its CPU view, and the dmabuf where it is one (else -1). */
 struct chunk {
@@ -28,15 +31,16 @@ struct memory_kind {
 	void (*renew)(struct chunk *chunk);
 };
 
-extern const struct memory_kind memory_mmap, memory_userptr, memory_vgem;
+/* The device's own, mapped or not; pages of the program; large blocks of malloc(); a DMA heap. */
+extern const struct memory_kind memory_mmap, memory_unmapped, memory_userptr, memory_malloc,
+	memory_heap;
 
-/* By name; NULL if there is none. */
-const struct memory_kind *memory_find(const char *name);
+size_t whole_pages(size_t size);
 void memory_allocate(struct chunk *chunk, const struct memory_kind *kind, size_t size);
 void memory_free(struct chunk *chunk);
-/* Maps the whole of a dmabuf for reading and writing. */
+/* Maps the whole of a dmabuf. */
 void memory_map(struct chunk *chunk);
-/* The first DRM node of this driver. */
-int drm_open(const char *driver);
+/* Small pages, and one more than `size` needs. */
+void memory_anonymous(struct chunk *chunk, size_t size);
 
 #endif
