@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
-/* What a device that lies in every byte may not change: what stands beside the program's arrays, and what is not its to write. */
+/*
+ * What a device that lies in every byte may not change: what stands beside the program's arrays,
+ * and what is not its to write.
+ */
 #include "tests.h"
 
 #include <fcntl.h>
@@ -33,7 +36,8 @@ static bool untouched(size_t used)
 	size_t from = offsetof(struct guarded, array), to = from + sizeof(guarded.array);
 
 	for (size_t i = 0; i < sizeof(guarded); i++)
-		if (bytes[i] != (i >= from && i < to ? 0 : GUARD) && !(i >= from && i < from + used))
+		if (!(i >= from && i < from + used) &&
+		    bytes[i] != (i >= from && i < to ? 0 : GUARD))
 			return false;
 	return true;
 }
@@ -54,7 +58,9 @@ static int open_node(void)
 static bool controls_hold(int fd, unsigned long code)
 {
 	struct v4l2_ext_control *control = (struct v4l2_ext_control *)guarded.array;
-	struct v4l2_ext_controls controls = { .which = V4L2_CTRL_WHICH_CUR_VAL, .count = 2, .controls = control };
+	struct v4l2_ext_controls controls = {
+		.which = V4L2_CTRL_WHICH_CUR_VAL, .count = 2, .controls = control,
+	};
 	bool sized;
 
 	guard();
@@ -62,10 +68,11 @@ static bool controls_hold(int fd, unsigned long code)
 	control[1].id = V4L2_CID_CONTRAST;
 	/* Who is asked for values, and fails, may say how long they are. */
 	sized = node_ioctl(fd, code, &controls) && code == VIDIOC_G_EXT_CTRLS;
-	return controls.count == 2 && controls.controls == control && controls.which == V4L2_CTRL_WHICH_CUR_VAL &&
-	       controls.error_idx <= 2 && !controls.request_fd && control[0].id == V4L2_CID_BRIGHTNESS &&
-	       control[1].id == V4L2_CID_CONTRAST && (sized || (!control[0].size && !control[1].size)) &&
-	       untouched(2 * sizeof(*control));
+	return controls.count == 2 && controls.controls == control &&
+	       controls.which == V4L2_CTRL_WHICH_CUR_VAL && controls.error_idx <= 2 &&
+	       !controls.request_fd && control[0].id == V4L2_CID_BRIGHTNESS &&
+	       control[1].id == V4L2_CID_CONTRAST &&
+	       (sized || (!control[0].size && !control[1].size)) && untouched(2 * sizeof(*control));
 }
 
 static bool edid_holds(int fd, unsigned long code)
@@ -74,12 +81,15 @@ static bool edid_holds(int fd, unsigned long code)
 
 	guard();
 	node_ioctl(fd, code, &edid);
-	return edid.blocks <= 2 && edid.start_block == 1 && !edid.pad && edid.edid == guarded.array && untouched(256);
+	return edid.blocks <= 2 && edid.start_block == 1 && !edid.pad &&
+	       edid.edid == guarded.array && untouched(256);
 }
 
 static bool planes_hold(int fd)
 {
-	struct v4l2_requestbuffers request = { .count = 2, .type = CAPTURE, .memory = V4L2_MEMORY_MMAP };
+	struct v4l2_requestbuffers request = {
+		.count = 2, .type = CAPTURE, .memory = V4L2_MEMORY_MMAP,
+	};
 	struct v4l2_buffer buffer = { .type = CAPTURE, .memory = V4L2_MEMORY_MMAP, .length = 4 };
 	struct v4l2_plane *planes = (struct v4l2_plane *)guarded.array;
 
@@ -88,8 +98,9 @@ static bool planes_hold(int fd)
 	guard();
 	buffer.m.planes = planes;
 	node_ioctl(fd, VIDIOC_QUERYBUF, &buffer);
-	return request.type == CAPTURE && request.memory == V4L2_MEMORY_MMAP && buffer.type == CAPTURE &&
-	       buffer.length <= 4 && buffer.m.planes == planes && untouched(4 * sizeof(*planes));
+	return request.type == CAPTURE && request.memory == V4L2_MEMORY_MMAP &&
+	       buffer.type == CAPTURE && buffer.length <= 4 && buffer.m.planes == planes &&
+	       untouched(4 * sizeof(*planes));
 }
 
 static bool format_holds(int fd, unsigned long code)
@@ -117,15 +128,18 @@ static bool names_end(int fd)
 	node_ioctl(fd, VIDIOC_ENUM_FMT, &description);
 	node_ioctl(fd, VIDIOC_ENUMINPUT, &input);
 	node_ioctl(fd, VIDIOC_ENUMSTD, &standard);
-	return ends((uint8_t *)query.name, sizeof(query.name)) && query.nr_of_dims <= V4L2_CTRL_MAX_DIMS &&
-	       ends(description.description, sizeof(description.description)) && description.type == CAPTURE &&
-	       ends(input.name, sizeof(input.name)) && !input.index && ends(standard.name, sizeof(standard.name)) &&
-	       !standard.index;
+	return ends((uint8_t *)query.name, sizeof(query.name)) &&
+	       query.nr_of_dims <= V4L2_CTRL_MAX_DIMS &&
+	       ends(description.description, sizeof(description.description)) &&
+	       description.type == CAPTURE && ends(input.name, sizeof(input.name)) &&
+	       !input.index && ends(standard.name, sizeof(standard.name)) && !standard.index;
 }
 
 void test_answers(void)
 {
-	static const unsigned long control_codes[] = { VIDIOC_G_EXT_CTRLS, VIDIOC_S_EXT_CTRLS, VIDIOC_TRY_EXT_CTRLS };
+	static const unsigned long control_codes[] = {
+		VIDIOC_G_EXT_CTRLS, VIDIOC_S_EXT_CTRLS, VIDIOC_TRY_EXT_CTRLS,
+	};
 	unsigned int controls = 0, edids = 0, planes = 0, formats = 0, names = 0;
 	int fd = open_node();
 
@@ -145,9 +159,12 @@ void test_answers(void)
 		names += !names_end(fd);
 	}
 	close(fd);
-	check(!controls, "controls: only their values change", "%u of %u do not hold", controls, 3 * ROUNDS);
-	check(!edids, "EDIDs: only the blocks that were asked for change", "%u of %u do not hold", edids, 2 * ROUNDS);
+	check(!controls, "controls: only their values change", "%u of %u do not hold", controls,
+	      3 * ROUNDS);
+	check(!edids, "EDIDs: only the blocks that were asked for change", "%u of %u do not hold",
+	      edids, 2 * ROUNDS);
 	check(!planes, "buffers: what was asked for stays", "%u of %u do not hold", planes, ROUNDS);
-	check(!formats, "formats: type and number of planes hold", "%u of %u do not hold", formats, 2 * ROUNDS);
+	check(!formats, "formats: type and number of planes hold", "%u of %u do not hold", formats,
+	      2 * ROUNDS);
 	check(!names, "names end", "%u of %u do not hold", names, ROUNDS);
 }

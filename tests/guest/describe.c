@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
-/* What the node says of itself, as text: a program of 32 bits must be told what one of 64 bits is told. */
+/* What the node says of itself, as text: 32-bit programs must be told what 64-bit ones are told. */
 #include "tests.h"
 
 #include <inttypes.h>
@@ -9,12 +9,16 @@
 static void describe_control(int fd, const struct v4l2_query_ext_ctrl *query)
 {
 	struct v4l2_ext_control control = { .id = query->id };
-	struct v4l2_ext_controls controls = { .which = V4L2_CTRL_WHICH_DEF_VAL, .count = 1, .controls = &control };
+	struct v4l2_ext_controls controls = {
+		.which = V4L2_CTRL_WHICH_DEF_VAL, .count = 1, .controls = &control,
+	};
 	int err = node_ioctl(fd, VIDIOC_G_EXT_CTRLS, &controls);
 
-	printf("control %x \"%s\" type %u %" PRId64 " to %" PRId64 " step %" PRIu64 " default %" PRId64 " flags %x: %d %d\n",
-	       query->id, query->name, query->type, (int64_t)query->minimum, (int64_t)query->maximum, (uint64_t)query->step,
-	       (int64_t)query->default_value, query->flags, err, err ? 0 : control.value);
+	printf("control %x \"%s\" type %u %" PRId64 " to %" PRId64 " step %" PRIu64
+	       " default %" PRId64 " flags %x: %d %d\n",
+	       query->id, query->name, query->type, (int64_t)query->minimum,
+	       (int64_t)query->maximum, (uint64_t)query->step, (int64_t)query->default_value,
+	       query->flags, err, err ? 0 : control.value);
 	if (query->type != V4L2_CTRL_TYPE_MENU)
 		return;
 	for (int64_t i = query->minimum; i <= query->maximum; i++) {
@@ -33,10 +37,11 @@ static void describe_format(int fd, enum v4l2_buf_type type, const struct v4l2_f
 	format.fmt.pix_mp.pixelformat = description->pixelformat;
 	format.fmt.pix_mp.width = 640;
 	format.fmt.pix_mp.height = 360;
-	printf("format %x of type %u \"%s\" flags %x", description->pixelformat, type, description->description,
-	       description->flags);
+	printf("format %x of type %u \"%s\" flags %x", description->pixelformat, type,
+	       description->description, description->flags);
 	if (!node_ioctl(fd, VIDIOC_ENUM_FRAMESIZES, &size))
-		printf(" %u to %u step %u", size.stepwise.min_width, size.stepwise.max_width, size.stepwise.step_width);
+		printf(" %u to %u step %u", size.stepwise.min_width, size.stepwise.max_width,
+		       size.stepwise.step_width);
 	if (!node_ioctl(fd, VIDIOC_TRY_FMT, &format))
 		for (unsigned int i = 0; i < format.fmt.pix_mp.num_planes; i++)
 			printf(" plane of %u, %u", format.fmt.pix_mp.plane_fmt[i].bytesperline,
@@ -48,7 +53,8 @@ static void describe_format(int fd, enum v4l2_buf_type type, const struct v4l2_f
 static void describe_event(int fd)
 {
 	struct v4l2_event_subscription subscription = {
-		.type = V4L2_EVENT_CTRL, .id = V4L2_CID_MPEG_VIDEO_GOP_SIZE, .flags = V4L2_EVENT_SUB_FL_SEND_INITIAL,
+		.type = V4L2_EVENT_CTRL, .id = V4L2_CID_MPEG_VIDEO_GOP_SIZE,
+		.flags = V4L2_EVENT_SUB_FL_SEND_INITIAL,
 	};
 	struct v4l2_event event;
 
@@ -57,10 +63,13 @@ static void describe_event(int fd)
 		event.type = 0;
 		usleep(20000);
 	}
-	check(event.type == V4L2_EVENT_CTRL && event.timestamp.tv_sec + event.timestamp.tv_nsec, "an event with a time", "-");
-	printf("event type %u id %x pending %u sequence %u: changes %x type %u value %d flags %x %d to %d\n", event.type,
-	       event.id, event.pending, event.sequence, event.u.ctrl.changes, event.u.ctrl.type, event.u.ctrl.value,
-	       event.u.ctrl.flags, event.u.ctrl.minimum, event.u.ctrl.maximum);
+	check(event.type == V4L2_EVENT_CTRL && event.timestamp.tv_sec + event.timestamp.tv_nsec,
+	      "an event with a time", "-");
+	printf("event type %u id %x pending %u sequence %u: changes %x type %u value %d flags %x "
+	       "%d to %d\n",
+	       event.type, event.id, event.pending, event.sequence, event.u.ctrl.changes,
+	       event.u.ctrl.type, event.u.ctrl.value, event.u.ctrl.flags, event.u.ctrl.minimum,
+	       event.u.ctrl.maximum);
 }
 
 void test_describe(void)
@@ -72,8 +81,8 @@ void test_describe(void)
 
 	node_open(&node, device_path, ENCODER);
 	check(!node_ioctl(node.fd, VIDIOC_QUERYCAP, &capability), "QUERYCAP", "-");
-	printf("driver \"%s\" card \"%s\" bus \"%s\" %x %x\n", capability.driver, capability.card, capability.bus_info,
-	       capability.capabilities, capability.device_caps);
+	printf("driver \"%s\" card \"%s\" bus \"%s\" %x %x\n", capability.driver, capability.card,
+	       capability.bus_info, capability.capabilities, capability.device_caps);
 	for (unsigned int i = 0; i < 2; i++) {
 		struct v4l2_fmtdesc description = { .type = types[i] };
 		struct v4l2_selection selection = { .type = types[i], .target = V4L2_SEL_TGT_CROP };
@@ -85,11 +94,14 @@ void test_describe(void)
 		err = node_ioctl(node.fd, VIDIOC_G_SELECTION, &selection);
 		printf("selection %d: %u x %u\n", err, selection.r.width, selection.r.height);
 		err = node_ioctl(node.fd, VIDIOC_G_PARM, &parameters);
-		printf("parameters %d: %u / %u\n", err, parameters.parm.output.timeperframe.numerator,
+		printf("parameters %d: %u / %u\n", err,
+		       parameters.parm.output.timeperframe.numerator,
 		       parameters.parm.output.timeperframe.denominator);
 	}
-	for (; !node_ioctl(node.fd, VIDIOC_QUERY_EXT_CTRL, &query); query.id |= V4L2_CTRL_FLAG_NEXT_CTRL)
+	while (!node_ioctl(node.fd, VIDIOC_QUERY_EXT_CTRL, &query)) {
 		describe_control(node.fd, &query);
+		query.id |= V4L2_CTRL_FLAG_NEXT_CTRL;
+	}
 	describe_event(node.fd);
 	node_close(&node);
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 /*
- * Each allocation of a call fails once (/proc/thread-self/fail-nth, a kernel with FAULT_INJECTION): the call fails
- * cleanly, the same call then succeeds, and neither driver nor device keeps anything of the failed one.
+ * Each allocation of a call fails once (/proc/thread-self/fail-nth, a kernel with FAULT_INJECTION):
+ * the call fails cleanly, the same call then succeeds, and neither driver nor device keeps anything
+ * of the failed one.
  */
 #include "tests.h"
 
@@ -133,7 +134,9 @@ static int run_subscribe(struct subject *subject)
 
 static int request(struct subject *subject, unsigned int count)
 {
-	struct v4l2_requestbuffers request = { .count = count, .type = OUTPUT, .memory = subject->memory->memory };
+	struct v4l2_requestbuffers request = {
+		.count = count, .type = OUTPUT, .memory = subject->memory->memory,
+	};
 
 	return run_ioctl(subject, VIDIOC_REQBUFS, &request);
 }
@@ -310,7 +313,7 @@ static bool fail(const struct call *call, unsigned int nth)
 	err = call->run(&subject);
 	failed = !fault_left();
 	set_fault(0);
-	/* Copies from and to the program fail, too; after one to the program the call has been done. */
+	/* Copies from and to the program fail, too; after one to it the call has been done. */
 	if (err && (!failed || (err != ENOMEM && err != EFAULT)))
 		fatal(call->name, "fault %u: %s", nth, strerror(err));
 	if (err == ENOMEM)
@@ -353,11 +356,13 @@ void test_fail(void)
 
 		while (nth < MOST && fail(&calls[i], nth))
 			nth++;
-		snprintf(name, sizeof(name), "%s: each of its %u faults is an error and no more", calls[i].name, nth - 1);
+		snprintf(name, sizeof(name), "%s: each of its %u faults is an error and no more",
+			 calls[i].name, nth - 1);
 		check(nth < MOST, name, "there is no end of them");
 		faults += nth - 1;
 	}
 	check(faults > 0, "faults were injected", "none");
 	after = sessions();
-	check(after == before, "no session is left behind", "%u can be opened, %u before", after, before);
+	check(after == before, "no session is left behind", "%u can be opened, %u before", after,
+	      before);
 }

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
-/* A dmabuf that another device still writes is encoded when that one is done, not before, and nobody waits for it. */
+/*
+ * A dmabuf that another device still writes is encoded when that one is done, not before, and
+ * nobody waits for it.
+ */
 #include "tests.h"
 
 #include "../fence/test-fence.h"
@@ -14,7 +17,9 @@
 
 static uint32_t attach(const struct chunk *chunk, bool write)
 {
-	struct drm_vgem_fence_attach fence = { .handle = chunk->handle, .flags = write ? VGEM_FENCE_WRITE : 0 };
+	struct drm_vgem_fence_attach fence = {
+		.handle = chunk->handle, .flags = write ? VGEM_FENCE_WRITE : 0,
+	};
 	int err = node_ioctl(chunk->owner, DRM_IOCTL_VGEM_FENCE_ATTACH, &fence);
 
 	if (err)
@@ -41,7 +46,8 @@ static int queue_output(struct node *node, unsigned int index, unsigned int numb
 	return node_qbuf(node, &node->output, &raw);
 }
 
-static void begin(struct node *node, const struct memory_kind *output, const struct memory_kind *capture)
+static void begin(struct node *node, const struct memory_kind *output,
+		  const struct memory_kind *capture)
 {
 	encoder_open_memory(node, 320, 240, 4, output, 4, capture);
 	node_stream(node, OUTPUT, true);
@@ -110,8 +116,8 @@ void test_fences(void)
 	err = queue_output(&node, 1, 1);
 	check(!err, "QBUF of another one behind it", "%s", strerror(err));
 	err = next_coded(&node, &coded, 700);
-	check(err == ETIME, "nothing is encoded before the fence, the frame behind it neither", "%s",
-	      err ? strerror(err) : "a frame");
+	check(err == ETIME, "nothing is encoded before the fence, the frame behind it neither",
+	      "%s", err ? strerror(err) : "a frame");
 	draw_frame(&node, node.output.chunk[0].data, 0, false);
 	signal_fence(&node.output.chunk[0], fence, "QBUF did not wait for the fence");
 	/* Another device may go on reading. */
@@ -120,13 +126,14 @@ void test_fences(void)
 	err = queue_output(&node, 2, 2);
 	check(!err, "QBUF of a raw frame that is being read", "%s", strerror(err));
 	drain(&node, note_unit, &got);
-	signal_fence(&node.output.chunk[2], fence, "a raw frame does not wait for who reads it, too");
+	signal_fence(&node.output.chunk[2], fence,
+		     "a raw frame does not wait for who reads it, too");
 	fclose(got.file);
-	check(got.count == 3 && got.order && node.last, "all frames come, in the order of QBUF", "%u of 3, order %d, LAST %d",
-	      got.count, got.order, node.last);
+	check(got.count == 3 && got.order && node.last, "all frames come, in the order of QBUF",
+	      "%u of 3, order %d, LAST %d", got.count, got.order, node.last);
 	check(got.size == wanted.size && !memcmp(got.data, wanted.data, got.size),
-	      "what was written just before the signal is what is encoded", "%zu bytes instead of %zu", got.size,
-	      wanted.size);
+	      "what was written just before the signal is what is encoded",
+	      "%zu bytes instead of %zu", got.size, wanted.size);
 	free(got.data);
 	free(wanted.data);
 	node_close(&node);
@@ -137,7 +144,8 @@ void test_fences(void)
 	node_requeue(&node, 0);
 	queue_frame(&node, 0, NULL, false);
 	err = next_coded(&node, &coded, 700);
-	check(err == ETIME, "a coded buffer that is being read is not written", "%s", err ? strerror(err) : "it is");
+	check(err == ETIME, "a coded buffer that is being read is not written", "%s",
+	      err ? strerror(err) : "it is");
 	signal_fence(&node.capture.chunk[0], fence, "its QBUF did not wait, either");
 	err = next_coded(&node, &coded, 10000);
 	check(!err && coded.bytes, "it is written after that", "%s", strerror(err));
@@ -162,7 +170,8 @@ void test_fence_ends(void)
 	encoder_command(&node, V4L2_ENC_CMD_STOP);
 	signal_fence(&node.output.chunk[0], fence, "STOP does not wait for a fence");
 	frames = take_coded(&node, 10000, NULL, NULL);
-	check(frames == 1 && node.last, "the frame of the fence, then LAST", "%u frames, LAST %d", frames, node.last);
+	check(frames == 1 && node.last, "the frame of the fence, then LAST", "%u frames, LAST %d",
+	      frames, node.last);
 	node_stream(&node, OUTPUT, false);
 	node_stream(&node, CAPTURE, false);
 	node_start(&node);
@@ -175,7 +184,8 @@ void test_fence_ends(void)
 	node_stream(&node, OUTPUT, true);
 	frames = encode_frames(&node, 2, 5, false, NULL, NULL);
 	frames += drain(&node, NULL, NULL);
-	check(frames == 5 && node.last, "after it, a whole stream", "%u frames of 5, LAST %d", frames, node.last);
+	check(frames == 5 && node.last, "after it, a whole stream", "%u frames of 5, LAST %d",
+	      frames, node.last);
 
 	attach(&node.output.chunk[0], true);
 	queue_output(&node, 0, 0);
@@ -230,7 +240,8 @@ void test_fence_fails(void)
 	err = node_ioctl(fence, TEST_FENCE_SIGNAL, (void *)(long)EIO);
 	check(!err, "a fence fails", "%s", strerror(err));
 	frames = drain(&node, NULL, NULL);
-	check(frames == 1 && node.last, "only the frame behind it is encoded", "%u frames, LAST %d", frames, node.last);
+	check(frames == 1 && node.last, "only the frame behind it is encoded", "%u frames, LAST %d",
+	      frames, node.last);
 	for (unsigned int i = 0; i < 2; i++) {
 		struct frame raw;
 

@@ -26,7 +26,9 @@ void encoder_command(struct node *node, uint32_t command);
 
 /* Draws frame `number`. */
 void draw_frame(struct node *node, uint8_t *raw, unsigned int number, bool noise);
-/* Draws frame `number` and queues it; waits for an OUTPUT buffer if none is free. Returns its index. */
+/*
+ * Draws and queues frame `number`; waits for an OUTPUT buffer if none is free. Returns its index.
+ */
 unsigned int queue_frame(struct node *node, unsigned int number,
 			      const struct timeval *timestamp, bool noise);
 /* The next coded buffer within `ms`; 0, or the errno (ETIME when nothing came). */

@@ -40,7 +40,9 @@ static void renew(struct chunk *chunk)
 
 static void udmabuf(struct chunk *chunk, size_t size)
 {
-	struct udmabuf_create create = { .flags = UDMABUF_FLAGS_CLOEXEC, .size = whole_pages(size) };
+	struct udmabuf_create create = {
+		.flags = UDMABUF_FLAGS_CLOEXEC, .size = whole_pages(size),
+	};
 	int fd = must_open("/dev/udmabuf", 0);
 	int file = memfd_create("udmabuf", MFD_ALLOW_SEALING | MFD_CLOEXEC);
 
@@ -74,7 +76,7 @@ static int drm_open(const char *driver)
 	fatal("DRM", "no node of %s in /dev/dri", driver);
 }
 
-/* A dumb buffer, exported. It lives by its dmabuf; the handle stays for what is done to it by handle. */
+/* A dumb buffer, exported. It lives by its dmabuf; the handle stays for calls that take one. */
 static void dumb(struct chunk *chunk, size_t size, const char *driver)
 {
 	struct drm_mode_create_dumb create = {
@@ -157,15 +159,16 @@ static void vivid(struct chunk *chunk, size_t)
 
 const struct memory_kind memory_vgem = { "vgem", V4L2_MEMORY_DMABUF, vgem, NULL };
 
+#define KIND(...) &(const struct memory_kind){ __VA_ARGS__ }
 static const struct memory_kind *const kinds[] = {
 	&memory_mmap, &memory_userptr, &memory_heap, &memory_vgem,
-	&(const struct memory_kind){ "userptr-offset", V4L2_MEMORY_USERPTR, userptr_offset, NULL },
-	&(const struct memory_kind){ "userptr-scattered", V4L2_MEMORY_USERPTR, userptr_scattered, NULL },
-	&(const struct memory_kind){ "userptr-renewed", V4L2_MEMORY_USERPTR, memory_anonymous, renew },
-	&(const struct memory_kind){ "udmabuf", V4L2_MEMORY_DMABUF, udmabuf, NULL },
-	&(const struct memory_kind){ "virtio-gpu", V4L2_MEMORY_DMABUF, virtio_gpu, NULL },
-	&(const struct memory_kind){ "export", V4L2_MEMORY_DMABUF, own_export, NULL },
-	&(const struct memory_kind){ "vivid", V4L2_MEMORY_DMABUF, vivid, NULL },
+	KIND("userptr-offset", V4L2_MEMORY_USERPTR, userptr_offset, NULL),
+	KIND("userptr-scattered", V4L2_MEMORY_USERPTR, userptr_scattered, NULL),
+	KIND("userptr-renewed", V4L2_MEMORY_USERPTR, memory_anonymous, renew),
+	KIND("udmabuf", V4L2_MEMORY_DMABUF, udmabuf, NULL),
+	KIND("virtio-gpu", V4L2_MEMORY_DMABUF, virtio_gpu, NULL),
+	KIND("export", V4L2_MEMORY_DMABUF, own_export, NULL),
+	KIND("vivid", V4L2_MEMORY_DMABUF, vivid, NULL),
 };
 
 const struct memory_kind *memory_find(const char *name)

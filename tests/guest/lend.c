@@ -18,8 +18,8 @@ struct stream {
 };
 
 /* FRAMES frames, as one program would encode them; `free` the data. */
-static struct stream encode(unsigned int width, unsigned int height, const struct memory_kind *output,
-			    const struct memory_kind *capture)
+static struct stream encode(unsigned int width, unsigned int height,
+			    const struct memory_kind *output, const struct memory_kind *capture)
 {
 	struct stream stream = { 0 };
 	FILE *file = open_memstream(&stream.data, &stream.size);
@@ -55,20 +55,24 @@ void test_lend(void)
 			/* vivid has too few buffers for it, and 640x360 is enough to tell. */
 			if (capture && (!strcmp(kind->name, "vivid") || width > 640))
 				continue;
-			struct stream stream = encode(width, height, kind, capture ? kind : &memory_mmap);
+			struct stream stream = encode(width, height, kind,
+						      capture ? kind : &memory_mmap);
 
-			snprintf(name, sizeof(name), "%s %s %s: the stream is the one by MMAP", kind->name, arguments[0],
+			snprintf(name, sizeof(name), "%s %s %s: the stream is the one by MMAP",
+				 kind->name, arguments[0],
 				 capture ? "on both queues" : "for raw frames");
-			check(stream.size == reference.size && !memcmp(stream.data, reference.data, stream.size), name,
-			      "%u frames, %zu bytes instead of %zu", stream.frames, stream.size, reference.size);
+			check(stream.size == reference.size &&
+			      !memcmp(stream.data, reference.data, stream.size), name,
+			      "%u frames, %zu bytes instead of %zu", stream.frames, stream.size,
+			      reference.size);
 			free(stream.data);
 		}
 	}
 	free(reference.data);
 }
 
-static void queue_for(struct node *node, enum v4l2_buf_type type, unsigned long code, unsigned int index, int wanted,
-		      const char *name)
+static void queue_for(struct node *node, enum v4l2_buf_type type, unsigned long code,
+		      unsigned int index, int wanted, const char *name)
 {
 	struct queue *queue = type == OUTPUT ? &node->output : &node->capture;
 	struct v4l2_plane plane;
@@ -77,7 +81,8 @@ static void queue_for(struct node *node, enum v4l2_buf_type type, unsigned long 
 	if (type == OUTPUT)
 		plane.bytesused = node->frame_size;
 	int err = node_ioctl(node->fd, code, &buffer);
-	check(err == wanted, name, "%s instead of %s", err ? strerror(err) : "success", strerror(wanted));
+	check(err == wanted, name, "%s instead of %s", err ? strerror(err) : "success",
+	      strerror(wanted));
 }
 
 /* Memory that cannot be what the client says is refused by QBUF, and nothing is lost by that. */
@@ -98,7 +103,8 @@ void test_lend_refused(void)
 	node.output.chunk[0] = kept;
 	buffer = node_buffer(&node.output, 0, &plane);
 	buffer.memory = V4L2_MEMORY_MMAP;
-	check(node_ioctl(node.fd, VIDIOC_QBUF, &buffer) == EINVAL, "MMAP on a queue of USERPTR is EINVAL", "-");
+	check(node_ioctl(node.fd, VIDIOC_QBUF, &buffer) == EINVAL,
+	      "MMAP on a queue of USERPTR is EINVAL", "-");
 	mprotect(kept.mapping, kept.mapped, PROT_READ);
 	queue_for(&node, OUTPUT, VIDIOC_QBUF, 0, 0, "a raw frame by USERPTR need not be writable");
 	node_close(&node);
@@ -120,7 +126,9 @@ void test_lend_refused(void)
 /* PREPARE_BUF, CREATE_BUFS and REMOVE_BUFS, by MMAP and with lent memory. */
 static void manage(const struct memory_kind *kind)
 {
-	struct v4l2_create_buffers create = { .count = 2, .memory = kind->memory, .format = { .type = OUTPUT } };
+	struct v4l2_create_buffers create = {
+		.count = 2, .memory = kind->memory, .format = { .type = OUTPUT },
+	};
 	struct v4l2_remove_buffers remove = { .index = 3, .count = 1, .type = OUTPUT };
 	struct v4l2_plane plane;
 	struct v4l2_buffer buffer;
@@ -130,19 +138,22 @@ static void manage(const struct memory_kind *kind)
 #define NAME(text) (snprintf(name, sizeof(name), "%s: " text, kind->name), name)
 	encoder_open_memory(&node, 320, 240, 2, kind, 4, &memory_mmap);
 	queue_for(&node, OUTPUT, VIDIOC_PREPARE_BUF, 0, 0, NAME("PREPARE_BUF"));
-	queue_for(&node, OUTPUT, VIDIOC_PREPARE_BUF, 0, EINVAL, NAME("PREPARE_BUF twice is EINVAL"));
+	queue_for(&node, OUTPUT, VIDIOC_PREPARE_BUF, 0, EINVAL,
+		  NAME("PREPARE_BUF twice is EINVAL"));
 	buffer = node_buffer(&node.output, 0, &plane);
 	int err = node_ioctl(node.fd, VIDIOC_QUERYBUF, &buffer);
-	check(!err && buffer.flags & V4L2_BUF_FLAG_PREPARED, NAME("QUERYBUF says PREPARED"), "flags 0x%x", buffer.flags);
+	check(!err && buffer.flags & V4L2_BUF_FLAG_PREPARED, NAME("QUERYBUF says PREPARED"),
+	      "flags 0x%x", buffer.flags);
 
 	node_ioctl(node.fd, VIDIOC_G_FMT, &create.format);
 	err = node_ioctl(node.fd, VIDIOC_CREATE_BUFS, &create);
-	check(!err && create.index == 2 && create.count == 2, NAME("CREATE_BUFS"), "%s, index %u, count %u", strerror(err),
-	      create.index, create.count);
+	check(!err && create.index == 2 && create.count == 2, NAME("CREATE_BUFS"),
+	      "%s, index %u, count %u", strerror(err), create.index, create.count);
 	err = node_ioctl(node.fd, VIDIOC_REMOVE_BUFS, &remove);
 	check(!err, NAME("REMOVE_BUFS of the last one"), "%s", strerror(err));
 	buffer.index = 3;
-	check(node_ioctl(node.fd, VIDIOC_QUERYBUF, &buffer) == EINVAL, NAME("QUERYBUF of it is EINVAL"), "-");
+	check(node_ioctl(node.fd, VIDIOC_QUERYBUF, &buffer) == EINVAL,
+	      NAME("QUERYBUF of it is EINVAL"), "-");
 	queue_for(&node, OUTPUT, VIDIOC_QBUF, 0, 0, NAME("QBUF of the prepared buffer"));
 	remove.index = 0;
 	err = node_ioctl(node.fd, VIDIOC_REMOVE_BUFS, &remove);
@@ -177,7 +188,9 @@ static struct chunk export_of(struct node *node, struct queue *queue, unsigned i
 	return chunk;
 }
 
-/* Exported buffers are the buffers: seen through the dmabuf, for as long as anything of them lives. */
+/*
+ * Exported buffers are the buffers: seen through the dmabuf, for as long as anything of them lives.
+ */
 void test_export(void)
 {
 	struct v4l2_requestbuffers none = { .type = OUTPUT, .memory = V4L2_MEMORY_MMAP };
@@ -188,11 +201,14 @@ void test_export(void)
 	int err;
 
 	encoder_open(&node, 320, 240, 2, 4);
-	check(node_ioctl(node.fd, VIDIOC_EXPBUF, &wrong) == EINVAL, "EXPBUF of a buffer that does not exist", "-");
+	check(node_ioctl(node.fd, VIDIOC_EXPBUF, &wrong) == EINVAL,
+	      "EXPBUF of a buffer that does not exist", "-");
 	wrong.index = 0;
 	wrong.plane = 1;
-	check(node_ioctl(node.fd, VIDIOC_EXPBUF, &wrong) == EINVAL, "EXPBUF of a plane that does not exist", "-");
-	check(is_mapped(&node, 1), "QUERYBUF says MAPPED of a buffer that is mapped", "it does not");
+	check(node_ioctl(node.fd, VIDIOC_EXPBUF, &wrong) == EINVAL,
+	      "EXPBUF of a plane that does not exist", "-");
+	check(is_mapped(&node, 1), "QUERYBUF says MAPPED of a buffer that is mapped",
+	      "it does not");
 	munmap(node.output.chunk[1].mapping, node.output.chunk[1].mapped);
 	node.output.chunk[1].mapping = NULL;
 	check(!is_mapped(&node, 1), "and not when it is not any more", "it does");
@@ -203,8 +219,8 @@ void test_export(void)
 	raw = export_of(&node, &node.output, 0);
 	coded_view = export_of(&node, &node.capture, 0);
 	draw_frame(&node, raw.data, 3, false);
-	check(!memcmp(raw.data, node.output.chunk[0].data, node.frame_size), "what is written to the dmabuf is in the buffer",
-	      "it differs");
+	check(!memcmp(raw.data, node.output.chunk[0].data, node.frame_size),
+	      "what is written to the dmabuf is in the buffer", "it differs");
 	node_requeue(&node, 0);
 	node_stream(&node, OUTPUT, true);
 	node_stream(&node, CAPTURE, true);
@@ -218,17 +234,19 @@ void test_export(void)
 	memset(node.output.chunk[0].data, 0x5a, 4096);
 	err = node_ioctl(node.fd, VIDIOC_REQBUFS, &none);
 	check(!err, "REQBUFS(0) with buffers that are mapped and exported", "%s", strerror(err));
-	check(raw.data[4095] == 0x5a && node.output.chunk[0].data[0] == 0x5a, "orphaned buffers keep their content", "-");
+	check(raw.data[4095] == 0x5a && node.output.chunk[0].data[0] == 0x5a,
+	      "orphaned buffers keep their content", "-");
 	raw.data[0] = 0x77;
 	check(node.output.chunk[0].data[0] == 0x77, "and stay one memory", "-");
 	node_close(&node);
 	raw.data[1] = 0x78;
-	check(raw.data[0] == 0x77 && raw.data[1] == 0x78, "a dmabuf lives on after its node was closed", "-");
+	check(raw.data[0] == 0x77 && raw.data[1] == 0x78,
+	      "a dmabuf lives on after its node was closed", "-");
 	memory_free(&raw);
 	memory_free(&coded_view);
 }
 
-/* Leaves by signal, with lent memory of KIND queued and dmabufs of its own exported: see suite 24. */
+/* Leaves by signal, with imported memory queued and dmabufs of its own exported: see suite 24. */
 void test_hold_lent(void)
 {
 	const struct memory_kind *kind = argument_count ? memory_find(arguments[0]) : NULL;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
-/* QBUF does not wait for the device: what it says without it, and what comes of it when the device refuses. */
+/* QBUF does not wait for the device, which may refuse the buffer later. */
 #include "tests.h"
 
 #include <errno.h>
@@ -18,7 +18,8 @@ static struct v4l2_buffer output(unsigned int index, struct v4l2_plane *plane)
 {
 	memset(plane, 0, sizeof(*plane));
 	return (struct v4l2_buffer){
-		.type = OUTPUT, .memory = V4L2_MEMORY_MMAP, .index = index, .m.planes = plane, .length = 1,
+		.type = OUTPUT, .memory = V4L2_MEMORY_MMAP, .index = index, .m.planes = plane,
+		.length = 1,
 	};
 }
 
@@ -37,7 +38,8 @@ void test_posted(void)
 		queue_frame(&node, i, NULL, false);
 	check(true, "QBUF while the daemon is stopped", "-");
 	err = node_ioctl(node.fd, VIDIOC_QUERYBUF, &buffer);
-	check(!err && buffer.flags & V4L2_BUF_FLAG_QUEUED, "QUERYBUF says QUEUED", "errno %d, flags 0x%x", err, buffer.flags);
+	check(!err && buffer.flags & V4L2_BUF_FLAG_QUEUED, "QUERYBUF says QUEUED",
+	      "errno %d, flags 0x%x", err, buffer.flags);
 	buffer = output(0, &plane);
 	err = node_ioctl(node.fd, VIDIOC_QBUF, &buffer);
 	check(err == EINVAL, "QBUF of a queued buffer is EINVAL", "%s", strerror(err));
@@ -46,8 +48,8 @@ void test_posted(void)
 	host_does("continue-daemon-posted", "daemon-continued-posted");
 	for (unsigned int i = 0; i < 3; i++) {
 		err = next_coded(&node, &coded, 10000);
-		check(!err && coded.sequence == i, "a frame, after the daemon goes on", "%s, number %u", strerror(err),
-		      coded.sequence);
+		check(!err && coded.sequence == i, "a frame, after the daemon goes on",
+		      "%s, number %u", strerror(err), coded.sequence);
 	}
 	node_close(&node);
 }
@@ -87,7 +89,7 @@ static int queue_user(struct node *node, unsigned long code, uint32_t bytes)
 	return node_ioctl(node->fd, code, &buffer);
 }
 
-/* Other memory for the buffer, with pages: what has none gets them when it is pinned, which counts as a change. */
+/* Other memory for the buffer, with pages: to get some when it is pinned would be a change. */
 static void renew_user(struct node *node)
 {
 	struct chunk *chunk = &node->output.chunk[0];
@@ -96,7 +98,10 @@ static void renew_user(struct node *node)
 	memset(chunk->data, 1, chunk->size);
 }
 
-/* What a buffer was queued with stays pinned until the device has taken other memory. The host stops the daemon meanwhile. */
+/*
+ * What a buffer was queued with stays pinned until the device has taken other memory. The host
+ * stops the daemon meanwhile.
+ */
 void test_replaced(void)
 {
 	struct node node;
@@ -115,13 +120,14 @@ void test_replaced(void)
 	renew_user(&node);
 	err = queue_user(&node, VIDIOC_QBUF, 0);
 	now = pinned() - before;
-	check(!err && now == 2 * one, "what a QBUF replaces stays pinned while it is not answered", "%s, %ld pages instead of %ld",
-	      strerror(err), now, 2 * one);
+	check(!err && now == 2 * one, "what a QBUF replaces stays pinned while it is not answered",
+	      "%s, %ld pages instead of %ld", strerror(err), now, 2 * one);
 	host_does("continue-daemon-replaced", "daemon-continued-replaced");
 	node_stream(&node, OUTPUT, false);
 	err = queue_user(&node, VIDIOC_QBUF, 0);
 	now = pinned() - before;
-	check(!err && now == one, "and no longer", "%s, %ld pages instead of %ld", strerror(err), now, one);
+	check(!err && now == one, "and no longer", "%s, %ld pages instead of %ld", strerror(err),
+	      now, one);
 
 	node_stream(&node, OUTPUT, false);
 	for (unsigned int i = 0; i < 8; i++) {
@@ -131,7 +137,8 @@ void test_replaced(void)
 			fatal("QBUF of more than there is", "%s", strerror(err));
 	}
 	now = pinned() - before;
-	check(now == 2 * one, "memory that the device has not seen is not kept", "%ld pages instead of %ld", now, 2 * one);
+	check(now == 2 * one, "memory that the device has not seen is not kept",
+	      "%ld pages instead of %ld", now, 2 * one);
 	node_close(&node);
 }
 
@@ -170,7 +177,8 @@ void test_other_process(void)
 	if (write(pipes[1], &byte, 1) != 1)
 		fatal("pipe", "%s", strerror(errno));
 	waitpid(child, &status, 0);
-	check(!status && now == 2 * one, "QBUF of another with the same address pins its own memory",
+	check(!status && now == 2 * one,
+	      "QBUF of another with the same address pins its own memory",
 	      "status 0x%x, %ld pages instead of %ld", status, now, 2 * one);
 	node_close(&node);
 }
@@ -191,19 +199,19 @@ void test_refused(void)
 	check(!err, "QBUF of a frame that the device refuses", "%s", strerror(err));
 	node.output.ours[0] = false;
 	wait.fd = node.fd;
-	check(poll(&wait, 1, 3000) == 1 && wait.revents & POLLOUT, "poll says that the buffer comes back", "revents 0x%x",
-	      wait.revents);
+	check(poll(&wait, 1, 3000) == 1 && wait.revents & POLLOUT,
+	      "poll says that the buffer comes back", "revents 0x%x", wait.revents);
 	buffer = output(0, &plane);
 	err = node_ioctl(node.fd, VIDIOC_DQBUF, &buffer);
 	check(!err && buffer.index == 0 && buffer.flags & V4L2_BUF_FLAG_ERROR && !plane.bytesused,
-	      "it has ERROR and no content", "errno %d, index %u, flags 0x%x, %u bytes", err, buffer.index, buffer.flags,
-	      plane.bytesused);
+	      "it has ERROR and no content", "errno %d, index %u, flags 0x%x, %u bytes", err,
+	      buffer.index, buffer.flags, plane.bytesused);
 	node.output.ours[0] = true;
 	for (unsigned int i = 0; i < 2; i++) {
 		queue_frame(&node, i, NULL, false);
 		err = next_coded(&node, &coded, 10000);
-		check(!err && coded.bytes && coded.sequence == i, "the next frame is encoded", "%s, %u bytes, number %u",
-		      strerror(err), coded.bytes, coded.sequence);
+		check(!err && coded.bytes && coded.sequence == i, "the next frame is encoded",
+		      "%s, %u bytes, number %u", strerror(err), coded.bytes, coded.sequence);
 		node_requeue(&node, coded.index);
 	}
 	node_close(&node);

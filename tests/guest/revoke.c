@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
-/* A device that goes while programs map its memory: nothing of it stays mapped, and nothing else is touched. */
+/* A device goes while programs map its memory: it is unmapped, and nothing else is touched. */
 #include "tests.h"
 
 #include <errno.h>
@@ -60,7 +60,8 @@ static void *map_all_the_time(void *context)
 
 	for (unsigned int i = 0; !gone; i++) {
 		volatile uint8_t **kept = &mapper->kept[i % KEPT];
-		uint8_t *mapping = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, mapper->fd, mapper->offset);
+		uint8_t *mapping = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
+					mapper->fd, mapper->offset);
 
 		if (mapping == MAP_FAILED)
 			continue;
@@ -83,9 +84,11 @@ static unsigned int alive(struct mapper *mappers, unsigned int count)
 	unsigned int live = 0;
 
 	for (unsigned int i = 0; i < count; i++)
-		for (unsigned int j = 0; j < KEPT; j++)
-			if (mappers[i].kept[j])
-				live += touch(mappers[i].kept[j]) || touch(mappers[i].kept[j] + (PAGES - 1) * PAGE);
+		for (unsigned int j = 0; j < KEPT; j++) {
+			volatile uint8_t *kept = mappers[i].kept[j];
+
+			live += kept && (touch(kept) || touch(kept + (PAGES - 1) * PAGE));
+		}
 	return live;
 }
 
@@ -107,7 +110,7 @@ static off_t coded_offset(struct node *node)
 	return plane.m.mem_offset;
 }
 
-/* Dmabufs whose files are gone, while their paths are still held. Other files take the place of theirs. */
+/* Dmabufs whose files are gone while their paths are held. Other files take the place of theirs. */
 static void orphans(struct node *node, uint8_t *private[FILES])
 {
 	int fds[8];

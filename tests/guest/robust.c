@@ -26,7 +26,7 @@ static void set_blocking(struct node *node, bool blocking)
 	fcntl(node->fd, F_SETFL, blocking ? flags & ~O_NONBLOCK : flags | O_NONBLOCK);
 }
 
-/* O_NONBLOCK is read at each call; a thread blocked in DQBUF neither keeps others out nor outlives STREAMOFF. */
+/* O_NONBLOCK is read at each call; a blocked DQBUF keeps nobody out and ends with STREAMOFF. */
 void test_blocked_dqbuf(void)
 {
 	struct timespec limit;
@@ -41,11 +41,13 @@ void test_blocked_dqbuf(void)
 	usleep(300000);
 	double begin = seconds();
 	node_stream(&node, CAPTURE, false);
-	check(seconds() - begin < 3, "STREAMOFF while a thread is blocked in DQBUF", "took %.1f s", seconds() - begin);
+	check(seconds() - begin < 3, "STREAMOFF while a thread is blocked in DQBUF", "took %.1f s",
+	      seconds() - begin);
 	clock_gettime(CLOCK_REALTIME, &limit);
 	limit.tv_sec += 5;
 	int joined = pthread_timedjoin_np(thread, &err, &limit);
-	check(!joined && err, "the blocked DQBUF returns with an error", "%s", joined ? "still blocked" : "success");
+	check(!joined && err, "the blocked DQBUF returns with an error", "%s",
+	      joined ? "still blocked" : "success");
 	if (joined)
 		exit(1);
 	node_close(&node);
@@ -55,13 +57,16 @@ static void expect(int fd, unsigned long code, void *arg, int wanted, const char
 {
 	int err = node_ioctl(fd, code, arg);
 
-	check(err == wanted, name, "%s instead of %s", err ? strerror(err) : "success", strerror(wanted));
+	check(err == wanted, name, "%s instead of %s", err ? strerror(err) : "success",
+	      strerror(wanted));
 }
 
 void test_bad_requests(void)
 {
 	struct v4l2_plane planes[VIDEO_MAX_PLANES] = { 0 };
-	struct v4l2_buffer buffer = { .type = CAPTURE, .memory = V4L2_MEMORY_MMAP, .m.planes = planes, .length = 1 };
+	struct v4l2_buffer buffer = {
+		.type = CAPTURE, .memory = V4L2_MEMORY_MMAP, .m.planes = planes, .length = 1,
+	};
 	struct v4l2_requestbuffers request = { .count = 2, .type = 77, .memory = V4L2_MEMORY_MMAP };
 	struct v4l2_ext_controls controls = { .count = 0x7fffffff, .controls = (void *)8 };
 	struct v4l2_encoder_cmd cmd = { .cmd = 99 };
@@ -74,10 +79,12 @@ void test_bad_requests(void)
 	expect(node.fd, VIDIOC_REQBUFS, &request, EINVAL, "REQBUFS of a type that does not exist");
 	request.type = CAPTURE;
 	request.memory = 9;
-	expect(node.fd, VIDIOC_REQBUFS, &request, EINVAL, "REQBUFS of a memory that does not exist");
+	expect(node.fd, VIDIOC_REQBUFS, &request, EINVAL,
+	       "REQBUFS of a memory that does not exist");
 	expect(node.fd, VIDIOC_DQBUF, &buffer, EINVAL, "DQBUF before there is a buffer");
 	int err = node_ioctl(node.fd, VIDIOC_S_EXT_CTRLS, &controls);
-	check(err == EINVAL || err == EFAULT || err == ENOMEM, "S_EXT_CTRLS with two thousand million controls", "%s",
+	check(err == EINVAL || err == EFAULT || err == ENOMEM,
+	      "S_EXT_CTRLS with two thousand million controls", "%s",
 	      err ? strerror(err) : "success");
 	expect(node.fd, VIDIOC_ENCODER_CMD, &cmd, EINVAL, "an encoder command that does not exist");
 	expect(node.fd, VIDIOC_QBUF, (void *)8, EFAULT, "a pointer to nowhere");
@@ -168,7 +175,8 @@ void test_hold(void)
 	printf("closed\n");
 }
 
-static void check_bounds(const struct v4l2_buffer *buffer, unsigned int *dequeued, unsigned int *bad)
+static void check_bounds(const struct v4l2_buffer *buffer, unsigned int *dequeued,
+			 unsigned int *bad)
 {
 	for (unsigned int i = 0; i < buffer->length && i < VIDEO_MAX_PLANES; i++) {
 		const struct v4l2_plane *plane = &buffer->m.planes[i];
@@ -187,7 +195,9 @@ static void stream_bounds(unsigned int *dequeued, unsigned int *bad)
 	struct v4l2_buffer buffer;
 
 	for (unsigned int t = 0; t < 2; t++) {
-		struct v4l2_requestbuffers request = { .count = 4, .type = types[t], .memory = V4L2_MEMORY_MMAP };
+		struct v4l2_requestbuffers request = {
+			.count = 4, .type = types[t], .memory = V4L2_MEMORY_MMAP,
+		};
 
 		node_ioctl(fd, VIDIOC_REQBUFS, &request);
 		node_ioctl(fd, VIDIOC_STREAMON, &types[t]);
@@ -195,7 +205,8 @@ static void stream_bounds(unsigned int *dequeued, unsigned int *bad)
 	for (unsigned int i = 0; i < 200; i++) {
 		memset(planes, 0, sizeof(planes));
 		buffer = (struct v4l2_buffer){
-			.type = types[i % 2], .memory = V4L2_MEMORY_MMAP, .index = i / 2 % 4, .m.planes = planes, .length = 1,
+			.type = types[i % 2], .memory = V4L2_MEMORY_MMAP, .index = i / 2 % 4,
+			.m.planes = planes, .length = 1,
 		};
 		node_ioctl(fd, VIDIOC_QBUF, &buffer);
 		memset(planes, 0, sizeof(planes));
@@ -215,5 +226,6 @@ void test_bounds(void)
 
 	for (unsigned int i = 0; i < 100 && dequeued < 50; i++)
 		stream_bounds(&dequeued, &bad);
-	check(dequeued >= 50 && !bad, "what buffers carry lies within them", "%u of %u do not", bad, dequeued);
+	check(dequeued >= 50 && !bad, "what buffers carry lies within them", "%u of %u do not", bad,
+	      dequeued);
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 /*
- * Six threads do whatever the node allows, with what they share, and are interrupted; the device is unbound and bound
- * under them. Nothing is expected of the calls; the kernel has to stand it, and all has to end.
+ * Six threads do whatever the node allows, with what they share, and are interrupted; the device is
+ * unbound and bound under them. Nothing is expected of the calls; the kernel has to stand it, and
+ * all has to end.
  */
 #include "tests.h"
 
@@ -28,7 +29,7 @@
 #define FRAME (256u << 10)
 #define DRIVER "/sys/bus/virtio/drivers/virtio_v4l2/"
 
-/* What the threads share: open nodes, dmabufs (-1: none); AREAS places for mappings, and memory to lend. */
+/* What the threads share: open nodes, dmabufs (-1: none); AREAS places for mappings; frames. */
 static atomic_int nodes[SLOTS], dmabufs[SLOTS];
 static uint8_t *areas, *lent;
 static atomic_bool over;
@@ -64,7 +65,7 @@ static uint8_t *pick_area(void)
 	return areas + pick(AREAS) * AREA_PAGES * PAGE;
 }
 
-/* One byte is read and written, if it is there: another thread may have unmapped it, and the device may be gone. */
+/* One byte is read and written, if it is there: it may be unmapped, and the device gone. */
 static void touch(uint8_t *at)
 {
 	volatile uint8_t *byte = at;
@@ -118,17 +119,21 @@ static void act_format(int fd, enum v4l2_buf_type type)
 	ioctl(fd, pick(4) ? VIDIOC_S_FMT : VIDIOC_TRY_FMT, &format);
 }
 
-static void act_request(int fd, enum v4l2_buf_type type, enum v4l2_memory memory, unsigned int count)
+static void act_request(int fd, enum v4l2_buf_type type, enum v4l2_memory memory,
+			unsigned int count)
 {
 	struct v4l2_requestbuffers request = { .count = count, .type = type, .memory = memory };
 
 	ioctl(fd, VIDIOC_REQBUFS, &request);
 }
 
-static void act_buffer(int fd, unsigned long code, enum v4l2_buf_type type, enum v4l2_memory memory, unsigned int index)
+static void act_buffer(int fd, unsigned long code, enum v4l2_buf_type type, enum v4l2_memory memory,
+		       unsigned int index)
 {
 	struct v4l2_plane planes[VIDEO_MAX_PLANES] = { 0 };
-	struct v4l2_buffer buffer = { .index = index, .type = type, .memory = memory, .m.planes = planes, .length = 1 };
+	struct v4l2_buffer buffer = {
+		.index = index, .type = type, .memory = memory, .m.planes = planes, .length = 1,
+	};
 
 	planes[0].length = FRAME;
 	planes[0].bytesused = pick(4) ? 64 * 64 * 3 / 2 : pick(FRAME);
@@ -167,8 +172,12 @@ static void act_set_up(int fd)
 
 static void act_create(int fd)
 {
-	struct v4l2_create_buffers create = { .count = 1, .memory = pick_memory(), .format.type = pick_type() };
-	struct v4l2_remove_buffers remove = { .index = pick(4), .count = 1, .type = create.format.type };
+	struct v4l2_create_buffers create = {
+		.count = 1, .memory = pick_memory(), .format.type = pick_type(),
+	};
+	struct v4l2_remove_buffers remove = {
+		.index = pick(4), .count = 1, .type = create.format.type,
+	};
 
 	if (!ioctl(fd, VIDIOC_G_FMT, &create.format))
 		ioctl(fd, VIDIOC_CREATE_BUFS, &create);
@@ -177,7 +186,9 @@ static void act_create(int fd)
 
 static void act_control(int fd)
 {
-	struct v4l2_ext_control control = { .id = V4L2_CID_MPEG_VIDEO_GOP_SIZE, .value = 1 + pick(60) };
+	struct v4l2_ext_control control = {
+		.id = V4L2_CID_MPEG_VIDEO_GOP_SIZE, .value = 1 + pick(60),
+	};
 	struct v4l2_ext_controls controls = { .count = 1, .controls = &control };
 	struct v4l2_event_subscription subscription = { .type = V4L2_EVENT_CTRL, .id = control.id };
 	struct v4l2_event event;
@@ -203,7 +214,9 @@ static void act_poll(int fd)
 
 static void act_export(int fd)
 {
-	struct v4l2_exportbuffer export = { .type = pick_type(), .index = pick(4), .flags = O_RDWR | O_CLOEXEC };
+	struct v4l2_exportbuffer export = {
+		.type = pick_type(), .index = pick(4), .flags = O_RDWR | O_CLOEXEC,
+	};
 
 	if (ioctl(fd, VIDIOC_EXPBUF, &export))
 		return;
@@ -215,7 +228,8 @@ static void act_map(int fd)
 {
 	struct v4l2_plane plane = { 0 };
 	struct v4l2_buffer buffer = {
-		.index = pick(4), .type = pick_type(), .memory = V4L2_MEMORY_MMAP, .m.planes = &plane, .length = 1,
+		.index = pick(4), .type = pick_type(), .memory = V4L2_MEMORY_MMAP,
+		.m.planes = &plane, .length = 1,
 	};
 	int protection = PROT_READ | (pick(4) ? PROT_WRITE : 0);
 	uint8_t *area = pick_area();
@@ -225,7 +239,8 @@ static void act_map(int fd)
 		fd = dmabufs[pick(SLOTS)];
 	else if (ioctl(fd, VIDIOC_QUERYBUF, &buffer))
 		return;
-	mapped += mmap(area, size, protection, MAP_SHARED | MAP_FIXED, fd, plane.m.mem_offset) != MAP_FAILED;
+	mapped += mmap(area, size, protection, MAP_SHARED | MAP_FIXED, fd, plane.m.mem_offset) !=
+		  MAP_FAILED;
 	touch(area);
 }
 
@@ -251,7 +266,8 @@ static void act_unmap(void)
 /* Other pages where frames lie. */
 static void act_renew(void)
 {
-	mmap(lent, 2 * FRAME, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	mmap(lent, 2 * FRAME, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+	     -1, 0);
 }
 
 /* The child has a copy of each mapping, and its parent's sessions. */
@@ -277,7 +293,8 @@ static void act_fork(int fd)
 static void act(int fd)
 {
 	static const unsigned long codes[] = {
-		VIDIOC_QBUF, VIDIOC_QBUF, VIDIOC_DQBUF, VIDIOC_DQBUF, VIDIOC_PREPARE_BUF, VIDIOC_QUERYBUF,
+		VIDIOC_QBUF, VIDIOC_QBUF, VIDIOC_DQBUF, VIDIOC_DQBUF, VIDIOC_PREPARE_BUF,
+		VIDIOC_QUERYBUF,
 	};
 
 	switch (pick(40)) {
@@ -396,7 +413,8 @@ void test_storm(void)
 	sigaction(SIGSEGV, &fault, NULL);
 	sigaction(SIGBUS, &fault, NULL);
 	sigaction(SIGUSR1, &interrupt, NULL);
-	areas = mmap(NULL, AREAS * AREA_PAGES * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	areas = mmap(NULL, AREAS * AREA_PAGES * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
+		     -1, 0);
 	lent = mmap(NULL, 2 * FRAME, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (areas == MAP_FAILED || lent == MAP_FAILED)
 		fatal("storm", "mmap: %s", strerror(errno));
@@ -419,10 +437,10 @@ void test_storm(void)
 	}
 	over = true;
 	check(join_all(), "all threads of the storm end", "not within a minute");
-	printf("# storm: %lu opened, %lu queued, %lu dequeued, %lu mapped, %lu exported\n", opened, queued, dequeued, mapped,
-	       exported);
-	check(opened && queued && dequeued && mapped && exported, "the storm opens, queues, dequeues, maps, exports",
-	      "one of them never");
+	printf("# storm: %lu opened, %lu queued, %lu dequeued, %lu mapped, %lu exported\n", opened,
+	       queued, dequeued, mapped, exported);
+	check(opened && queued && dequeued && mapped && exported,
+	      "the storm opens, queues, dequeues, maps, exports", "one of them never");
 	for (unsigned int i = 0; i < SLOTS; i++) {
 		replace(&nodes[i], -1);
 		replace(&dmabufs[i], -1);

@@ -14,7 +14,10 @@ extern int failures;
 void check(bool good, const char *name, const char *why, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* Has the host's half of the suite do something, for which `ask` appears in /out, and waits until `done` does. */
+/*
+ * Has the host's half of the suite do something, for which `ask` appears in /out, and waits until
+ * `done` does.
+ */
 void host_does(const char *ask, const char *done);
 
 /* What stands behind the test's name on the command line. */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
-/* Whoever waits for the device learns that there is nothing to wait for any more, in whatever moment that happens. */
+/* Whoever waits for the device learns that it is gone, in whatever moment that happens. */
 #include "tests.h"
 
 #include <errno.h>
@@ -130,7 +130,8 @@ static void wait_through(void *(*wait)(void *), const char *name)
 	usleep(200000);
 	unbind();
 	int err = ends(thread, name);
-	check(err == ENODEV && slowed() > before, name, "%s, held up %u times", strerror(err), slowed() - before);
+	check(err == ENODEV && slowed() > before, name, "%s, held up %u times", strerror(err),
+	      slowed() - before);
 	node_close(&waiter.node);
 	bind_again();
 }
@@ -164,18 +165,20 @@ void test_event_waiters(void)
 	usleep(300000);
 	unbind();
 	for (int i = 0; i < WAITERS; i++) {
-		int err = ends(threads[i], "DQEVENT whose event another took ends when the device goes");
+		int err = ends(threads[i],
+			       "DQEVENT whose event another took ends when the device goes");
 
 		took += err == 0;
 		gone += err == ENODEV;
 	}
-	check(took == 1 && gone == WAITERS - 1, "one of many takes the event, the others learn that the device is gone",
+	check(took == 1 && gone == WAITERS - 1,
+	      "one of many takes the event, the others learn that the device is gone",
 	      "%u took it, %u learnt it", took, gone);
 	node_close(&node);
 	bind_again();
 }
 
-/* A program is killed in the middle of STREAMOFF; the session, which it shares with another, is lost. */
+/* A program is killed in the middle of STREAMOFF; the session that it shares is lost. */
 void test_abandoned(void)
 {
 	enum v4l2_buf_type type = OUTPUT;
@@ -196,7 +199,8 @@ void test_abandoned(void)
 	waitpid(child, NULL, 0);
 	host_does("continue-daemon-abandoned", "daemon-continued-abandoned");
 	int err = ends(thread, "DQBUF ends when the session is lost by another process");
-	check(err == EIO, "DQBUF ends when the session is lost by another process", "%s", strerror(err));
+	check(err == EIO, "DQBUF ends when the session is lost by another process", "%s",
+	      strerror(err));
 	node_close(&node);
 }
 
@@ -205,12 +209,14 @@ static void *silent_memory(size_t size)
 {
 	void *data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct uffdio_register range = {
-		.range = { .start = (unsigned long)data, .len = size }, .mode = UFFDIO_REGISTER_MODE_MISSING,
+		.range = { .start = (unsigned long)data, .len = size },
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
 	};
 	struct uffdio_api api = { .api = UFFD_API };
 	int fd = syscall(SYS_userfaultfd, O_CLOEXEC);
 
-	if (data == MAP_FAILED || fd < 0 || ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &range))
+	if (data == MAP_FAILED || fd < 0 || ioctl(fd, UFFDIO_API, &api) ||
+	    ioctl(fd, UFFDIO_REGISTER, &range))
 		fatal("memory that never answers", "%s", strerror(errno));
 	return data;
 }
@@ -266,7 +272,8 @@ static void hold_silent(void)
 	check(!err, "STREAMOFF beside it", "%s", strerror(err));
 	pthread_create(&other, NULL, unbind_in_thread, NULL);
 	ends(other, "the device goes beside it");
-	check(pthread_tryjoin_np(silent, NULL) == EBUSY, "the device goes beside it", "that QBUF has ended");
+	check(pthread_tryjoin_np(silent, NULL) == EBUSY, "the device goes beside it",
+	      "that QBUF has ended");
 }
 
 /* Memory that never answers holds up the QBUF that names it, and nothing else. */
@@ -286,6 +293,7 @@ void test_silent_memory(void)
 		usleep(100000);
 		ended = waitpid(child, &status, WNOHANG);
 	}
-	check(ended == child && !status, "its program can be ended", "%s", ended ? "it failed" : "it cannot");
+	check(ended == child && !status, "its program can be ended", "%s",
+	      ended ? "it failed" : "it cannot");
 	bind_again();
 }

@@ -32,8 +32,8 @@ static int device_number(void)
 
 /*
  * Interrupts of the device, over all queues and CPUs. Where it has MSI-X each queue has a row,
- * "... virtio3-command", else there is one, "... virtio3": which queue it was for is what the driver
- * counts.
+ * "... virtio3-command", else there is one, "... virtio3": which queue it was for is what the
+ * driver counts.
  */
 static long read_interrupts(void)
 {

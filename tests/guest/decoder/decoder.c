@@ -173,9 +173,9 @@ void decoder_start(struct decoder *decoder)
 	if (err)
 		fatal("DECODER_CMD(START)", "%s", strerror(err));
 	/*
-	 * That should do, but vicodec (7.2) keeps answering EPIPE: it asks whether it is stopped when
-	 * START has ended that. To begin CAPTURE anew is the other way that the interface has; it
-	 * costs vicodec its reference frame.
+	 * That should do, but vicodec (7.2) keeps answering EPIPE: it asks whether it is stopped
+	 * when START has ended that. To begin CAPTURE anew is the other way that the interface has;
+	 * it costs vicodec its reference frame.
 	 */
 	node_stream(node, node->capture.type, false);
 	give_pictures(node);

@@ -38,8 +38,8 @@ typedef void decoded(void *context, unsigned int frame, unsigned int fed, const 
 
 void decoder_open(struct decoder *decoder, const char *path, const struct clip *clip);
 /*
- * Queues the clip's frames from `*next` to `end` as buffers become free, and does what is to be done
- * meanwhile, until all of them are queued.
+ * Queues the clip's frames from `*next` to `end` as buffers become free, and does what is to be
+ * done meanwhile, until all of them are queued.
  */
 void decoder_feed(struct decoder *decoder, const struct clip *clip, unsigned int *next,
 		  unsigned int end, decoded *each, void *context);

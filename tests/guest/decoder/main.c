@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 /*
- * decode NODE STREAM RAW: decodes an FWHT stream (as v4l2-ctl --stream-to has it) three times: as it
- * is, to RAW; with a drain in the middle; with a seek. The frames have to be the same each time.
+ * decode NODE STREAM RAW: decodes an FWHT stream (as v4l2-ctl --stream-to has it) three times: as
+ * it is, to RAW; with a drain in the middle; with a seek. The frames have to be the same each time.
  */
 #include "decoder.h"
 

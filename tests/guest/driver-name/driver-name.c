@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
-// LD_PRELOAD of v4l2-compliance: VIDIOC_QUERYCAP says that the driver is $DRIVER_NAME. v4l2-compliance has rules of its own
-// for uvcvideo and vivid, which it knows by that name; behind a proxy, it is the host that has them. Its later versions
-// have the option --driver-name for that (linux-media, May 2026).
+/*
+ * LD_PRELOAD of v4l2-compliance: VIDIOC_QUERYCAP says that the driver is $DRIVER_NAME.
+ * v4l2-compliance has rules of its own for uvcvideo and vivid, which it knows by that name; behind
+ * a proxy, it is the host that has them. Its later versions have the option --driver-name for that
+ * (linux-media, May 2026).
+ */
 #include <linux/videodev2.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -49,7 +49,8 @@ void node_set_formats(struct node *node, unsigned int width, unsigned int height
 	raw->num_planes = 1;
 	must(node->fd, VIDIOC_S_FMT, &output, "S_FMT(OUTPUT)");
 	if (raw->width != width || raw->height != height)
-		fatal("S_FMT(OUTPUT)", "%ux%u became %ux%u", width, height, raw->width, raw->height);
+		fatal("S_FMT(OUTPUT)", "%ux%u became %ux%u", width, height, raw->width,
+		      raw->height);
 	node->width = width;
 	node->height = height;
 	node->frame_size = raw->plane_fmt[0].sizeimage;
@@ -213,7 +214,8 @@ void node_stream(struct node *node, enum v4l2_buf_type type, bool on)
 {
 	struct queue *queue = V4L2_TYPE_IS_OUTPUT(type) ? &node->output : &node->capture;
 
-	must(node->fd, on ? VIDIOC_STREAMON : VIDIOC_STREAMOFF, &type, on ? "STREAMON" : "STREAMOFF");
+	must(node->fd, on ? VIDIOC_STREAMON : VIDIOC_STREAMOFF, &type,
+	     on ? "STREAMON" : "STREAMOFF");
 	queue->streaming = on;
 	for (unsigned int i = 0; !on && i < queue->count; i++)
 		queue->ours[i] = true;

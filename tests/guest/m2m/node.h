@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
 /*
- * A client of memory-to-memory nodes: encoders by the multi-planar API, decoders by the single-planar
- * one, with one plane. What a node must do and does not do ends the program.
+ * A client of memory-to-memory nodes: encoders by the multi-planar API, decoders by the
+ * single-planar one, with one plane. What a node must do and does not do ends the program.
  */
 #ifndef M2M_NODE_H
 #define M2M_NODE_H
