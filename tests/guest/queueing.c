@@ -14,20 +14,11 @@ static void begin(struct node *node)
 	node_start(node);
 }
 
-static struct v4l2_buffer output(unsigned int index, struct v4l2_plane *plane)
-{
-	memset(plane, 0, sizeof(*plane));
-	return (struct v4l2_buffer){
-		.type = OUTPUT, .memory = V4L2_MEMORY_MMAP, .index = index, .m.planes = plane,
-		.length = 1,
-	};
-}
-
 /* The host stops the daemon meanwhile. */
 void test_posted(void)
 {
 	struct v4l2_plane plane;
-	struct v4l2_buffer buffer = output(0, &plane);
+	struct v4l2_buffer buffer;
 	struct frame coded;
 	struct node node;
 	int err;
@@ -37,10 +28,11 @@ void test_posted(void)
 	for (unsigned int i = 0; i < 3; i++)
 		queue_frame(&node, i, NULL, false);
 	check(true, "QBUF while the daemon is stopped", "-");
+	buffer = node_buffer(&node.output, 0, &plane);
 	err = node_ioctl(node.fd, VIDIOC_QUERYBUF, &buffer);
 	check(!err && buffer.flags & V4L2_BUF_FLAG_QUEUED, "QUERYBUF says QUEUED",
 	      "errno %d, flags 0x%x", err, buffer.flags);
-	buffer = output(0, &plane);
+	buffer = node_buffer(&node.output, 0, &plane);
 	err = node_ioctl(node.fd, VIDIOC_QBUF, &buffer);
 	check(err == EINVAL, "QBUF of a queued buffer is EINVAL", "%s", strerror(err));
 	err = next_coded(&node, &coded, 0);
@@ -187,13 +179,14 @@ void test_other_process(void)
 void test_refused(void)
 {
 	struct v4l2_plane plane;
-	struct v4l2_buffer buffer = output(0, &plane);
+	struct v4l2_buffer buffer;
 	struct pollfd wait = { .events = POLLOUT };
-	struct frame coded;
+	struct frame frame;
 	struct node node;
 	int err;
 
 	begin(&node);
+	buffer = node_buffer(&node.output, 0, &plane);
 	buffer.field = V4L2_FIELD_INTERLACED;
 	err = node_ioctl(node.fd, VIDIOC_QBUF, &buffer);
 	check(!err, "QBUF of a frame that the device refuses", "%s", strerror(err));
@@ -201,18 +194,16 @@ void test_refused(void)
 	wait.fd = node.fd;
 	check(poll(&wait, 1, 3000) == 1 && wait.revents & POLLOUT,
 	      "poll says that the buffer comes back", "revents 0x%x", wait.revents);
-	buffer = output(0, &plane);
-	err = node_ioctl(node.fd, VIDIOC_DQBUF, &buffer);
-	check(!err && buffer.index == 0 && buffer.flags & V4L2_BUF_FLAG_ERROR && !plane.bytesused,
+	err = node_dqbuf(&node, &node.output, &frame);
+	check(!err && frame.index == 0 && frame.flags & V4L2_BUF_FLAG_ERROR && !frame.bytes,
 	      "it has ERROR and no content", "errno %d, index %u, flags 0x%x, %u bytes", err,
-	      buffer.index, buffer.flags, plane.bytesused);
-	node.output.ours[0] = true;
+	      frame.index, frame.flags, frame.bytes);
 	for (unsigned int i = 0; i < 2; i++) {
 		queue_frame(&node, i, NULL, false);
-		err = next_coded(&node, &coded, 10000);
-		check(!err && coded.bytes && coded.sequence == i, "the next frame is encoded",
-		      "%s, %u bytes, number %u", strerror(err), coded.bytes, coded.sequence);
-		node_requeue(&node, coded.index);
+		err = next_coded(&node, &frame, 10000);
+		check(!err && frame.bytes && frame.sequence == i, "the next frame is encoded",
+		      "%s, %u bytes, number %u", strerror(err), frame.bytes, frame.sequence);
+		node_requeue(&node, frame.index);
 	}
 	node_close(&node);
 }
