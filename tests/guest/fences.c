@@ -204,7 +204,7 @@ void test_fence_ends(void)
 	memory_free(&kept);
 }
 
-/* Ends by a signal, with a fence pending and frames in line behind it. */
+/* Ends by a signal, with a fence pending and frames pending behind it. */
 void test_hold_fence(void)
 {
 	struct node node;

@@ -31,7 +31,7 @@
 
 /* What the threads share: open nodes, dmabufs (-1: none); AREAS places for mappings; frames. */
 static atomic_int nodes[SLOTS], dmabufs[SLOTS];
-static uint8_t *areas, *lent;
+static uint8_t *areas, *frames;
 static atomic_bool over;
 /* What succeeded: a storm of errors would show little. */
 static atomic_ulong opened, queued, dequeued, mapped, exported;
@@ -138,7 +138,7 @@ static void act_buffer(int fd, unsigned long code, enum v4l2_buf_type type, enum
 	planes[0].length = FRAME;
 	planes[0].bytesused = pick(4) ? 64 * 64 * 3 / 2 : pick(FRAME);
 	if (memory == V4L2_MEMORY_USERPTR)
-		planes[0].m.userptr = (unsigned long)lent + PAGE * pick(4);
+		planes[0].m.userptr = (unsigned long)frames + PAGE * pick(4);
 	else if (memory == V4L2_MEMORY_DMABUF)
 		planes[0].m.fd = dmabufs[pick(SLOTS)];
 	if (ioctl(fd, code, &buffer))
@@ -266,7 +266,7 @@ static void act_unmap(void)
 /* Other pages where frames lie. */
 static void act_renew(void)
 {
-	mmap(lent, 2 * FRAME, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+	mmap(frames, 2 * FRAME, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
 	     -1, 0);
 }
 
@@ -415,8 +415,8 @@ void test_storm(void)
 	sigaction(SIGUSR1, &interrupt, NULL);
 	areas = mmap(NULL, AREAS * AREA_PAGES * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
 		     -1, 0);
-	lent = mmap(NULL, 2 * FRAME, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (areas == MAP_FAILED || lent == MAP_FAILED)
+	frames = mmap(NULL, 2 * FRAME, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (areas == MAP_FAILED || frames == MAP_FAILED)
 		fatal("storm", "mmap: %s", strerror(errno));
 	for (unsigned int i = 0; i < SLOTS; i++)
 		nodes[i] = dmabufs[i] = -1;

@@ -33,12 +33,12 @@ void test_slow_consumer(void);
 void test_restart(void);
 void test_crop(void);
 
-/* lend.c */
-void test_lend(void);
-void test_lend_refused(void);
+/* import.c */
+void test_import(void);
+void test_import_refused(void);
 void test_manage(void);
 void test_export(void);
-void test_hold_lent(void);
+void test_hold_imported(void);
 
 /* fences.c */
 void test_fences(void);

@@ -35,7 +35,7 @@ static struct stream encode(unsigned int width, unsigned int height,
 }
 
 /* lend WIDTHxHEIGHT KIND...: each kind's stream against the one by MMAP, on either queue. */
-void test_lend(void)
+void test_import(void)
 {
 	unsigned int width, height;
 	struct stream reference;
@@ -86,7 +86,7 @@ static void queue_for(struct node *node, enum v4l2_buf_type type, unsigned long 
 }
 
 /* Memory that cannot be what the client says is refused by QBUF, and nothing is lost by that. */
-void test_lend_refused(void)
+void test_import_refused(void)
 {
 	struct v4l2_plane plane;
 	struct v4l2_buffer buffer;
@@ -123,7 +123,7 @@ void test_lend_refused(void)
 	node_close(&node);
 }
 
-/* PREPARE_BUF, CREATE_BUFS and REMOVE_BUFS, by MMAP and with lent memory. */
+/* PREPARE_BUF, CREATE_BUFS and REMOVE_BUFS, by MMAP and with imported memory. */
 static void manage(const struct memory_kind *kind)
 {
 	struct v4l2_create_buffers create = {
@@ -247,7 +247,7 @@ void test_export(void)
 }
 
 /* Leaves by signal, with imported memory queued and dmabufs of its own exported: see suite 24. */
-void test_hold_lent(void)
+void test_hold_imported(void)
 {
 	const struct memory_kind *kind = argument_count ? memory_find(arguments[0]) : NULL;
 	struct chunk export;
