@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 /*
- * Suspends one PCI device alone, as the system does with all, while this module is loaded: the others of a test VM (9p)
- * would not come back. insmod fails as the device's driver does.
+ * Suspends one PCI device alone, as the system does with all, while this module is loaded: the
+ * others of a test VM (9p) would not come back. insmod fails as the device's driver does.
  */
 #include <linux/module.h>
 #include <linux/pci.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 /*
- * Makes tasks of a certain name slow in going to sleep: between their last look at what they wait for and their place
- * in the list of those to be woken. A wake-up that can be lost is lost then. How often that was done is in
- * /sys/module/test_wait/parameters/slowed.
+ * Makes tasks of a certain name slow in going to sleep: between their last look at what they wait
+ * for and their place in the list of those to be woken. A wake-up that can be lost is lost then.
+ * How often that was done is in /sys/module/test_wait/parameters/slowed.
  */
 #include <linux/delay.h>
 #include <linux/kprobes.h>

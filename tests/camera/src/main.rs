@@ -4,8 +4,9 @@
 //! `vhci_hcd`, and the kernel's own `uvcvideo` drives it. It streams MJPEG from files and YUYV from
 //! a pattern, over a bulk endpoint.
 //!
-//! `usb-camera attach DIR` plugs it in; it is unplugged when the program ends. `usb-camera check DIR FORMAT SIZE FILE`
-//! tells whether a recording is what it sends, to the byte and without a gap.
+//! `usb-camera attach DIR` plugs it in; it is unplugged when the program ends.
+//! `usb-camera check DIR FORMAT SIZE FILE` tells whether a recording is what it sends, to the byte
+//! and without a gap.
 
 use std::fs;
 use std::io::{self, Read};
@@ -32,7 +33,8 @@ const HIGH_SPEED: u32 = 3;
 /// Bus and number of the device on its own side, which is nowhere.
 const DEVICE_ID: u32 = 1 << 16 | 1;
 
-const USAGE: &str = "usage: usb-camera attach DIR | usb-camera check DIR MJPG|YUYV WIDTHxHEIGHT FILE|-\n\
+const USAGE: &str = "usage: usb-camera attach DIR | \
+    usb-camera check DIR MJPG|YUYV WIDTHxHEIGHT FILE|-\n\
     DIR has the MJPEG frames: DIR/WIDTHxHEIGHT/*.jpg, shown in the order of their names";
 
 fn main() -> ExitCode {

@@ -4,7 +4,8 @@
 //! the properties that the daemon's log names, and what comes out is counted and dropped. Prints
 //! one line of JSON.
 //!
-//! `line=` is that line of the log, `source=`, `size=`, `warmup=`, `frames=` and `label=` as of the guest's client.
+//! `line=` is that line of the log, `source=`, `size=`, `warmup=`, `frames=` and `label=` as of the
+//! guest's client.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -4,8 +4,8 @@
 //! daemon in another, and takes back what is encoded. Nobody waits for answers to QBUF. Prints one
 //! line of JSON.
 //!
-//! `socket=` and `pid=` of the daemon; `source=`, `size=`, `depth=`, `warmup=`, `frames=` and `label=` as of the guest's
-//! client, and `coded=`.
+//! `socket=` and `pid=` of the daemon; `source=`, `size=`, `depth=`, `warmup=`, `frames=` and
+//! `label=` as of the guest's client, and `coded=`.
 
 use std::os::unix::net::UnixStream;
 use std::process::Command;

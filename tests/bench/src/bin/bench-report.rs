@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! `bench-report out=DIR accel=tcg|kvm`, and versions as further `KEY=VALUE`: reads what the runs left in DIR/raw, writes
-//! DIR/report.json, DIR/table.txt and DIR/plot.gp, and prints the table. Exit status 1 if a count
-//! misses its target.
+//! `bench-report out=DIR accel=tcg|kvm`, and versions as further `KEY=VALUE`: reads what the runs
+//! left in DIR/raw, writes DIR/report.json, DIR/table.txt and DIR/plot.gp, and prints the table.
+//! Exit status 1 if a count misses its target.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -39,7 +39,11 @@ fn main() -> Result<ExitCode> {
     let report = json!({
         "machine": arguments.all(),
         "accelerator": arguments.text("accel")?,
-        "frames_per_second_are": if emulated { "through an emulated guest: no measure of the product" } else { "through a guest on KVM" },
+        "frames_per_second_are": if emulated {
+            "through an emulated guest: no measure of the product"
+        } else {
+            "through a guest on KVM"
+        },
         "cases": rows.iter().map(Row::json).collect::<Vec<Value>>(),
         "throughput_over_host_only": through.iter().map(Ratio::json).collect::<Vec<Value>>(),
         "targets": targets.iter().map(Target::json).collect::<Vec<Value>>(),

@@ -270,15 +270,19 @@ mod tests {
     #[test]
     fn counts_are_differences_over_the_window() {
         let window = |frames: u32, irqs: u32, kicks: u32| {
-            let object = json!({"label": "a", "memory": "mmap", "width": 16, "height": 8, "depth": 4,
-                "sessions": 1, "frames": frames, "interrupts": irqs, "kicks_command": kicks, "kicks_event": 0});
+            let object = json!({
+                "label": "a", "memory": "mmap", "width": 16, "height": 8, "depth": 4,
+                "sessions": 1, "frames": frames, "interrupts": irqs, "kicks_command": kicks,
+                "kicks_event": 0,
+            });
             Row::new("sink", object.as_object().unwrap())
         };
         // The beginning of each window has a kick of its own.
         let mut row = window(14, 13, 14).beyond(&window(4, 4, 5));
         note(
             &mut row,
-            "ab stats-0 frames=1\na stats-0 frames=5 maps=7 interrupts=1 latency_in_sum=0 latency_in_count=0\n\
+            "ab stats-0 frames=1\n\
+             a stats-0 frames=5 maps=7 interrupts=1 latency_in_sum=0 latency_in_count=0\n\
              a cpu-0 5\na cpu-1 105\na cpu-2 20205\na perf-short 5\na perf-long 35\n\
              a stats-1 frames=9 maps=7 interrupts=7 latency_in_sum=10000 latency_in_count=4\n\
              a stats-2 frames=23 maps=7 interrupts=23 latency_in_sum=80000 latency_in_count=18\n",

@@ -32,8 +32,10 @@ fn bars(out: &mut String, title: &str, rows: &[&Row], series: &[Series], limit: 
         .collect();
     let _ = writeln!(
         out,
-        "{data}set title \"{title}\"\nset style data histograms\nset style fill solid 0.8 noborder\nset yrange [0:*]\n\
-         set xtics rotate by -80\nset bmargin 11\nplot {}, {limit} with lines dashtype 2 linecolor 'black' title 'target {limit}'",
+        "{data}set title \"{title}\"\nset style data histograms\n\
+         set style fill solid 0.8 noborder\nset yrange [0:*]\n\
+         set xtics rotate by -80\nset bmargin 11\n\
+         plot {}, {limit} with lines dashtype 2 linecolor 'black' title 'target {limit}'",
         plots.join(", ")
     );
 }
@@ -41,8 +43,9 @@ fn bars(out: &mut String, title: &str, rows: &[&Row], series: &[Series], limit: 
 /// The script, which writes to `png`.
 pub fn plot(rows: &[Row], ratios: &[Ratio], png: &str) -> String {
     let mut out = format!(
-        "set terminal pngcairo size 1500,1100 font 'sans,11'\nset output '{png}'\nset multiplot layout 2,2\n\
-         set grid y\nset key outside top center horizontal\nset offsets 0,0,graph 0.05,0\nset rmargin 5\nset ylabel 'per frame'\n"
+        "set terminal pngcairo size 1500,1100 font 'sans,11'\nset output '{png}'\n\
+         set multiplot layout 2,2\nset grid y\nset key outside top center horizontal\n\
+         set offsets 0,0,graph 0.05,0\nset rmargin 5\nset ylabel 'per frame'\n"
     );
     let single = |depth| -> Vec<&Row> {
         rows.iter()
@@ -90,7 +93,8 @@ pub fn plot(rows: &[Row], ratios: &[Ratio], png: &str) -> String {
             .collect();
         let _ = writeln!(
             out,
-            "set title \"throughput of the path over the encoder alone, pair by pair\"\nset ylabel 'ratio'\n\
+            "set title \"throughput of the path over the encoder alone, pair by pair\"\n\
+             set ylabel 'ratio'\n\
              set yrange [*:*]\nset xrange [-0.5:{}]\nset bmargin 5\nset xtics norotate ({})\n\
              plot {}, 0.98 with lines dashtype 2 linecolor 'black' title 'target 0.98'",
             ratios.len() as f64 - 0.5,

@@ -33,7 +33,8 @@ fn write(
     writeln!(out, "Per frame, steady state:")?;
     writeln!(
         out,
-        "{:<8} {:<8} {:<10} {:>5} {:>8} {:>6} {:>6} {:>6} {:>8} {:>6} {:>6} {:>5} {:>9} {:>9} {:>14}",
+        "{:<8} {:<8} {:<10} {:>5} {:>8} {:>6} {:>6} {:>6} {:>8} {:>6} {:>6} {:>5} {:>9} {:>9} \
+         {:>14}",
         "behind",
         "memory",
         "size",
@@ -53,7 +54,8 @@ fn write(
     for row in rows {
         writeln!(
             out,
-            "{:<8} {:<8} {:<10} {:>5} {:>8} {:>6} {:>6} {:>6} {:>8} {:>6} {:>6} {:>5} {:>9} {:>9} {:>14}{}",
+            "{:<8} {:<8} {:<10} {:>5} {:>8} {:>6} {:>6} {:>6} {:>8} {:>6} {:>6} {:>5} {:>9} {:>9} \
+             {:>14}{}",
             row.run,
             row.memory,
             format!("{}x{}", row.size.0, row.size.1),
@@ -78,8 +80,10 @@ fn write(
     }
     writeln!(
         out,
-        "\nsleeps: round trips that the guest waits for; coded: how often a coded byte is copied; maps: mmap, munmap and\n\
-         udmabuf calls; in: kick to encoder, out: bitstream to interrupt, means on the host's clock."
+        "\nsleeps: round trips that the guest waits for; coded: how often a coded byte is copied; \
+         maps: mmap, munmap and\n\
+         udmabuf calls; in: kick to encoder, out: bitstream to interrupt, \
+         means on the host's clock."
     )?;
     for (encoder, how) in [
         (
@@ -142,7 +146,8 @@ fn throughput<'a>(
         let ((least, greatest), (path, host)) = (ratio.spread(), ratio.rates());
         write!(
             out,
-            "{:<9} {:<10} {:.3} (median of {} pairs, {least:.3} to {greatest:.3}), {path:.1} over {host:.1} frames/s",
+            "{:<9} {:<10} {:.3} (median of {} pairs, {least:.3} to {greatest:.3}), \
+             {path:.1} over {host:.1} frames/s",
             ratio.path,
             ratio.size,
             ratio.median(),

@@ -186,8 +186,8 @@ fn throughput(ratio: &Ratio) -> Target {
     let met = median >= 0.98;
     let why = match ratio.cpu {
         Some([_, thread, host]) if !met => format!(
-            "CPU for a frame: {thread:.0} us of the encoder thread, {host:.0} us alone; what is more was waiting for a \
-             processor or for frames"
+            "CPU for a frame: {thread:.0} us of the encoder thread, {host:.0} us alone; what is \
+             more was waiting for a processor or for frames"
         ),
         _ => String::new(),
     };

@@ -70,7 +70,10 @@ impl Ratio {
             "encoder": self.encoder,
             "size": self.size,
             "pairs": self.pairs.len(),
-            "ratio": {"median": self.median(), "least": least, "greatest": greatest, "all": self.ratios()},
+            "ratio": {
+                "median": self.median(), "least": least, "greatest": greatest,
+                "all": self.ratios(),
+            },
             "frames_per_second": self.pairs,
             "cpu_us_per_frame": self.cpu.map(|[daemon, thread, host]| json!({
                 "daemon": daemon, "daemon_encoder_thread": thread, "host_only": host,
@@ -89,8 +92,8 @@ fn cpu(object: &Map<String, Value>, key: &str) -> Option<f64> {
 }
 
 /// The pairs in `dir`: cases of the path have a label `pair-SIZE-NUMBER`, and the encoder's run has
-/// the same.
-/// `encoder` names what they are of; `path_cpu` tells the time of the daemon and of its encoder thread, in microseconds for a frame, where the case itself does not.
+/// the same. `encoder` names what they are of; `path_cpu` tells the time of the daemon and of its
+/// encoder thread, in microseconds for a frame, where the case itself does not.
 ///
 /// # Errors
 ///
