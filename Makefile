@@ -3,8 +3,9 @@
 
 VM := tests/vm
 MODULE_DIR := out/module
+XTASK := $(VM)/env cargo xtask
 
-.PHONY: all help prepare module daemon vm-run vm-shell demo bench check test test-proxy test-kernel-debug clean distclean
+.PHONY: all help prepare tools module daemon vm-run vm-shell demo bench check test test-proxy test-kernel-debug clean distclean
 
 all: module daemon
 
@@ -24,6 +25,10 @@ help:
 prepare:
 	@$(VM)/prepare
 
+# What building the host half and checking it needs.
+tools:
+	@$(VM)/prepare --tools
+
 module: prepare
 	@OUT=$(MODULE_DIR) $(VM)/kmake .
 
@@ -32,10 +37,10 @@ daemon: prepare
 
 # What a person gives on make's command line (KERNEL, ACCEL, OUT, ...) is in the environment of these scripts.
 vm-run: all
-	@$(if $(SCRIPT),,$(error say which script: make vm-run SCRIPT=file))$(VM)/env cargo xtask vm-run $(SCRIPT) $(FILES)
+	@$(if $(SCRIPT),,$(error say which script: make vm-run SCRIPT=file))$(XTASK) vm-run $(SCRIPT) $(FILES)
 
 vm-shell: all
-	@$(VM)/env cargo xtask vm-shell
+	@$(XTASK) vm-shell
 
 demo: all
 	@tests/demo/run
@@ -43,19 +48,19 @@ demo: all
 bench: all
 	@tests/bench/run
 
-check:
-	@ONLY="tools format lint unit" tests/run
+check: tools
+	@$(XTASK) check
 
-test:
-	@tests/run
+test: prepare
+	@$(XTASK) test
 
 test-proxy: all
 	@tests/guest/build
-	@ONLY=proxy PARTS=all LIMIT=1500 PROXY_TIMEOUT=3600 tests/run
+	@PARTS=all LIMIT=1500 PROXY_TIMEOUT=3600 $(XTASK) test proxy
 
 test-kernel-debug: daemon
 	@tests/guest/build
-	@ONLY=debug tests/run
+	@$(XTASK) test debug
 
 clean:
 	rm -rf out target

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Calls through pointers of each type that tests/cfi/check asks for; it appends them.
+//! Calls through pointers of each type that `cargo xtask test module` asks for; it appends them.
 
 #[path = "BINDINGS_MODULE"]
 mod bindings;

@@ -9,15 +9,22 @@ use anyhow::{Result, bail};
 use e2e::{cache, job};
 
 mod circles;
+mod kernel;
 mod known;
 mod layout;
 mod modules;
 mod sizes;
 mod source;
+mod tally;
+mod test;
 
 const USAGE: &str = "usage: cargo xtask COMMAND
+  test [PHASE...] [-- NAME...]  every check and test, or some phases, or of these the tests
+                   whose names contain NAME; phases: format lint unit module vm nested proxy debug
+  check            the fast part of it: format, lints, docs, unit and wire tests
   layout           no circles of files, nothing too long or too wide (CONTRIBUTING.md, \"Layout\")
   layout --shrink  the same, and removes from xtask/known what is no longer needed there
+  reuse ARGUMENT...  runs reuse, which is installed once
   vm-run SCRIPT [FILE...]  runs SCRIPT in a guest; without SCRIPT it says more
   vm-shell         a login shell in a guest";
 
@@ -36,6 +43,15 @@ fn command() -> Result<i32> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
+        ["check"] => test::run(&test::CHECK, &[]),
+        ["test", ref rest @ ..] => {
+            let at = rest
+                .iter()
+                .position(|word| *word == "--")
+                .unwrap_or(rest.len());
+            test::run(&rest[..at], rest.get(at + 1..).unwrap_or_default())
+        }
+        ["reuse", ref rest @ ..] => test::run_reuse(rest),
         ["layout"] => check_layout(false),
         ["layout", "--shrink"] => check_layout(true),
         ["vm-run"] => bail!("{}", job::USAGE),
