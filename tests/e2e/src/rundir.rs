@@ -64,9 +64,8 @@ impl RunDir {
     ///
     /// There is no such file.
     pub fn job_file(&self, file: &Path) -> Result<()> {
-        let file = fs::canonicalize(file).with_context(|| format!("no file {}", file.display()))?;
         let name = file.file_name().context("a directory")?;
-        self.job_file_as(&file, &name.to_string_lossy())
+        self.job_file_as(file, &name.to_string_lossy())
     }
 
     /// The same under another name.
