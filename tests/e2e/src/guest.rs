@@ -20,7 +20,7 @@ use crate::agent::{Reply, Request};
 pub const TIMED_OUT: i32 = 124;
 
 /// How long a command has to end after SIGTERM, and then after SIGKILL.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(8);
 
 /// What a command has said, and how it ended.
 #[derive(Clone, Debug)]

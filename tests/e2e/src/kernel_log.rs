@@ -16,6 +16,14 @@ const ALWAYS: [&str; 2] = [
 /// What a VM in a VM may say besides: an emulated CPU's clock may stand still for long.
 pub const SLOW_CLOCK: [&str; 2] = ["hrtimer: interrupt took", "workqueue: .* hogged CPU"];
 
+/// What the driver says of a device that does not answer.
+pub const SILENT_DEVICE: &str =
+    "virtio_v4l2.*(timeout|timed out|no answer|not answer|broken|lost|silent)";
+
+/// What the driver says of a device that lies.
+pub const BAD_DEVICE: &str = "virtio_v4l2.*(bad device|timed out|answer|lost|broken|suppressed|\
+                              the device ended it)";
+
 /// Messages of level warning and worse since [`BEGIN`] that match none of `allowed`. `log` is what
 /// `dmesg --decode` prints.
 ///

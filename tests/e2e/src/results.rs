@@ -5,13 +5,15 @@
 //! `ok - NAME`, `not ok - NAME # REASON`, `skip - NAME # REASON`; lines that begin with `| ` say
 //! why the last one is not ok, lines that begin with `# ` are remarks.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::guest::Output;
 
-/// Columns of a line of a log that is shown.
+/// Columns of a reason, and of a line of a log that is shown.
 const COLUMNS: usize = 300;
 
 /// The results of one suite, which stands before each name. Clones count together.
@@ -83,6 +85,13 @@ impl Results {
         output.success()
     }
 
+    /// Runs `test`. That it panics is a failure with this name.
+    pub fn to_its_end(&self, name: &str, test: impl FnOnce()) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(test)) {
+            self.not_ok(name, &message(&*panic));
+        }
+    }
+
     /// Whether `line` is a result of a program's own; if so it is one of ours, too.
     pub fn line(&self, line: &str) -> bool {
         if let Some(name) = line.strip_prefix("ok - ") {
@@ -102,13 +111,21 @@ impl Results {
     }
 }
 
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or(panic.downcast_ref::<&str>().copied())
+        .unwrap_or("panicked")
+        .to_owned()
+}
+
 /// A remark.
 pub fn remark(text: &str) {
     eprintln!("# {text}");
 }
 
 fn one_line(text: &str) -> String {
-    text.replace(['\n', '\t', '\r'], " ")
+    let text = text.replace(['\n', '\t', '\r'], " ");
+    text.chars().take(COLUMNS).collect()
 }
 
 /// Shows the last `count` lines of a log.

@@ -2,8 +2,7 @@
 
 //! One machine, and the checks that are made in it.
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 
 use crate::cache;
@@ -45,17 +44,13 @@ impl Suite {
             test(&mut vm);
             vm.end().unwrap_or_else(|error| panic!("{error:#}"));
         };
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
-            self.results.not_ok("runs to its end", &message(&*panic));
-        }
+        self.results.to_its_end("runs to its end", run);
     }
 
     /// Runs checks on the host. That they panic is a failure of the suite.
     pub fn on_host(&self, test: impl FnOnce(&Results)) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| test(&self.results))) {
-            self.results
-                .not_ok("runs to its end on the host", &message(&*panic));
-        }
+        self.results
+            .to_its_end("runs to its end on the host", || test(&self.results));
     }
 
     /// Shows the ends of the logs if a check failed.
@@ -73,13 +68,6 @@ impl Suite {
             resume_unwind(Box::new(format!("{failed} failed")));
         }
     }
-}
-
-fn message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or(panic.downcast_ref::<&str>().copied())
-        .unwrap_or("panicked")
-        .to_owned()
 }
 
 /// A suite of one machine: boots it, runs `test`, fails if a check did.

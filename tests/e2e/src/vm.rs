@@ -238,7 +238,11 @@ impl TestVm {
     /// Runs a program that prints results of its own; they are ours. A crash, or the time limit, is
     /// one more.
     pub fn lines_for(&self, seconds: u32, command: &str) {
-        let output = self.run_for(seconds, command);
+        self.results_of(command, &self.run_for(seconds, command));
+    }
+
+    /// The same of a program that has ended.
+    pub fn results_of(&self, command: &str, output: &Output) {
         let failed = self.results.failed();
         for line in &output.lines {
             self.results.line(line);
@@ -293,6 +297,21 @@ impl TestVm {
             .verdict(name, self.within(seconds, command), &reason)
     }
 
+    /// No process sleeps for long where no signal reaches it.
+    pub fn no_process_is_stuck(&self) {
+        let deadline = Instant::now() + self.guest.limit(15);
+        let stuck = loop {
+            let mut stuck = self.run("ps -eo stat=,args=").lines;
+            stuck.retain(|line| line.starts_with('D'));
+            if stuck.is_empty() || Instant::now() >= deadline {
+                break stuck.join("; ");
+            }
+            std::thread::sleep(TICK);
+        };
+        self.results
+            .verdict("no process is stuck", stuck.is_empty(), &stuck);
+    }
+
     /// Loads the module.
     pub fn insmod(&self, name: &str, parameters: &str) -> bool {
         self.check(
@@ -344,6 +363,18 @@ impl TestVm {
     fn hmp(&self, line: &str) {
         let said = here(self.monitor.hmp(line));
         assert!(said.trim().is_empty(), "QEMU's monitor: {line}: {said}");
+    }
+
+    /// Ends QEMU at once, whatever the guest does, and keeps the logs. Whether it ended by itself.
+    ///
+    /// # Errors
+    ///
+    /// QEMU is gone, or the logs cannot be kept.
+    pub fn quit(mut self) -> Result<bool> {
+        self.monitor.execute("quit", &serde_json::json!({}))?;
+        let ended = self.qemu.ends(GRACE);
+        self.run.keep()?;
+        Ok(ended)
     }
 
     /// Powers the guest off, ends the daemon and keeps the logs.
