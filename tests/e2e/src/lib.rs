@@ -20,6 +20,7 @@ pub mod agent;
 pub mod cache;
 pub mod cargo_tests;
 pub mod compliance;
+pub mod counters;
 pub mod daemon;
 pub mod fixtures;
 pub mod guest;
