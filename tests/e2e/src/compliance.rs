@@ -3,6 +3,24 @@
 //! What v4l2-compliance says.
 
 use std::fmt;
+use std::fs;
+
+use crate::results::Results;
+use crate::vm::TestVm;
+
+/// Runs v4l2-compliance in the guest with these options; what it says is in `vm.out()`, too, at
+/// `log`.
+///
+/// # Panics
+///
+/// The log cannot be written.
+pub fn run(vm: &TestVm, seconds: u32, options: &str, log: &str) -> Report {
+    let text = vm
+        .run_for(seconds, &format!("v4l2-compliance {options}"))
+        .text();
+    fs::write(vm.out().join(log), &text).unwrap_or_else(|error| panic!("{log}: {error}"));
+    Report::parse(&text)
+}
 
 /// What a test says of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -112,6 +130,13 @@ impl Report {
     pub fn count(&self, verdict: Verdict) -> usize {
         let with = self.tests.iter().filter(|test| test.verdict == verdict);
         with.count()
+    }
+
+    /// One result: nothing failed, and there was no warning.
+    pub fn check(&self, results: &Results, name: &str) -> bool {
+        let problem = self.problem();
+        let reason = problem.as_deref().unwrap_or_default();
+        results.verdict(name, problem.is_none(), reason)
     }
 
     /// Why the log does not say that nothing failed and nothing was warned of; `None` if it does.

@@ -121,13 +121,18 @@ pub fn clip() -> Result<PathBuf> {
     Ok(entry.join("bigbuckbunny.mp4"))
 }
 
-/// `source-WIDTHxHEIGHT.nv12`: sixty frames of the clip, thirty of large ones.
+/// How many frames [`source`] has: sixty, thirty of large ones.
+pub fn frames(size: Size) -> u32 {
+    if size.width < 1200 { 60 } else { 30 }
+}
+
+/// `source-WIDTHxHEIGHT.nv12`: the first [`frames`] of the clip.
 ///
 /// # Errors
 ///
 /// There is no clip, or FFmpeg fails.
 pub fn source(size: Size) -> Result<PathBuf> {
-    let frames = if size.width < 1200 { 60 } else { 30 };
+    let frames = frames(size);
     let entry = cache::once(
         &format!("source-{size}"),
         &format!("test source {size}"),
