@@ -350,9 +350,15 @@ impl TestVm {
     }
 
     /// Plugs it in again. The daemon serves one VMM connection after the other, so the old one has
-    /// to go first.
+    /// to go first, which it does some time after the guest has let go of the device.
     pub fn plug(&self) {
-        self.hmp("chardev-remove media");
+        let deadline = Instant::now() + self.guest.limit(10);
+        let mut said = here(self.monitor.hmp("chardev-remove media"));
+        while said.contains("is busy") && Instant::now() < deadline {
+            std::thread::sleep(TICK);
+            said = here(self.monitor.hmp("chardev-remove media"));
+        }
+        assert!(said.trim().is_empty(), "QEMU keeps the device: {said}");
         self.hmp(&format!(
             "chardev-add socket,id=again,path={}",
             self.socket.display()
