@@ -2,4 +2,18 @@
 
 //! Suites in a guest, each in a machine of its own: `cargo xtask test vm [NAME]`.
 
+mod counts;
+mod daemon_dies;
+mod daemon_silent;
 mod load;
+mod pause;
+mod robust;
+
+/// What is checked on the debug kernel, too.
+#[path = "../suites"]
+mod suites {
+    pub mod daemon_dies;
+    pub mod daemon_silent;
+    pub mod pause;
+    pub mod robust;
+}

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+
+use e2e::fixtures::program;
+use e2e::{Spec, suite};
+
+use crate::suites::daemon_silent::checks;
+
+#[test]
+fn daemon_silent() {
+    let spec = Spec {
+        module_params: "timeout_ms=4000".to_owned(),
+        files: vec![program("client")],
+        ..Spec::default()
+    };
+    suite("daemon-silent", &spec, checks);
+}
