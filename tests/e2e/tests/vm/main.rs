@@ -5,7 +5,10 @@
 mod counts;
 mod daemon_dies;
 mod daemon_silent;
+mod hostile_device;
 mod load;
+mod many_devices;
+mod other_device;
 mod pause;
 mod robust;
 
@@ -14,6 +17,8 @@ mod robust;
 mod suites {
     pub mod daemon_dies;
     pub mod daemon_silent;
+    pub mod hostile_device;
+    pub mod other_device;
     pub mod pause;
     pub mod robust;
 }
