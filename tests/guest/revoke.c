@@ -137,7 +137,7 @@ static void orphans(struct node *node, uint8_t *private[FILES])
 	}
 }
 
-/* See suite 60. */
+/* See the suite "unplug". */
 void test_revoke(void)
 {
 	struct mapper mappers[4] = { 0 };

@@ -8,9 +8,11 @@ mod daemon_silent;
 mod hostile_device;
 mod load;
 mod many_devices;
+mod next_vmm;
 mod other_device;
 mod pause;
 mod robust;
+mod unplug;
 
 /// What is checked on the debug kernel, too.
 #[path = "../suites"]
@@ -18,7 +20,9 @@ mod suites {
     pub mod daemon_dies;
     pub mod daemon_silent;
     pub mod hostile_device;
+    pub mod load;
     pub mod other_device;
     pub mod pause;
     pub mod robust;
+    pub mod unplug;
 }
