@@ -36,6 +36,7 @@ pub mod process;
 pub mod programs;
 pub mod results;
 pub mod rundir;
+pub mod splats;
 pub mod streams;
 pub mod suite;
 pub mod vm;
