@@ -43,7 +43,7 @@ vm-shell: all
 	@$(XTASK) vm-shell
 
 demo: all
-	@tests/demo/run
+	@$(XTASK) demo
 
 bench: all
 	@tests/bench/run

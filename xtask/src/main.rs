@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use e2e::{cache, job};
 
+mod build;
 mod circles;
+mod demo;
 mod kernel;
 mod known;
 mod layout;
@@ -22,6 +24,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   test [PHASE...] [-- NAME...]  every check and test, or some phases, or of these the tests
                    whose names contain NAME; phases: format lint unit module vm nested proxy debug
   check            the fast part of it: format, lints, docs, unit and wire tests
+  demo             encodes a clip in a guest with three programs; results in out/demo
   layout           no circles of files, nothing too long or too wide (CONTRIBUTING.md, \"Layout\")
   layout --shrink  the same, and removes from xtask/known what is no longer needed there
   reuse ARGUMENT...  runs reuse, which is installed once
@@ -51,6 +54,7 @@ fn command() -> Result<i32> {
                 .unwrap_or(rest.len());
             test::run(&rest[..at], rest.get(at + 1..).unwrap_or_default())
         }
+        ["demo"] => demo::demo(),
         ["reuse", ref rest @ ..] => test::run_reuse(rest),
         ["layout"] => check_layout(false),
         ["layout", "--shrink"] => check_layout(true),

@@ -99,7 +99,7 @@ fn kvm_boots(parts: &Parts) -> Result<bool> {
     let log = tempfile::NamedTempFile::new()?;
     // No root file system: what the kernel says without one on the serial port is all we wait for.
     let mut child = parts
-        .qemu()
+        .qemu(None)
         .args(["-M", "q35", "-accel", "kvm", "-cpu", "host", "-m", "512M"])
         .args([
             "-display",

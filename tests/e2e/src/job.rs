@@ -170,9 +170,7 @@ pub fn run(script: Option<&Path>, files: &[PathBuf]) -> Result<i32> {
     }
     let start = Instant::now();
     let end = Job { machine, stopped }.run();
-    let status = run.out().join(".status");
-    let said = fs::read_to_string(&status).unwrap_or_default();
-    let _ = fs::remove_file(status);
+    let said = fs::read_to_string(run.out().join(".status")).unwrap_or_default();
     run.keep()?;
     let status = outcome(&end?, said.trim(), &out);
     if mode == Mode::Script && ![TIMED_OUT, LOST, INTERRUPTED].contains(&status) {

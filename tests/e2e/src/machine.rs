@@ -103,6 +103,8 @@ pub struct Spec {
     pub memory: String,
     /// How many processors.
     pub processors: u32,
+    /// The only processor of the host that QEMU may run on.
+    pub core: Option<usize>,
     /// KVM or TCG; by default what works here.
     pub accel: Option<Accel>,
     /// Run udevd, which takes long in a VM in a VM.
@@ -131,6 +133,7 @@ impl Default for Spec {
             qemu_args: Vec::new(),
             memory: "1G".to_owned(),
             processors: 2,
+            core: None,
             accel: None,
             udev: true,
             files: Vec::new(),

@@ -66,11 +66,20 @@ impl Parts {
     }
 
     /// The command that starts QEMU, without the machine: by the loader of its own root, so that it
-    /// runs on older hosts, without chroot. It ends with the thread that starts it.
-    pub fn qemu(&self) -> Command {
+    /// runs on older hosts, without chroot. It ends with the thread that starts it. With `core` it
+    /// runs on that processor only.
+    pub fn qemu(&self, core: Option<usize>) -> Command {
         let library = self.qemu_root.join("usr/lib/x86_64-linux-gnu");
         let share = self.qemu_root.join("usr/share");
-        let mut command = until_our_end(&library.join("ld-linux-x86-64.so.2"));
+        let loader = library.join("ld-linux-x86-64.so.2");
+        let mut command = match core {
+            None => until_our_end(&loader),
+            Some(core) => {
+                let mut command = until_our_end(Path::new("taskset"));
+                command.arg("-c").arg(core.to_string()).arg(loader);
+                command
+            }
+        };
         command
             .env("QEMU_MODULE_DIR", library.join("qemu"))
             .arg("--library-path")

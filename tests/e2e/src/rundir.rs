@@ -119,6 +119,8 @@ impl RunDir {
         let Some(out) = self.out.take() else {
             return Ok(());
         };
+        // For who waits for the script, who has read it.
+        let _ = fs::remove_file(out.path().join(".status"));
         let console = self.file("console.log");
         if console.exists() {
             fs::copy(&console, out.path().join("console.log"))?;

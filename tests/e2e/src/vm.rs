@@ -43,7 +43,7 @@ impl Qemu {
     ///
     /// It does not start.
     pub fn start(machine: &Machine<'_>, input: Stdio, output: Stdio) -> Result<Self> {
-        let mut command = machine.parts.qemu();
+        let mut command = machine.parts.qemu(machine.spec.core);
         let child = command
             .args(machine.arguments())
             .stdin(input)
