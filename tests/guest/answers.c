@@ -135,7 +135,7 @@ static bool names_end(int fd)
 	       !input.index && ends(standard.name, sizeof(standard.name)) && !standard.index;
 }
 
-void test_answers(void)
+TEST(answers, "answers")
 {
 	static const unsigned long control_codes[] = {
 		VIDIOC_G_EXT_CTRLS, VIDIOC_S_EXT_CTRLS, VIDIOC_TRY_EXT_CTRLS,

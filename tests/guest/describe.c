@@ -72,7 +72,7 @@ static void describe_event(int fd)
 	       event.u.ctrl.maximum);
 }
 
-void test_describe(void)
+TEST(describe, "describe")
 {
 	static const enum v4l2_buf_type types[] = { OUTPUT, CAPTURE };
 	struct v4l2_query_ext_ctrl query = { .id = V4L2_CTRL_FLAG_NEXT_CTRL };

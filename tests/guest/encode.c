@@ -13,7 +13,7 @@ static void start(struct node *node, unsigned int width, unsigned int height)
 	node_start(node);
 }
 
-void test_drains(void)
+TEST(drains, "drains")
 {
 	static const unsigned int counts[] = { 1, 7, 2, 30, 3, 1, 16, 5, 4, 11 };
 	struct node node;
@@ -59,7 +59,7 @@ static void note_idr(const struct frame *coded, void *context)
 	idrs->frame++;
 }
 
-void test_keyframe(void)
+TEST(keyframe, "keyframe")
 {
 	struct idrs idrs = { .flags_agree = true };
 	struct node node;
@@ -83,7 +83,7 @@ static void add_bytes(const struct frame *coded, void *context)
 	*(unsigned long *)context += coded->bytes;
 }
 
-void test_bitrate(void)
+TEST(bitrate, "bitrate")
 {
 	const int rates[] = { 2000000, 8000000, 1000000 };
 	struct v4l2_streamparm parm = { .type = OUTPUT };
@@ -142,7 +142,7 @@ static void compare_stamp(const struct frame *coded, void *context)
 }
 
 /* Timestamps are labels: far apart, repeated or going back, they come back as they went. */
-void test_timestamps(void)
+TEST(timestamps, "timestamps")
 {
 	struct stamps stamps = { .flags = true, .sequence = true, .timecode = true };
 	struct node node;
@@ -165,7 +165,7 @@ void test_timestamps(void)
 }
 
 /* A client that sits on all its CAPTURE buffers for a while gets every frame once it goes on. */
-void test_slow_consumer(void)
+TEST(slow_consumer, "slow-consumer")
 {
 	struct frame coded;
 	struct node node;
@@ -190,7 +190,7 @@ void test_slow_consumer(void)
 }
 
 /* STREAMOFF/STREAMON over and over, with frames inside; then a whole run must still be whole. */
-void test_restart(void)
+TEST(restart, "restart")
 {
 	struct node node;
 	unsigned int frames;
@@ -214,7 +214,7 @@ void test_restart(void)
 }
 
 /* Encodes a rectangle of each frame to /out/crop.h264; what was in it is in /out/crop.nv12. */
-void test_crop(void)
+TEST(crop, "crop")
 {
 	struct v4l2_selection crop = {
 		.type = V4L2_BUF_TYPE_VIDEO_OUTPUT, .target = V4L2_SEL_TGT_CROP,

@@ -342,7 +342,7 @@ static unsigned int sessions(void)
 }
 
 /* fail [CALL...]: without names all of them. */
-void test_fail(void)
+TEST(fail, "fail")
 {
 	unsigned int before = sessions(), after, faults = 0;
 

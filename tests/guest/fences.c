@@ -96,7 +96,7 @@ static void reference(struct units *units)
 	fclose(units->file);
 }
 
-void test_fences(void)
+TEST(fences, "fences")
 {
 	struct units wanted, got;
 	struct frame coded;
@@ -153,7 +153,7 @@ void test_fences(void)
 }
 
 /* Whatever ends a stream ends it with a fence pending, too. */
-void test_fence_ends(void)
+TEST(fence_ends, "fence-ends")
 {
 	struct v4l2_requestbuffers none = { .type = OUTPUT, .memory = V4L2_MEMORY_DMABUF };
 	unsigned int frames;
@@ -205,7 +205,7 @@ void test_fence_ends(void)
 }
 
 /* Ends by a signal, with a fence pending and frames pending behind it. */
-void test_hold_fence(void)
+TEST(hold_fence, "hold-fence")
 {
 	struct node node;
 
@@ -219,7 +219,7 @@ void test_hold_fence(void)
 }
 
 /* By our own fences: vgem's never fail. */
-void test_fence_fails(void)
+TEST(fence_fails, "fence-fails")
 {
 	struct node node;
 	uint32_t flags = 0;

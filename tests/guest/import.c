@@ -35,7 +35,7 @@ static struct stream encode(unsigned int width, unsigned int height,
 }
 
 /* lend WIDTHxHEIGHT KIND...: each kind's stream against the one by MMAP, on either queue. */
-void test_import(void)
+TEST(import, "lend")
 {
 	unsigned int width, height;
 	struct stream reference;
@@ -86,7 +86,7 @@ static void queue_for(struct node *node, enum v4l2_buf_type type, unsigned long 
 }
 
 /* Memory that cannot be what the client says is refused by QBUF, and nothing is lost by that. */
-void test_import_refused(void)
+TEST(import_refused, "lend-refused")
 {
 	struct v4l2_plane plane;
 	struct v4l2_buffer buffer;
@@ -161,7 +161,7 @@ static void manage(const struct memory_kind *kind)
 	node_close(&node);
 }
 
-void test_manage(void)
+TEST(manage, "manage")
 {
 	manage(&memory_mmap);
 	manage(&memory_userptr);
@@ -191,7 +191,7 @@ static struct chunk export_of(struct node *node, struct queue *queue, unsigned i
 /*
  * Exported buffers are the buffers: seen through the dmabuf, for as long as anything of them lives.
  */
-void test_export(void)
+TEST(export, "export")
 {
 	struct v4l2_requestbuffers none = { .type = OUTPUT, .memory = V4L2_MEMORY_MMAP };
 	struct v4l2_exportbuffer wrong = { .type = OUTPUT, .index = 7, .flags = O_RDWR };
@@ -247,7 +247,7 @@ void test_export(void)
 }
 
 /* Leaves by signal, with imported memory queued and dmabufs of its own exported: see suite 24. */
-void test_hold_imported(void)
+TEST(hold_imported, "hold-lent")
 {
 	const struct memory_kind *kind = argument_count ? memory_find(arguments[0]) : NULL;
 	struct chunk export;

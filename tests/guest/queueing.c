@@ -15,7 +15,7 @@ static void begin(struct node *node)
 }
 
 /* The host stops the daemon meanwhile. */
-void test_posted(void)
+TEST(posted, "posted")
 {
 	struct v4l2_plane plane;
 	struct v4l2_buffer buffer;
@@ -94,7 +94,7 @@ static void renew_user(struct node *node)
  * What a buffer was queued with stays pinned until the device has taken other memory. The host
  * stops the daemon meanwhile.
  */
-void test_replaced(void)
+TEST(replaced, "replaced")
 {
 	struct node node;
 	long before, one, now;
@@ -135,7 +135,7 @@ void test_replaced(void)
 }
 
 /* A buffer that another process queues with the same address has other memory. */
-void test_other_process(void)
+TEST(other_process, "other-process")
 {
 	struct node node;
 	int err, pipes[2], status = 0;
@@ -176,7 +176,7 @@ void test_other_process(void)
 }
 
 /* The encoder takes no interlaced frames, which the driver does not know. */
-void test_refused(void)
+TEST(refused, "refused")
 {
 	struct v4l2_plane plane;
 	struct v4l2_buffer buffer;

@@ -138,7 +138,7 @@ static void orphans(struct node *node, uint8_t *private[FILES])
 }
 
 /* See the suite "unplug". */
-void test_revoke(void)
+TEST(revoke, "revoke")
 {
 	struct mapper mappers[4] = { 0 };
 	static uint8_t *private[FILES];

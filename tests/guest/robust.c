@@ -27,7 +27,7 @@ static void set_blocking(struct node *node, bool blocking)
 }
 
 /* O_NONBLOCK is read at each call; a blocked DQBUF keeps nobody out and ends with STREAMOFF. */
-void test_blocked_dqbuf(void)
+TEST(blocked_dqbuf, "blocked-dqbuf")
 {
 	struct timespec limit;
 	pthread_t thread;
@@ -61,7 +61,7 @@ static void expect(int fd, unsigned long code, void *arg, int wanted, const char
 	      strerror(wanted));
 }
 
-void test_bad_requests(void)
+TEST(bad_requests, "bad-requests")
 {
 	struct v4l2_plane planes[VIDEO_MAX_PLANES] = { 0 };
 	struct v4l2_buffer buffer = {
@@ -124,7 +124,7 @@ void test_bad_requests(void)
 }
 
 /* Leaves with frames in flight and everything mapped: the kernel has to clean up. */
-void test_abandon(void)
+TEST(abandon, "abandon")
 {
 	struct node node;
 
@@ -137,7 +137,7 @@ void test_abandon(void)
 	_exit(0);
 }
 
-void test_opens(void)
+TEST(opens, "opens")
 {
 	struct node nodes[100];
 
@@ -153,7 +153,7 @@ void test_opens(void)
 }
 
 /* Streams, says "ready", blocks in DQBUF until something happens, and reports what. */
-void test_hold(void)
+TEST(hold, "hold")
 {
 	struct node node;
 	struct pollfd wait = { 0 };
@@ -220,7 +220,7 @@ static void stream_bounds(unsigned int *dequeued, unsigned int *bad)
 }
 
 /* Whatever the device says: what a buffer carries lies within it. */
-void test_bounds(void)
+TEST(bounds, "bounds")
 {
 	unsigned int dequeued = 0, bad = 0;
 

@@ -401,7 +401,7 @@ static bool join_all(void)
 }
 
 /* storm SECONDS [UNBINDS]: so often the device is taken from the driver and given back. */
-void test_storm(void)
+TEST(storm, "storm")
 {
 	double duration = argument_count ? atof(arguments[0]) : 5;
 	unsigned int unbinds = argument_count > 1 ? atoi(arguments[1]) : 0;

@@ -24,61 +24,21 @@ void host_does(const char *ask, const char *done);
 extern int argument_count;
 extern char **arguments;
 
-/* encode.c */
-void test_drains(void);
-void test_keyframe(void);
-void test_bitrate(void);
-void test_timestamps(void);
-void test_slow_consumer(void);
-void test_restart(void);
-void test_crop(void);
+struct test {
+	const char *name;
+	void (*run)(void);
+	struct test *next;
+};
+void test_add(struct test *test);
 
-/* import.c */
-void test_import(void);
-void test_import_refused(void);
-void test_manage(void);
-void test_export(void);
-void test_hold_imported(void);
-
-/* fences.c */
-void test_fences(void);
-void test_fence_ends(void);
-void test_fence_fails(void);
-void test_hold_fence(void);
-
-/* robust.c */
-void test_blocked_dqbuf(void);
-void test_bad_requests(void);
-void test_abandon(void);
-void test_opens(void);
-void test_hold(void);
-void test_bounds(void);
-
-/* waits.c */
-void test_wait_ends(void);
-void test_event_waiters(void);
-void test_abandoned(void);
-void test_silent_memory(void);
-
-/* revoke.c */
-void test_revoke(void);
-
-/* queueing.c */
-void test_posted(void);
-void test_refused(void);
-void test_replaced(void);
-void test_other_process(void);
-
-/* describe.c */
-void test_describe(void);
-
-/* answers.c */
-void test_answers(void);
-
-/* fail.c */
-void test_fail(void);
-
-/* storm.c */
-void test_storm(void);
+/* A function that `client title` runs. */
+#define TEST(function, title)                                                        \
+	static void test_##function(void);                                           \
+	__attribute__((constructor)) static void add_##function(void)                \
+	{                                                                            \
+		static struct test test = { .name = title, .run = test_##function }; \
+		test_add(&test);                                                     \
+	}                                                                            \
+	static void test_##function(void)
 
 #endif

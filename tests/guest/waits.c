@@ -136,7 +136,7 @@ static void wait_through(void *(*wait)(void *), const char *name)
 	bind_again();
 }
 
-void test_wait_ends(void)
+TEST(wait_ends, "wait-ends")
 {
 	find_device();
 	wait_through(dequeue_buffer, "DQBUF that is about to sleep ends when the device goes");
@@ -144,7 +144,7 @@ void test_wait_ends(void)
 }
 
 /* One event wakes many, and is one's; the others wait on, for as long as there is a device. */
-void test_event_waiters(void)
+TEST(event_waiters, "event-waiters")
 {
 	struct v4l2_event_subscription subscription = {
 		.type = V4L2_EVENT_CTRL, .id = V4L2_CID_MPEG_VIDEO_BITRATE,
@@ -179,7 +179,7 @@ void test_event_waiters(void)
 }
 
 /* A program is killed in the middle of STREAMOFF; the session that it shares is lost. */
-void test_abandoned(void)
+TEST(abandoned, "abandoned")
 {
 	enum v4l2_buf_type type = OUTPUT;
 	pthread_t thread;
@@ -277,7 +277,7 @@ static void hold_silent(void)
 }
 
 /* Memory that never answers holds up the QBUF that names it, and nothing else. */
-void test_silent_memory(void)
+TEST(silent_memory, "silent-memory")
 {
 	int status, ended = 0;
 
