@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 int failures;
@@ -27,6 +28,14 @@ void check(bool good, const char *name, const char *why, ...)
 		not_ok(name, why, args);
 	va_end(args);
 	fflush(stdout);
+}
+
+void expect(int fd, unsigned long code, void *arg, int wanted, const char *name)
+{
+	int err = node_ioctl(fd, code, arg);
+
+	check(err == wanted, name, "%s instead of %s", err ? strerror(err) : "success",
+	      wanted ? strerror(wanted) : "success");
 }
 
 void fatal(const char *name, const char *why, ...)

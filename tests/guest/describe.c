@@ -58,7 +58,7 @@ static void describe_event(int fd)
 	};
 	struct v4l2_event event;
 
-	check(!node_ioctl(fd, VIDIOC_SUBSCRIBE_EVENT, &subscription), "SUBSCRIBE_EVENT", "-");
+	expect(fd, VIDIOC_SUBSCRIBE_EVENT, &subscription, 0, "SUBSCRIBE_EVENT");
 	for (int tries = 0; tries < 100 && node_ioctl(fd, VIDIOC_DQEVENT, &event); tries++) {
 		event.type = 0;
 		usleep(20000);
@@ -80,7 +80,7 @@ TEST(describe, "describe")
 	struct node node;
 
 	node_open(&node, device_path, ENCODER);
-	check(!node_ioctl(node.fd, VIDIOC_QUERYCAP, &capability), "QUERYCAP", "-");
+	expect(node.fd, VIDIOC_QUERYCAP, &capability, 0, "QUERYCAP");
 	printf("driver \"%s\" card \"%s\" bus \"%s\" %x %x\n", capability.driver, capability.card,
 	       capability.bus_info, capability.capabilities, capability.device_caps);
 	for (unsigned int i = 0; i < 2; i++) {

@@ -6,20 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void start(struct node *node, unsigned int width, unsigned int height)
-{
-	encoder_open(node, width, height, 4, 4);
-	node_subscribe(node, V4L2_EVENT_EOS);
-	node_start(node);
-}
-
 TEST(drains, "drains")
 {
 	static const unsigned int counts[] = { 1, 7, 2, 30, 3, 1, 16, 5, 4, 11 };
 	struct node node;
 	char name[64];
 
-	start(&node, 320, 240);
+	encoder_start(&node);
+	node_subscribe(&node, V4L2_EVENT_EOS);
 	for (unsigned int i = 0, first = 0; i < 10; first += counts[i++]) {
 		unsigned int frames = encode_frames(&node, first, counts[i], false, NULL, NULL);
 
@@ -93,8 +87,7 @@ TEST(bitrate, "bitrate")
 	encoder_open(&node, 320, 240, 4, 4);
 	parm.parm.output.timeperframe.numerator = 1;
 	parm.parm.output.timeperframe.denominator = 25;
-	check(!node_ioctl(node.fd, VIDIOC_S_PARM, &parm), "S_PARM with buffers allocated", "%s",
-	      strerror(errno));
+	expect(node.fd, VIDIOC_S_PARM, &parm, 0, "S_PARM with buffers allocated");
 	node_set_control(&node, V4L2_CID_MPEG_VIDEO_BITRATE_MODE, V4L2_MPEG_VIDEO_BITRATE_MODE_CBR);
 	node_set_control(&node, V4L2_CID_MPEG_VIDEO_BITRATE, rates[0]);
 	node_start(&node);
@@ -148,7 +141,7 @@ TEST(timestamps, "timestamps")
 	struct node node;
 
 	srand(4);
-	start(&node, 320, 240);
+	encoder_start(&node);
 	for (unsigned int i = 0; i < 64; i++) {
 		stamps.sent[i].tv_sec = i % 7 ? rand() : (int)i;
 		stamps.sent[i].tv_usec = i % 5 ? rand() % 1000000 : 0;
@@ -171,7 +164,7 @@ TEST(slow_consumer, "slow-consumer")
 	struct node node;
 	unsigned int frames = 0, held, sent;
 
-	start(&node, 320, 240);
+	encoder_start(&node);
 	held = node.capture.count;
 	for (sent = 0; sent < held + 4; sent++) {
 		queue_frame(&node, sent, NULL, false);
@@ -195,7 +188,8 @@ TEST(restart, "restart")
 	struct node node;
 	unsigned int frames;
 
-	start(&node, 320, 240);
+	encoder_start(&node);
+	node_subscribe(&node, V4L2_EVENT_EOS);
 	for (unsigned int i = 0; i < 10; i++) {
 		for (unsigned int f = 0; f <= i % 4; f++)
 			queue_frame(&node, f, NULL, false);

@@ -20,10 +20,8 @@ static uint32_t attach(const struct chunk *chunk, bool write)
 	struct drm_vgem_fence_attach fence = {
 		.handle = chunk->handle, .flags = write ? VGEM_FENCE_WRITE : 0,
 	};
-	int err = node_ioctl(chunk->owner, DRM_IOCTL_VGEM_FENCE_ATTACH, &fence);
 
-	if (err)
-		fatal("VGEM_FENCE_ATTACH", "%s", strerror(err));
+	must(chunk->owner, DRM_IOCTL_VGEM_FENCE_ATTACH, &fence, "VGEM_FENCE_ATTACH");
 	return fence.out_fence;
 }
 
@@ -31,9 +29,8 @@ static uint32_t attach(const struct chunk *chunk, bool write)
 static void signal_fence(const struct chunk *chunk, uint32_t fence, const char *name)
 {
 	struct drm_vgem_fence_signal args = { .fence = fence };
-	int err = node_ioctl(chunk->owner, DRM_IOCTL_VGEM_FENCE_SIGNAL, &args);
 
-	check(!err, name, "%s", strerror(err));
+	expect(chunk->owner, DRM_IOCTL_VGEM_FENCE_SIGNAL, &args, 0, name);
 }
 
 static int queue_output(struct node *node, unsigned int index, unsigned int number)
@@ -160,7 +157,6 @@ TEST(fence_ends, "fence-ends")
 	struct chunk kept;
 	struct node node;
 	uint32_t fence;
-	int err;
 
 	begin(&node, &memory_vgem, &memory_mmap);
 	node_queue_all_capture(&node);
@@ -190,8 +186,8 @@ TEST(fence_ends, "fence-ends")
 	attach(&node.output.chunk[0], true);
 	queue_output(&node, 0, 0);
 	node_stream(&node, OUTPUT, false);
-	err = node_ioctl(node.fd, VIDIOC_REQBUFS, &none);
-	check(!err, "REQBUFS(0) with a fence pending on what was queued", "%s", strerror(err));
+	expect(node.fd, VIDIOC_REQBUFS, &none, 0,
+	       "REQBUFS(0) with a fence pending on what was queued");
 	node_close(&node);
 
 	begin(&node, &memory_vgem, &memory_mmap);
@@ -225,20 +221,15 @@ TEST(fence_fails, "fence-fails")
 	uint32_t flags = 0;
 	unsigned int frames;
 	bool back = false;
-	int err, fence = open(TEST_FENCE_PATH, O_RDWR);
+	int err, fence = must_open(TEST_FENCE_PATH, 0);
 
-	if (fence < 0)
-		fatal("open", "%s: %s", TEST_FENCE_PATH, strerror(errno));
 	begin(&node, memory_find("heap"), &memory_mmap);
 	node_queue_all_capture(&node);
-	err = node_ioctl(fence, TEST_FENCE_ATTACH, (void *)(long)node.output.chunk[0].fd);
-	if (err)
-		fatal("TEST_FENCE_ATTACH", "%s", strerror(err));
+	must(fence, TEST_FENCE_ATTACH, (void *)(long)node.output.chunk[0].fd, "TEST_FENCE_ATTACH");
 	queue_output(&node, 0, 0);
 	draw_frame(&node, node.output.chunk[1].data, 1, false);
 	queue_output(&node, 1, 1);
-	err = node_ioctl(fence, TEST_FENCE_SIGNAL, (void *)(long)EIO);
-	check(!err, "a fence fails", "%s", strerror(err));
+	expect(fence, TEST_FENCE_SIGNAL, (void *)(long)EIO, 0, "a fence fails");
 	frames = drain(&node, NULL, NULL);
 	check(frames == 1 && node.last, "only the frame behind it is encoded", "%u frames, LAST %d",
 	      frames, node.last);

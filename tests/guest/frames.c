@@ -24,6 +24,12 @@ void encoder_open_memory(struct node *node, unsigned int width, unsigned int hei
 	node_request(node, &node->capture, captures, capture);
 }
 
+void encoder_start(struct node *node)
+{
+	encoder_open(node, 320, 240, 4, 4);
+	node_start(node);
+}
+
 void draw_frame(struct node *node, uint8_t *raw, unsigned int number, bool noise)
 {
 	size_t luma = (size_t)node->width * node->height;
@@ -95,6 +101,14 @@ int next_coded(struct node *node, struct frame *coded, int ms)
 		if (wait.revents & POLLERR)
 			return EIO;
 	}
+}
+
+void *dequeue_in_thread(void *context)
+{
+	struct node *node = context;
+	struct frame coded;
+
+	return (void *)(long)node_dqbuf(node, &node->capture, &coded);
 }
 
 unsigned int take_coded(struct node *node, int ms, each_coded *each, void *context)

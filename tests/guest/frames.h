@@ -21,6 +21,8 @@ void encoder_open(struct node *node, unsigned int width, unsigned int height, un
 void encoder_open_memory(struct node *node, unsigned int width, unsigned int height,
 			 unsigned int outputs, const struct memory_kind *output,
 			 unsigned int captures, const struct memory_kind *capture);
+/* 320x240, four buffers on each queue, started. */
+void encoder_start(struct node *node);
 /* V4L2_ENC_CMD_*, which the device has to accept. */
 void encoder_command(struct node *node, uint32_t command);
 
@@ -33,6 +35,9 @@ unsigned int queue_frame(struct node *node, unsigned int number,
 			      const struct timeval *timestamp, bool noise);
 /* The next coded buffer within `ms`; 0, or the errno (ETIME when nothing came). */
 int next_coded(struct node *node, struct frame *coded, int ms);
+
+/* A thread's DQBUF(CAPTURE) of a node. Returns the errno. */
+void *dequeue_in_thread(void *node);
 
 /* What is done with each coded buffer that has data. */
 typedef void each_coded(const struct frame *coded, void *context);

@@ -80,9 +80,7 @@ static void queue_for(struct node *node, enum v4l2_buf_type type, unsigned long 
 
 	if (type == OUTPUT)
 		plane.bytesused = node->frame_size;
-	int err = node_ioctl(node->fd, code, &buffer);
-	check(err == wanted, name, "%s instead of %s", err ? strerror(err) : "success",
-	      strerror(wanted));
+	expect(node->fd, code, &buffer, wanted, name);
 }
 
 /* Memory that cannot be what the client says is refused by QBUF, and nothing is lost by that. */
@@ -103,8 +101,7 @@ TEST(import_refused, "lend-refused")
 	node.output.chunk[0] = kept;
 	buffer = node_buffer(&node.output, 0, &plane);
 	buffer.memory = V4L2_MEMORY_MMAP;
-	check(node_ioctl(node.fd, VIDIOC_QBUF, &buffer) == EINVAL,
-	      "MMAP on a queue of USERPTR is EINVAL", "-");
+	expect(node.fd, VIDIOC_QBUF, &buffer, EINVAL, "MMAP on a queue of USERPTR is EINVAL");
 	mprotect(kept.mapping, kept.mapped, PROT_READ);
 	queue_for(&node, OUTPUT, VIDIOC_QBUF, 0, 0, "a raw frame by USERPTR need not be writable");
 	node_close(&node);
@@ -149,15 +146,13 @@ static void manage(const struct memory_kind *kind)
 	err = node_ioctl(node.fd, VIDIOC_CREATE_BUFS, &create);
 	check(!err && create.index == 2 && create.count == 2, NAME("CREATE_BUFS"),
 	      "%s, index %u, count %u", strerror(err), create.index, create.count);
-	err = node_ioctl(node.fd, VIDIOC_REMOVE_BUFS, &remove);
-	check(!err, NAME("REMOVE_BUFS of the last one"), "%s", strerror(err));
+	expect(node.fd, VIDIOC_REMOVE_BUFS, &remove, 0, NAME("REMOVE_BUFS of the last one"));
 	buffer.index = 3;
-	check(node_ioctl(node.fd, VIDIOC_QUERYBUF, &buffer) == EINVAL,
-	      NAME("QUERYBUF of it is EINVAL"), "-");
+	expect(node.fd, VIDIOC_QUERYBUF, &buffer, EINVAL, NAME("QUERYBUF of it is EINVAL"));
 	queue_for(&node, OUTPUT, VIDIOC_QBUF, 0, 0, NAME("QBUF of the prepared buffer"));
 	remove.index = 0;
-	err = node_ioctl(node.fd, VIDIOC_REMOVE_BUFS, &remove);
-	check(err == EBUSY, NAME("REMOVE_BUFS of a queued buffer is EBUSY"), "%s", strerror(err));
+	expect(node.fd, VIDIOC_REMOVE_BUFS, &remove, EBUSY,
+	       NAME("REMOVE_BUFS of a queued buffer is EBUSY"));
 	node_close(&node);
 }
 
@@ -172,10 +167,8 @@ static bool is_mapped(struct node *node, unsigned int index)
 {
 	struct v4l2_plane plane;
 	struct v4l2_buffer buffer = node_buffer(&node->output, index, &plane);
-	int err = node_ioctl(node->fd, VIDIOC_QUERYBUF, &buffer);
 
-	if (err)
-		fatal("QUERYBUF", "%s", strerror(err));
+	must(node->fd, VIDIOC_QUERYBUF, &buffer, "QUERYBUF");
 	return buffer.flags & V4L2_BUF_FLAG_MAPPED;
 }
 
@@ -201,12 +194,10 @@ TEST(export, "export")
 	int err;
 
 	encoder_open(&node, 320, 240, 2, 4);
-	check(node_ioctl(node.fd, VIDIOC_EXPBUF, &wrong) == EINVAL,
-	      "EXPBUF of a buffer that does not exist", "-");
+	expect(node.fd, VIDIOC_EXPBUF, &wrong, EINVAL, "EXPBUF of a buffer that does not exist");
 	wrong.index = 0;
 	wrong.plane = 1;
-	check(node_ioctl(node.fd, VIDIOC_EXPBUF, &wrong) == EINVAL,
-	      "EXPBUF of a plane that does not exist", "-");
+	expect(node.fd, VIDIOC_EXPBUF, &wrong, EINVAL, "EXPBUF of a plane that does not exist");
 	check(is_mapped(&node, 1), "QUERYBUF says MAPPED of a buffer that is mapped",
 	      "it does not");
 	munmap(node.output.chunk[1].mapping, node.output.chunk[1].mapped);
@@ -232,8 +223,8 @@ TEST(export, "export")
 	/* Orphans: the queue goes, mapping and dmabuf stay what they were. */
 	node_stream(&node, OUTPUT, false);
 	memset(node.output.chunk[0].data, 0x5a, 4096);
-	err = node_ioctl(node.fd, VIDIOC_REQBUFS, &none);
-	check(!err, "REQBUFS(0) with buffers that are mapped and exported", "%s", strerror(err));
+	expect(node.fd, VIDIOC_REQBUFS, &none, 0,
+	       "REQBUFS(0) with buffers that are mapped and exported");
 	check(raw.data[4095] == 0x5a && node.output.chunk[0].data[0] == 0x5a,
 	      "orphaned buffers keep their content", "-");
 	raw.data[0] = 0x77;

@@ -8,12 +8,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static void begin(struct node *node)
-{
-	encoder_open(node, 320, 240, 4, 4);
-	node_start(node);
-}
-
 /* The host stops the daemon meanwhile. */
 TEST(posted, "posted")
 {
@@ -23,7 +17,7 @@ TEST(posted, "posted")
 	struct node node;
 	int err;
 
-	begin(&node);
+	encoder_start(&node);
 	host_does("stop-daemon-posted", "daemon-stopped-posted");
 	for (unsigned int i = 0; i < 3; i++)
 		queue_frame(&node, i, NULL, false);
@@ -33,8 +27,7 @@ TEST(posted, "posted")
 	check(!err && buffer.flags & V4L2_BUF_FLAG_QUEUED, "QUERYBUF says QUEUED",
 	      "errno %d, flags 0x%x", err, buffer.flags);
 	buffer = node_buffer(&node.output, 0, &plane);
-	err = node_ioctl(node.fd, VIDIOC_QBUF, &buffer);
-	check(err == EINVAL, "QBUF of a queued buffer is EINVAL", "%s", strerror(err));
+	expect(node.fd, VIDIOC_QBUF, &buffer, EINVAL, "QBUF of a queued buffer is EINVAL");
 	err = next_coded(&node, &coded, 0);
 	check(err == ETIME, "there is nothing to dequeue", "%s", strerror(err));
 	host_does("continue-daemon-posted", "daemon-continued-posted");
@@ -185,11 +178,10 @@ TEST(refused, "refused")
 	struct node node;
 	int err;
 
-	begin(&node);
+	encoder_start(&node);
 	buffer = node_buffer(&node.output, 0, &plane);
 	buffer.field = V4L2_FIELD_INTERLACED;
-	err = node_ioctl(node.fd, VIDIOC_QBUF, &buffer);
-	check(!err, "QBUF of a frame that the device refuses", "%s", strerror(err));
+	expect(node.fd, VIDIOC_QBUF, &buffer, 0, "QBUF of a frame that the device refuses");
 	node.output.ours[0] = false;
 	wait.fd = node.fd;
 	check(poll(&wait, 1, 3000) == 1 && wait.revents & POLLOUT,

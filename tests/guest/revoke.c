@@ -105,8 +105,7 @@ static off_t coded_offset(struct node *node)
 	struct v4l2_plane plane = { 0 };
 	struct v4l2_buffer buffer = node_buffer(&node->capture, 0, &plane);
 
-	if (node_ioctl(node->fd, VIDIOC_QUERYBUF, &buffer))
-		fatal("QUERYBUF", "it failed");
+	must(node->fd, VIDIOC_QUERYBUF, &buffer, "QUERYBUF");
 	return plane.m.mem_offset;
 }
 

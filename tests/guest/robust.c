@@ -11,21 +11,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-static void *dequeue_blocking(void *context)
-{
-	struct node *node = context;
-	struct frame coded;
-
-	return (void *)(long)node_dqbuf(node, &node->capture, &coded);
-}
-
-static void set_blocking(struct node *node, bool blocking)
-{
-	int flags = fcntl(node->fd, F_GETFL);
-
-	fcntl(node->fd, F_SETFL, blocking ? flags & ~O_NONBLOCK : flags | O_NONBLOCK);
-}
-
 /* O_NONBLOCK is read at each call; a blocked DQBUF keeps nobody out and ends with STREAMOFF. */
 TEST(blocked_dqbuf, "blocked-dqbuf")
 {
@@ -34,10 +19,9 @@ TEST(blocked_dqbuf, "blocked-dqbuf")
 	struct node node;
 	void *err = NULL;
 
-	encoder_open(&node, 320, 240, 4, 4);
-	node_start(&node);
-	set_blocking(&node, true);
-	pthread_create(&thread, NULL, dequeue_blocking, &node);
+	encoder_start(&node);
+	node_block(&node);
+	pthread_create(&thread, NULL, dequeue_in_thread, &node);
 	usleep(300000);
 	double begin = seconds();
 	node_stream(&node, CAPTURE, false);
@@ -51,14 +35,6 @@ TEST(blocked_dqbuf, "blocked-dqbuf")
 	if (joined)
 		exit(1);
 	node_close(&node);
-}
-
-static void expect(int fd, unsigned long code, void *arg, int wanted, const char *name)
-{
-	int err = node_ioctl(fd, code, arg);
-
-	check(err == wanted, name, "%s instead of %s", err ? strerror(err) : "success",
-	      strerror(wanted));
 }
 
 TEST(bad_requests, "bad-requests")
@@ -128,8 +104,7 @@ TEST(abandon, "abandon")
 {
 	struct node node;
 
-	encoder_open(&node, 320, 240, 4, 4);
-	node_start(&node);
+	encoder_start(&node);
 	for (unsigned int i = 0; i < 4; i++)
 		queue_frame(&node, i, NULL, false);
 	printf("ok - closing in mid-stream\n");
@@ -158,11 +133,10 @@ TEST(hold, "hold")
 	struct node node;
 	struct pollfd wait = { 0 };
 
-	encoder_open(&node, 320, 240, 4, 4);
-	node_start(&node);
-	set_blocking(&node, true);
+	encoder_start(&node);
+	node_block(&node);
 	fprintf(stderr, "ready\n");
-	int err = (int)(long)dequeue_blocking(&node);
+	int err = (int)(long)dequeue_in_thread(&node);
 	printf("DQBUF %s\n", err ? strerrorname_np(err) : "success");
 	wait.fd = node.fd;
 	wait.events = POLLIN | POLLOUT;

@@ -13,6 +13,8 @@
 extern int failures;
 void check(bool good, const char *name, const char *why, ...)
 	__attribute__((format(printf, 3, 4)));
+/* The check that an ioctl returns this errno, or 0. */
+void expect(int fd, unsigned long code, void *arg, int wanted, const char *name);
 
 /*
  * Has the host's half of the suite do something, for which `ask` appears in /out, and waits until

@@ -59,17 +59,8 @@ static void bind_again(void)
 
 static void begin(struct node *node)
 {
-	encoder_open(node, 320, 240, 4, 4);
-	node_start(node);
-	fcntl(node->fd, F_SETFL, fcntl(node->fd, F_GETFL) & ~O_NONBLOCK);
-}
-
-static void *dequeue_buffer(void *context)
-{
-	struct node *node = context;
-	struct frame coded;
-
-	return (void *)(long)node_dqbuf(node, &node->capture, &coded);
+	encoder_start(node);
+	node_block(node);
 }
 
 static void *dequeue_event(void *context)
@@ -139,7 +130,7 @@ static void wait_through(void *(*wait)(void *), const char *name)
 TEST(wait_ends, "wait-ends")
 {
 	find_device();
-	wait_through(dequeue_buffer, "DQBUF that is about to sleep ends when the device goes");
+	wait_through(dequeue_in_thread, "DQBUF that is about to sleep ends when the device goes");
 	wait_through(dequeue_event, "DQEVENT that is about to sleep ends when the device goes");
 }
 
@@ -156,8 +147,7 @@ TEST(event_waiters, "event-waiters")
 
 	find_device();
 	begin(&node);
-	if (node_ioctl(node.fd, VIDIOC_SUBSCRIBE_EVENT, &subscription))
-		fatal("SUBSCRIBE_EVENT", "%s", strerror(errno));
+	must(node.fd, VIDIOC_SUBSCRIBE_EVENT, &subscription, "SUBSCRIBE_EVENT");
 	for (int i = 0; i < WAITERS; i++)
 		pthread_create(&threads[i], NULL, dequeue_event, &node);
 	usleep(300000);
@@ -186,7 +176,7 @@ TEST(abandoned, "abandoned")
 	struct node node;
 
 	begin(&node);
-	pthread_create(&thread, NULL, dequeue_buffer, &node);
+	pthread_create(&thread, NULL, dequeue_in_thread, &node);
 	usleep(200000);
 	host_does("stop-daemon-abandoned", "daemon-stopped-abandoned");
 	pid_t child = fork();

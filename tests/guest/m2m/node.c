@@ -19,6 +19,11 @@ void node_open(struct node *node, const char *path, enum role role)
 	};
 }
 
+void node_block(struct node *node)
+{
+	fcntl(node->fd, F_SETFL, fcntl(node->fd, F_GETFL) & ~O_NONBLOCK);
+}
+
 static void free_chunks(struct queue *queue)
 {
 	for (unsigned int i = 0; i < queue->count; i++)

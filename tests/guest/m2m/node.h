@@ -51,6 +51,8 @@ struct frame {
 
 /* Opens without blocking. */
 void node_open(struct node *node, const char *path, enum role role);
+/* From now on, DQBUF and DQEVENT wait. */
+void node_block(struct node *node);
 /* Frees the buffers' memory, too. */
 void node_close(struct node *node);
 
