@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::config::{DeviceKind, DeviceSpec};
 
 pub mod api;
+pub mod codec;
 pub mod encoder;
 pub mod gst;
 mod import;

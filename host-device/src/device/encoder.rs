@@ -2,50 +2,37 @@
 
 //! A stateful video encoder: V4L2 memory-to-memory, multi-planar, on GStreamer.
 //!
-//! Three layers. The V4L2 state machine (`session`, `core`, `format`, `controls`, `drain`, on
-//! [`v4l2::core`](mod@crate::v4l2::core)) knows what clients may do and see. The `pipeline` runs an
-//! encoder element. The [`catalogue`] is the table of codecs, elements and properties. Each session
-//! has its own of all of it, and a thread (`worker`) while both of its queues stream.
-
-use std::sync::{Arc, Mutex};
+//! A [`codec`](mod@crate::device::codec) device whose backend runs encoder elements. The
+//! [`catalogue`] is the table of codecs, elements and properties; `resolve` makes of controls,
+//! formats and settings what an element is to do; a `pipeline` runs one.
 
 use anyhow::Context as _;
 use gstreamer as gst;
 use gstreamer::prelude::*;
-use protocol::wire::config::{Config, DeviceType};
+use protocol::wire::config::Config;
 
 use crate::config::DeviceSpec;
 use crate::device::api::{Device, Result, Session};
-use crate::device::sessions::OpenSession;
+use crate::device::codec::{CodecBackend, CodecDevice, CodedKind, Offer};
 use crate::events::Events;
 use crate::memory::Vm;
-use crate::v4l2::core::uapi::{V4L2_CAP_STREAMING, V4L2_CAP_VIDEO_M2M_MPLANE, text};
 
+mod backend;
 pub mod catalogue;
 mod controls;
-mod core;
-mod drain;
-mod format;
-mod imports;
 mod level;
 mod params;
 mod pipeline;
 mod resolve;
-mod session;
 mod settings;
-mod signals;
-mod stats;
-mod worker;
+mod sink;
 
+use catalogue::Codec;
 pub use settings::Settings;
 
 /// The encoder device.
 #[derive(Debug)]
-pub struct Encoder {
-    settings: Arc<Settings>,
-    selected: Arc<[catalogue::SelectedElement]>,
-    open: Arc<Mutex<usize>>,
-}
+pub struct Encoder(CodecDevice);
 
 impl Encoder {
     /// The encoder device that `spec` describes.
@@ -54,14 +41,7 @@ impl Encoder {
     ///
     /// There is no such setting or codec; as [`new`](Self::new).
     pub fn from_spec(spec: &DeviceSpec) -> anyhow::Result<Self> {
-        let mut settings = Settings::default();
-        for (key, value) in &spec.settings {
-            settings.set(key, value)?;
-        }
-        for (codec, element) in &spec.elements {
-            settings.element(codec, element)?;
-        }
-        Self::new(settings)
+        Self::new(Settings::of(spec)?)
     }
 
     /// Finds the host's encoders.
@@ -70,36 +50,45 @@ impl Encoder {
     ///
     /// GStreamer does not start, or an element is missing: the message says what to install.
     pub fn new(settings: Settings) -> anyhow::Result<Self> {
+        if settings.sink {
+            let codecs = catalogue::ROWS.iter().map(|row| row.codec).collect();
+            return Ok(Self::with(settings, codecs, Box::new(sink::Sink)));
+        }
         gst::init().context("GStreamer does not start")?;
         let selected = catalogue::choose(&settings)?;
         for selected in &selected {
             tracing::info!("{} by {}", selected.codec.name(), selected.factory.name());
         }
-        Ok(Self {
-            settings: Arc::new(settings),
-            selected: selected.into(),
-            open: Arc::default(),
-        })
+        let codecs = selected.iter().map(|selected| selected.codec).collect();
+        let backend = backend::GstBackend::new(settings.clone(), selected);
+        Ok(Self::with(settings, codecs, Box::new(backend)))
+    }
+
+    /// A device that offers these `codecs`, whose frames `backend` codes.
+    fn with(settings: Settings, codecs: Vec<Codec>, backend: Box<dyn CodecBackend>) -> Self {
+        let kind = |codec: &Codec| CodedKind {
+            fourcc: codec.row().fourcc,
+            description: codec.row().description,
+        };
+        Self(CodecDevice::new(Offer {
+            coded: codecs.iter().map(kind).collect(),
+            controls: controls::controls(&codecs),
+            card: settings.card,
+            max_sessions: settings.max_sessions,
+            raw: settings.formats,
+            span: |id| tracing::info_span!("encoder", session = id),
+            thread: "encode",
+            backend,
+        }))
     }
 }
 
 impl Device for Encoder {
     fn config(&self) -> Config {
-        Config {
-            device_caps: V4L2_CAP_VIDEO_M2M_MPLANE | V4L2_CAP_STREAMING,
-            device_type: DeviceType::Video as u32,
-            card: text(&self.settings.card),
-        }
+        self.0.config()
     }
 
     fn open(&self, id: u32, events: Events, vm: Vm) -> Result<Box<dyn Session>> {
-        let open = OpenSession::new(&self.open, self.settings.max_sessions)?;
-        Ok(Box::new(session::Session::new(
-            id,
-            Arc::clone(&self.selected),
-            Arc::clone(&self.settings),
-            (events, vm),
-            open,
-        )?))
+        self.0.open(id, events, vm)
     }
 }

@@ -51,6 +51,15 @@ impl PlaneMemory {
         self.bytes().address()
     }
 
+    /// Whether it is a dmabuf, or a part of one.
+    pub(crate) fn is_dmabuf(&self) -> bool {
+        match self {
+            Self::Own(buffer) | Self::Shared(buffer) => buffer.dmabuf().is_some(),
+            Self::View(view) => view.pins(),
+            Self::Import(_) => true,
+        }
+    }
+
     /// The same memory, from its first byte on, as a dmabuf, if it is one.
     pub fn dmabuf(&self) -> Option<BorrowedFd<'_>> {
         match self {

@@ -5,7 +5,6 @@
 //! One row per codec: V4L2 format ↔ caps ↔ elements in order of preference ↔ what each element's
 //! properties are made of. A new encoder is a row.
 
-use anyhow::Context as _;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 
@@ -151,8 +150,6 @@ pub struct SelectedElement {
     pub codec: Codec,
     /// Makes the element.
     pub factory: gst::ElementFactory,
-    /// The element encodes nothing: for measuring what is around an encoder.
-    pub sink: bool,
 }
 
 impl SelectedElement {
@@ -187,9 +184,6 @@ impl SelectedElement {
 ///
 /// An element that was named does not exist, or no codec has one.
 pub fn choose(settings: &Settings) -> anyhow::Result<Vec<SelectedElement>> {
-    if settings.sink {
-        return sinks(settings);
-    }
     let mut all = Vec::new();
     for row in ROWS {
         let selected = match settings.elements.get(&row.codec) {
@@ -209,7 +203,6 @@ pub fn choose(settings: &Settings) -> anyhow::Result<Vec<SelectedElement>> {
         all.extend(selected.map(|factory| SelectedElement {
             codec: row.codec,
             factory,
-            sink: false,
         }));
     }
     anyhow::ensure!(
@@ -219,24 +212,6 @@ pub fn choose(settings: &Settings) -> anyhow::Result<Vec<SelectedElement>> {
          Install it with: apt install gstreamer1.0-plugins-ugly (or name another with --encoder h264=ELEMENT)"
     );
     Ok(all)
-}
-
-/// For every codec the element that lets everything pass: the pipeline gives out what stands in for
-/// its frames.
-fn sinks(settings: &Settings) -> anyhow::Result<Vec<SelectedElement>> {
-    anyhow::ensure!(
-        settings.elements.is_empty() && !settings.by_rank,
-        "sink=1 takes the place of all encoders; leave out --encoder and rank"
-    );
-    let factory = gst::ElementFactory::find("identity").context(
-        "GStreamer has no element identity; it is in the Debian package libgstreamer1.0-0",
-    )?;
-    let sink = |row: &Row| SelectedElement {
-        codec: row.codec,
-        factory: factory.clone(),
-        sink: true,
-    };
-    Ok(ROWS.iter().map(sink).collect())
 }
 
 fn named(row: &Row, name: &str) -> anyhow::Result<gst::ElementFactory> {

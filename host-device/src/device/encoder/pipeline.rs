@@ -19,13 +19,13 @@ use protocol::wire::v4l2::Rect;
 
 use super::catalogue::{SelectedElement, When};
 use super::params::Params;
+use crate::device::codec::CodedFrame;
 use crate::device::gst::bus::watch;
 use crate::device::gst::caps::{converter, dmabuf};
 use crate::device::gst::element::{link, set_properties};
 use crate::v4l2::core::format::RawFormat;
 
 mod caps;
-mod sink;
 
 /// How long an encoder may take to give out what it holds.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -41,17 +41,6 @@ pub struct Setup {
     pub crop: Rect,
     /// They are dmabufs, for elements that want to know.
     pub dmabuf: bool,
-}
-
-/// A coded frame.
-#[derive(Debug)]
-pub struct CodedFrame {
-    /// The data.
-    pub buffer: gst::Buffer,
-    /// It can be decoded without any other.
-    pub key: bool,
-    /// Its running time: that of the raw frame that it was made of, unless the encoder has lost it.
-    pub time: Option<u64>,
 }
 
 /// What the chain and event functions share with the pipeline.
@@ -91,7 +80,11 @@ impl Downstream {
             .pts()
             .and_then(|pts| state.segment.to_running_time(pts))
             .map(gst::ClockTime::nseconds);
-        CodedFrame { buffer, key, time }
+        let data: Box<dyn AsRef<[u8]> + Send> = match buffer.into_mapped_buffer_readable() {
+            Ok(mapped) => Box::new(mapped),
+            Err(_) => Box::new([]),
+        };
+        CodedFrame { data, key, time }
     }
 }
 
@@ -152,11 +145,7 @@ impl Pipeline {
             }
         })?;
         let raw_caps = caps::raw(&setup.raw, &params)?;
-        let converted = if setup.selected.sink {
-            None
-        } else {
-            caps::converted(&setup.selected, &setup.raw, &raw_caps)
-        };
+        let converted = caps::converted(&setup.selected, &setup.raw, &raw_caps);
         let first = match &converted {
             None => element.clone(),
             Some(caps) => converter(&pipeline, &element, caps)?,
@@ -164,22 +153,12 @@ impl Pipeline {
         let raw_pad = gst::Pad::builder(gst::PadDirection::Src)
             .name("raw")
             .build();
-        let coded_pad = if setup.selected.sink {
-            // The element passes frames on as they are.
-            coded_pad(&raw_caps, &downstream, move |raw| {
-                on_coded(CodedFrame {
-                    buffer: sink::unit(),
-                    ..raw
-                });
-            })
-        } else {
-            let caps = (setup.selected.codec.row().caps)(&params);
-            coded_pad(&caps, &downstream, on_coded)
-        };
+        let coded_caps = (setup.selected.codec.row().caps)(&params);
+        let coded_pad = coded_pad(&coded_caps, &downstream, on_coded);
         link(&raw_pad, &first, "sink")?;
         link(&coded_pad, &element, "src")?;
 
-        let dmabuf_caps = (!setup.selected.sink && first == element)
+        let dmabuf_caps = (first == element)
             .then(|| dmabuf(factory, &raw_caps, setup.raw.pixel.drm_fourcc))
             .flatten();
         let one_kind = dmabuf_caps.is_some();
@@ -212,10 +191,6 @@ impl Pipeline {
         }
         if this.downstream.failed.load(Ordering::Acquire) {
             bail!("{} refuses {pad_caps}", this.setup.selected.factory.name());
-        }
-        if this.setup.selected.sink {
-            tracing::info!("a sink takes {raw_caps}: nothing is encoded");
-            return Ok(this);
         }
         tracing::info!(
             "encoding {} with {}; the same stream on the host: {}",

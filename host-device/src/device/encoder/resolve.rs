@@ -5,10 +5,10 @@
 use protocol::wire::v4l2::Fract;
 
 use super::catalogue::Codec;
-use super::format::Formats;
 use super::level;
 use super::params::{self, LoopFilter, Params};
 use super::settings::Settings;
+use crate::device::codec::Setup;
 use crate::v4l2::core::controls::Controls;
 use crate::v4l2::core::uapi::*;
 
@@ -25,7 +25,7 @@ fn framerate(interval: Fract) -> (u32, u32) {
 
 /// Threads for frames of a size. Never by the host's cores: the same frames are to give the same
 /// stream everywhere.
-fn threads(width: u32, height: u32) -> u32 {
+fn usual_threads(width: u32, height: u32) -> u32 {
     // One encodes more than 60 frames of 1920x1080 a second, four make slices that still hold a
     // quarter of that each.
     if u64::from(width) * u64::from(height) > 1920 * 1088 {
@@ -33,6 +33,13 @@ fn threads(width: u32, height: u32) -> u32 {
     } else {
         1
     }
+}
+
+/// Threads of an encoder.
+pub fn threads(setup: &Setup, settings: &Settings) -> u32 {
+    settings
+        .threads
+        .unwrap_or_else(|| usual_threads(setup.crop.width, setup.crop.height))
 }
 
 /// Frames from one key frame to the next; 0 for never. The period of I frames stands for the size
@@ -47,18 +54,17 @@ fn gop(controls: &Controls, codec: Codec) -> u32 {
     u32::try_from(gop).unwrap_or(0)
 }
 
-/// What the encoder is to do, with `capacity` bytes for a coded frame. While one runs at `running`
-/// frames per second it goes on at that rate, and the bitrate is scaled so that it holds at the
-/// rate that the client set: a new frame rate would restart it.
+/// What the encoder is to do. While one runs at `running` frames per second it goes on at that
+/// rate, and the bitrate is scaled so that it holds at the rate that the client set: a new frame
+/// rate would restart it.
 pub fn params(
-    controls: &Controls,
-    formats: &Formats,
+    codec: Codec,
+    setup: &Setup,
     settings: &Settings,
     running: Option<(u32, u32)>,
-    capacity: u32,
 ) -> Params {
-    let codec = formats.coded.codec;
-    let asked = framerate(formats.interval);
+    let (controls, capacity) = (&setup.controls, setup.capacity);
+    let asked = framerate(setup.interval);
     let rate = running.unwrap_or(asked);
     let bitrate = u64::from(controls.value(V4L2_CID_MPEG_VIDEO_BITRATE).unsigned_abs());
     let (n, d) = (
@@ -95,9 +101,9 @@ pub fn params(
     let (high, baseline) = (profile == "high", profile.ends_with("baseline"));
     Params {
         codec,
-        width: formats.crop.width,
-        height: formats.crop.height,
-        vui: formats.raw.vui(),
+        width: setup.crop.width,
+        height: setup.crop.height,
+        vui: setup.raw.vui(),
         framerate: rate,
         bitrate,
         capacity,
@@ -119,16 +125,14 @@ pub fn params(
         level: level::h264(
             controls.value(V4L2_CID_MPEG_VIDEO_H264_LEVEL),
             &level::Needs {
-                width: formats.crop.width,
-                height: formats.crop.height,
+                width: setup.crop.width,
+                height: setup.crop.height,
                 framerate: rate,
                 bitrate,
                 high,
             },
         ),
-        threads: settings
-            .threads
-            .unwrap_or_else(|| threads(formats.crop.width, formats.crop.height)),
+        threads: threads(setup, settings),
         preset: settings.preset.clone(),
     }
 }

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::catalogue::Codec;
+use crate::config::DeviceSpec;
 use crate::device::gst::formats;
 use crate::v4l2::core::pixel::PixelFormat;
 
@@ -62,6 +63,22 @@ const PRESETS: &[&str] = &[
 ];
 
 impl Settings {
+    /// The settings that `spec` has, and defaults.
+    ///
+    /// # Errors
+    ///
+    /// There is no such setting or codec.
+    pub fn of(spec: &DeviceSpec) -> Result<Self> {
+        let mut settings = Self::default();
+        for (key, value) in &spec.settings {
+            settings.set(key, value)?;
+        }
+        for (codec, element) in &spec.elements {
+            settings.element(codec, element)?;
+        }
+        Ok(settings)
+    }
+
     /// Takes one `CODEC=ELEMENT` of `--encoder`, like `h264`, `vah264enc`.
     ///
     /// # Errors

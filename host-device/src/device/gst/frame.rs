@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use gstreamer as gst;
-use gstreamer_allocators as gst_allocators;
 use gstreamer_video as gst_video;
 
 use protocol::wire::v4l2::Rect;
@@ -84,13 +83,6 @@ fn layout(raw: &RawFormat, planes: &[(PlaneMemory, u32, u32)]) -> (Vec<u32>, Vec
         }
         _ => (sizes, raw.strides(0)),
     }
-}
-
-/// Whether all of a frame is in dmabufs.
-pub fn is_dmabuf(frame: &gst::BufferRef) -> bool {
-    frame
-        .iter_memories()
-        .all(|memory| memory.is_memory_type::<gst_allocators::DmaBufMemory>())
 }
 
 #[cfg(test)]

@@ -37,8 +37,13 @@ fn fence(runtime: &Runtime, timeout: Duration) -> (Fence, EventFd, Receiver<()>)
 
 impl Rig {
     fn new() -> Self {
-        let mut core =
-            Core::new(vec![Codec::H264], formats::default(), &Vm::without_guest()).unwrap();
+        let controls = Controls::new(std::iter::empty());
+        let h264 = CodedKind {
+            fourcc: fourcc(b"H264"),
+            description: "H.264",
+        };
+        let vm = Vm::without_guest();
+        let mut core = Core::new(controls, vec![h264], formats::default(), &vm).unwrap();
         let sizes = core.formats.raw.sizes();
         for (queue, sizes) in [(&mut core.output, &sizes[..]), (&mut core.capture, &[4096])] {
             let mut request = RequestBuffers {
@@ -86,10 +91,10 @@ impl Rig {
             .unwrap();
     }
 
-    /// The frame that is to be encoded next.
+    /// The frame that is to be coded next.
     fn next(&mut self) -> Option<u32> {
         match self.core.next(true, &self.events)? {
-            Action::Encode(job) => Some(job.index),
+            Action::Code(job) => Some(job.index),
             other => panic!("{other:?}"),
         }
     }
@@ -111,7 +116,7 @@ fn frames_wait_for_their_fence_in_order() {
 }
 
 #[test]
-fn room_for_coded_frames_waits_too() {
+fn buffers_for_coded_frames_wait_too() {
     let mut rig = Rig::new();
     let (pending, signal, noticed) = fence(&rig.runtime, PATIENCE);
     rig.queue(CAPTURE, 3, Some(pending));
@@ -183,16 +188,15 @@ fn a_fence_goes_with_its_buffer() {
     assert!(rig.core.output.readiness().is_none());
 }
 
-/// Of an encoder that gives frames out late, too late to encode them once more.
+/// Of a codec that gives frames out late, too late to code them once more.
 #[test]
 fn a_frame_that_is_cut_off_says_so_and_the_next_is_to_begin_anew() {
-    gstreamer::init().unwrap();
     let mut rig = Rig::new();
     for (size, error) in [(4096, 0), (4097, V4L2_BUF_FLAG_ERROR)] {
         rig.queue(CAPTURE, 0, None);
         rig.core.entered(0, Payload::default());
         rig.core.came_out(CodedFrame {
-            buffer: gstreamer::Buffer::with_size(size).unwrap(),
+            data: Box::new(vec![0; size]),
             key: true,
             time: Some(0),
         });

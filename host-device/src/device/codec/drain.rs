@@ -10,13 +10,13 @@ use crate::v4l2::core::uapi::*;
 /// Where a session stands in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drain {
-    /// Frames are encoded as they come.
+    /// Frames are coded as they come.
     Running,
     /// STOP came before both queues stream, with CAPTURE buffers queued and no frame: the stream
     /// that starts without one ends at once. FFmpeg does that when it has nothing to encode, and
     /// waits for the end.
     Early,
-    /// STOP came: so many queued frames are still to be encoded, then the LAST buffer follows.
+    /// STOP came: so many queued frames are still to be coded, then the LAST buffer follows.
     Draining {
         /// OUTPUT buffers that were queued before STOP and are not taken yet.
         left: usize,
@@ -91,8 +91,8 @@ impl Drain {
         }
     }
 
-    /// Whether the next queued frame may be encoded.
-    pub fn may_encode(self) -> bool {
+    /// Whether the next queued frame may be coded.
+    pub fn may_code(self) -> bool {
         match self {
             Self::Running | Self::Early => true,
             Self::Draining { left } => left > 0,
@@ -107,7 +107,7 @@ impl Drain {
         }
     }
 
-    /// STREAMOFF of the OUTPUT queue: there is nothing left to encode.
+    /// STREAMOFF of the OUTPUT queue: there is nothing left to code.
     pub fn output_off(&mut self) {
         match self {
             Self::Draining { left } => *left = 0,
@@ -136,9 +136,9 @@ mod tests {
         assert_eq!(drain.run(Command::Stop, true, (2, 1)), Err(Errno::EBUSY));
         assert_eq!(drain.run(Command::Start, true, (2, 1)), Err(Errno::EBUSY));
         drain.taken();
-        assert!(drain.may_encode() && !drain.all_taken());
+        assert!(drain.may_code() && !drain.all_taken());
         drain.taken();
-        assert!(!drain.may_encode() && drain.all_taken());
+        assert!(!drain.may_code() && drain.all_taken());
         drain = Drain::Stopped;
         assert_eq!(drain.run(Command::Stop, true, (1, 1)), Ok(()));
         assert_eq!(drain, Drain::Stopped);

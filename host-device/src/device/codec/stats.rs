@@ -7,11 +7,11 @@ use std::time::Instant;
 /// Counts of a session.
 #[derive(Debug, Default)]
 pub struct Stats {
-    /// Frames that were given to an encoder.
+    /// Frames that were given to a codec.
     pub taken: u64,
     /// Frames that came back encoded.
     pub coded: u64,
-    /// Frames that an encoder failed on: their CAPTURE buffers carry `V4L2_BUF_FLAG_ERROR`.
+    /// Frames that a codec failed on: their CAPTURE buffers carry `V4L2_BUF_FLAG_ERROR`.
     pub failed: u64,
     /// Coded frames that were too large for their CAPTURE buffer.
     pub overflowed: u64,
@@ -59,8 +59,8 @@ impl Stats {
             0.0
         };
         tracing::info!(
-            "session ends: {} frames, {fps:.1} frames/s, {kbits:.0} kbit/s, {} failed, {} overflowed, {} encoded again, \
-             {} discarded by STREAMOFF, dropped {}",
+            "session ends: {} frames, {fps:.1} frames/s, {kbits:.0} kbit/s, {} failed, \
+             {} overflowed, {} encoded again, {} discarded by STREAMOFF, dropped {}",
             self.coded,
             self.failed,
             self.overflowed,

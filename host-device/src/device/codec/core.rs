@@ -2,7 +2,7 @@
 
 //! The state of a session, and what is to be done next.
 //!
-//! Nothing here waits or encodes. [`Core::next`] decides; the session's encoder thread does it, or,
+//! Nothing here waits or codes. [`Core::next`] decides; the session's codec thread does it, or,
 //! while none runs, the call that made it possible.
 
 use std::collections::VecDeque;
@@ -11,15 +11,13 @@ use std::time::Instant;
 use nix::errno::Errno;
 use protocol::wire::v4l2::{Buffer, Plane};
 
-use super::catalogue::Codec;
-use super::controls;
+use super::backend::{CodedFrame, FramePlane, Setup};
 use super::drain::Drain;
-use super::format::Formats;
-use super::pipeline::CodedFrame;
+use super::format::{CodedKind, Formats};
 use super::stats::Stats;
 use crate::events::Events;
 use crate::memory::{PlaneMemory, Readiness, Vm};
-use crate::v4l2::core::controls::Controls;
+use crate::v4l2::core::controls::{Controls, Info, Kind};
 use crate::v4l2::core::events::Subscriptions;
 use crate::v4l2::core::pixel::PixelFormat;
 use crate::v4l2::core::queue::{self, COPIED_FLAGS};
@@ -31,29 +29,29 @@ use crate::v4l2::core::uapi::*;
 /// end of a drain, FFmpeg loses the frames that are still to come.
 const MIN_CAPTURE: u32 = 16;
 
-/// What the encoder keeps with a queued frame.
+/// What a session keeps with a queued frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Private {
-    /// A key frame was asked for before the frame was queued.
-    pub force_key: bool,
+    /// Button controls that were pressed before the frame was queued, `V4L2_CID_*`.
+    pub pressed: Vec<u32>,
     /// When the guest's kick arrived that brought the frame.
     pub kicked: Option<Instant>,
 }
 
-/// A queue of an encoder session.
+/// A queue of a session.
 pub type Queue = queue::Queue<Private>;
 /// What a client said about a frame.
 pub type Payload = queue::Payload<Private>;
 
-/// A raw frame to encode.
+/// A raw frame to code.
 #[derive(Debug)]
 pub struct Job {
     /// Index of its OUTPUT buffer.
     pub index: u32,
     /// The queue's epoch when it was taken.
     pub epoch: u64,
-    /// Memory of each V4L2 plane, where the frame starts in it, and `bytesused`.
-    pub planes: Vec<(PlaneMemory, u32, u32)>,
+    /// Where it lies.
+    pub planes: Vec<FramePlane>,
     /// What the client said of it.
     pub payload: Payload,
 }
@@ -61,11 +59,11 @@ pub struct Job {
 /// A coded frame that waits for a CAPTURE buffer.
 #[derive(Debug)]
 pub struct Coded {
-    /// The frame; `None` when the encoder failed on it.
+    /// The frame; `None` when the codec failed on it.
     pub frame: Option<CodedFrame>,
     /// What the client said of the raw frame.
     pub payload: Payload,
-    /// When it came out of the encoder.
+    /// When it came out of the codec.
     pub since: Instant,
 }
 
@@ -85,9 +83,9 @@ pub struct Delivery {
 pub enum Action {
     /// Copy a coded frame and tell with [`Core::delivered`].
     Deliver(Delivery),
-    /// Encode a frame.
-    Encode(Job),
-    /// Have the encoder give out all that it holds, then tell with [`Core::flushed`].
+    /// Code a frame.
+    Code(Job),
+    /// Have the codec give out all that it holds, then tell with [`Core::flushed`].
     Flush,
 }
 
@@ -106,22 +104,22 @@ pub struct Core {
     pub drain: Drain,
     /// Events that the client wants.
     pub subscriptions: Subscriptions,
-    /// Coded frames that wait for a CAPTURE buffer. While there are any nothing is encoded, so
-    /// there are no more than an encoder holds.
+    /// Coded frames that wait for a CAPTURE buffer. While there are any nothing is coded, so
+    /// there are no more than a codec holds.
     coded: VecDeque<Coded>,
-    /// Frames inside the encoder by their time, oldest first.
+    /// Frames inside the codec by their time, oldest first.
     inside: VecDeque<(u64, Payload)>,
-    /// Time of the last frame that came out of this encoder.
+    /// Time of the last frame that came out of this codec.
     last_out: Option<u64>,
-    /// The next frame that is queued becomes a key frame.
-    pub force_key: bool,
-    /// Something changed that the encoder is made of.
+    /// Button controls that go with the next frame that is queued.
+    pub pressed: Vec<u32>,
+    /// Something changed that the codec is made for.
     pub changed: bool,
     /// A coded frame was cut off: what comes after it is of no use before the next key frame.
     pub cut: bool,
-    /// The encoder thread is to end.
+    /// The codec thread is to end.
     pub stop: bool,
-    /// The encoder thread waits to be woken.
+    /// The codec thread waits to be woken.
     pub asleep: bool,
     /// A frame came since both queues stream.
     pub fed: bool,
@@ -130,19 +128,21 @@ pub struct Core {
 }
 
 impl Core {
-    /// The state of a session of `vm` that was just opened, which offers these raw `formats`.
+    /// The state of a session of `vm` that was just opened, which offers these `coded` and `raw`
+    /// formats.
     ///
     /// # Errors
     ///
-    /// `ENODEV` without a codec, or without a raw format.
+    /// `ENODEV` without a coded format, or without a raw one.
     pub fn new(
-        codecs: Vec<Codec>,
-        formats: Vec<&'static PixelFormat>,
+        controls: Controls,
+        coded: Vec<CodedKind>,
+        raw: Vec<&'static PixelFormat>,
         vm: &Vm,
     ) -> Result<Self, Errno> {
         Ok(Self {
-            controls: controls::controls(&codecs),
-            formats: Formats::new(codecs, formats)?,
+            controls,
+            formats: Formats::new(coded, raw)?,
             output: Queue::new(OUTPUT, 1, vm),
             capture: Queue::new(CAPTURE, MIN_CAPTURE, vm),
             drain: Drain::Running,
@@ -150,7 +150,7 @@ impl Core {
             coded: VecDeque::new(),
             inside: VecDeque::new(),
             last_out: None,
-            force_key: false,
+            pressed: Vec::new(),
             changed: false,
             cut: false,
             stop: false,
@@ -160,19 +160,51 @@ impl Core {
         })
     }
 
+    /// Both queues stream from now on.
+    pub fn started(&mut self) {
+        self.stop = false;
+        self.asleep = false;
+        self.changed = false;
+        self.cut = false;
+        self.fed = false;
+        self.drain.started();
+    }
+
+    /// What a codec is made for, as things are.
+    pub fn setup(&self) -> Setup {
+        Setup {
+            coded: self.formats.coded.kind.fourcc,
+            raw: self.formats.raw.clone(),
+            crop: self.formats.crop,
+            interval: self.formats.interval,
+            controls: self.controls.clone(),
+            capacity: self.capacity(),
+        }
+    }
+
+    /// A control was set.
+    pub fn control_set(&mut self, info: &Info, events: &Events) {
+        if info.kind != Kind::Button {
+            self.changed = true;
+        } else if !self.pressed.contains(&info.id) {
+            self.pressed.push(info.id);
+        }
+        self.subscriptions.control_set(info, &self.controls, events);
+    }
+
     /// Bytes that a coded frame may have: it must fit into whichever CAPTURE buffer comes next.
     pub fn capacity(&self) -> u32 {
         let usual = self.formats.coded.sizeimage;
         self.capture.min_length(usual).min(usual)
     }
 
-    /// Takes the frame back that just came out of the encoder if it is larger than `capacity`
+    /// Takes the frame back that just came out of the codec if it is larger than `capacity`
     /// bytes, and nothing else is on its way: what the client said of it.
     pub fn too_large(&mut self, capacity: u32) -> Option<Payload> {
         if !self.inside.is_empty() || self.coded.len() != 1 {
             return None;
         }
-        let size = self.coded.front()?.frame.as_ref()?.buffer.size();
+        let size = self.coded.front()?.frame.as_ref()?.size();
         if size <= capacity as usize {
             return None;
         }
@@ -185,11 +217,11 @@ impl Core {
         self.output.streaming && self.capture.streaming
     }
 
-    /// Whether the encoder thread may find something to do, if it looks. True too often costs a
+    /// Whether the codec thread may find something to do, if it looks. True too often costs a
     /// wake, false too often a hang.
     pub fn has_work(&self) -> bool {
         let deliver = !self.coded.is_empty() && self.capture.queued() > 0;
-        let encode = self.output.queued() > 0 && self.capture.queued() > 0;
+        let code = self.output.queued() > 0 && self.capture.queued() > 0;
         let failed = [&self.output, &self.capture]
             .iter()
             .any(|queue| queue.readiness() == Some(Readiness::Failed));
@@ -198,16 +230,16 @@ impl Core {
                 && (deliver
                     || failed
                     || self.coded.is_empty()
-                        && (self.drain.all_taken() || encode && self.drain.may_encode()))
+                        && (self.drain.all_taken() || code && self.drain.may_code()))
     }
 
-    /// Frames that could be encoded one after the other as things are.
-    pub fn can_encode(&self) -> usize {
+    /// Frames that could be coded one after the other as things are.
+    pub fn can_code(&self) -> usize {
         self.output.queued().min(self.capture.queued())
     }
 
-    /// What is to be done next, if anything; `encoder` says that one runs. Ends a drain on the way.
-    pub fn next(&mut self, encoder: bool, events: &Events) -> Option<Action> {
+    /// What is to be done next, if anything; `codec` says that one runs. Ends a drain on the way.
+    pub fn next(&mut self, codec: bool, events: &Events) -> Option<Action> {
         if !self.capture.streaming {
             return None;
         }
@@ -229,13 +261,13 @@ impl Core {
         }
         if self.drain.all_taken() {
             if !self.inside.is_empty() {
-                return encoder.then_some(Action::Flush);
+                return codec.then_some(Action::Flush);
             }
             self.end_drain(events);
             return None;
         }
         let raw = self.output.readiness() == Some(Readiness::Ready);
-        if !encoder || !raw || !capacity || !self.drain.may_encode() {
+        if !codec || !raw || !capacity || !self.drain.may_code() {
             return None;
         }
         let epoch = self.output.epoch;
@@ -254,7 +286,7 @@ impl Core {
         self.drain.taken();
         self.stats.taken += 1;
         self.fed = true;
-        Some(Action::Encode(job))
+        Some(Action::Code(job))
     }
 
     /// Gives buffers back whose memory will not be ready: with an error, and with nothing in them.
@@ -291,21 +323,21 @@ impl Core {
         tracing::debug!("drained");
     }
 
-    /// A frame goes into the encoder under this `time`.
+    /// A frame goes into the codec under this `time`.
     pub fn entered(&mut self, time: u64, payload: Payload) {
-        // Times ascend, and start anew with each encoder.
+        // Times ascend, and start anew with each codec.
         if self.last_out >= Some(time) {
             self.last_out = None;
         }
         self.inside.push_back((time, payload));
     }
 
-    /// A frame came out of the encoder.
+    /// A frame came out of the codec.
     pub fn came_out(&mut self, frame: CodedFrame) {
         // Exactly one CAPTURE buffer per frame: a frame that nobody put in, or that was given up
         // because a later one came out before it, has none.
         let Some(at) = self.position(frame.time) else {
-            tracing::warn!("the encoder gave out a frame too many; it is left out");
+            tracing::warn!("the codec gave out a frame too many; it is left out");
             return;
         };
         // Nothing is reordered, so those before it will not come any more.
@@ -316,7 +348,7 @@ impl Core {
         };
         self.last_out = Some(time);
         let since = Instant::now();
-        self.stats.frame(frame.buffer.size(), since);
+        self.stats.frame(frame.size(), since);
         self.coded.push_back(Coded {
             frame: Some(frame),
             payload,
@@ -324,7 +356,7 @@ impl Core {
         });
     }
 
-    /// Which of the frames inside came out with this `time`. An encoder that loses times, or sets
+    /// Which of the frames inside came out with this `time`. A codec that loses times, or sets
     /// others, gives frames out in order.
     fn position(&self, time: Option<u64>) -> Option<usize> {
         let found =
@@ -334,11 +366,11 @@ impl Core {
         found.or(oldest)
     }
 
-    /// A frame that could not even be given to the encoder.
+    /// A frame that could not even be given to the codec.
     pub fn refused(&mut self, payload: Payload) {
         // Once: a guest must not be able to fill the log.
         if self.stats.failed == 0 {
-            tracing::warn!("the encoder failed on a frame: its CAPTURE buffer carries an error");
+            tracing::warn!("the codec failed on a frame: its CAPTURE buffer carries an error");
         }
         self.stats.failed += 1;
         self.coded.push_back(Coded {
@@ -348,7 +380,7 @@ impl Core {
         });
     }
 
-    /// The encoder gave out all that it can: what is still inside is lost to it.
+    /// The codec gave out all that it can: what is still inside is lost to it.
     pub fn flushed(&mut self) {
         let lost = std::mem::take(&mut self.inside);
         self.lose(lost);
@@ -360,7 +392,7 @@ impl Core {
         }
     }
 
-    /// The encoder let go of a raw frame. Returns what DQBUF answers.
+    /// The codec let go of a raw frame. Returns what DQBUF answers.
     pub fn released(&mut self, index: u32, epoch: u64) -> Option<(Buffer, Vec<Plane>)> {
         if self.output.epoch != epoch {
             // STREAMOFF gave the buffer back already.
@@ -406,7 +438,7 @@ impl Core {
         }
     }
 
-    /// STREAMOFF of the OUTPUT queue, after the encoder ended: frames that are not encoded yet are
+    /// STREAMOFF of the OUTPUT queue, after the codec ended: frames that are not coded yet are
     /// gone.
     pub fn output_off(&mut self) {
         self.stats.discarded += self.inside.len() as u64;
@@ -415,8 +447,8 @@ impl Core {
         self.drain.output_off();
     }
 
-    /// STREAMOFF of the CAPTURE queue, after the encoder ended: what is encoded is gone, and a
-    /// drain is off.
+    /// STREAMOFF of the CAPTURE queue, after the codec ended: what is coded is gone, and a drain is
+    /// off.
     pub fn capture_off(&mut self) {
         let waiting = self
             .coded
@@ -455,12 +487,12 @@ impl Delivery {
         let Some(frame) = &self.coded.frame else {
             return (self.write(&[0; 4]), false);
         };
-        match frame.buffer.map_readable() {
-            Ok(map) if !map.is_empty() => {
-                let copied = self.write(map.as_slice());
-                (copied, copied == map.len())
+        match (*frame.data).as_ref() {
+            [] => (self.write(&[0; 4]), false),
+            data => {
+                let copied = self.write(data);
+                (copied, copied == data.len())
             }
-            _ => (self.write(&[0; 4]), false),
         }
     }
 

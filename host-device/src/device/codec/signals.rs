@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! When the guest is notified of buffers that the encoder thread gave back.
+//! When the guest is notified of buffers that the codec thread gave back.
 //!
-//! Before the thread waits for anything it tells of everything, so nobody waits for a signal that
+//! Before the thread waits for anything it signals everything, so nobody waits for a signal that
 //! does not come. While it has frames to go on with, a signal may wait until more are done than
 //! still wait, or one is left: a client with one frame at a time gets one for each, a client with
-//! many gets one for several, and the encoder has something to do until the client is back.
+//! many gets one for several, and the codec has something to do until the client is back.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ const MAX_DELAY: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Signals {
     events: Events,
-    /// When the coded frames came out of the encoder.
+    /// When the coded frames came out of the codec.
     coded: Vec<Instant>,
     /// Raw frames.
     returned: usize,
@@ -47,13 +47,13 @@ impl Signals {
         &self.events
     }
 
-    /// A coded frame was delivered that came out of the encoder at `coded`.
+    /// A coded frame was delivered that came out of the codec at `coded`.
     pub fn delivered(&mut self, coded: Instant) {
         self.coded.push(coded);
         self.since.get_or_insert(coded);
     }
 
-    /// A frame goes into the encoder, and with it so many still wait.
+    /// A frame goes into the codec, and with it so many still wait.
     pub fn before(&mut self, waiting: usize) {
         let now = Instant::now();
         if let Some(since) = self.since {
@@ -65,8 +65,8 @@ impl Signals {
         self.frame.0 = now;
     }
 
-    /// The encoder has taken the frame, and gave back so many.
-    pub fn encoded(&mut self, returned: usize) {
+    /// The codec has taken the frame, and gave back so many.
+    pub fn coded(&mut self, returned: usize) {
         let now = Instant::now();
         self.frame.1 = now - self.frame.0;
         self.returned += returned;
@@ -75,7 +75,7 @@ impl Signals {
         }
     }
 
-    /// Tells the guest of everything.
+    /// Signals everything.
     pub fn signal(&mut self) {
         self.events.signal();
         self.returned = 0;
@@ -91,7 +91,7 @@ impl Signals {
 }
 
 /// Whether the signal for `done` buffers, of which the oldest is done since `age`, cannot wait for
-/// another frame that takes `frame`, with `waiting` frames to encode.
+/// another frame that takes `frame`, with `waiting` frames to code.
 fn due(done: usize, waiting: usize, age: Duration, frame: Duration) -> bool {
     done > waiting || waiting <= 1 || age + frame > MAX_DELAY
 }
@@ -113,14 +113,14 @@ mod tests {
     #[test]
     fn more_than_half_of_what_waits_shares_a_signal() {
         assert_eq!(first(1), (1, 0));
-        assert_eq!(first(2), (1, 1), "the encoder is not left with nothing");
+        assert_eq!(first(2), (1, 1), "the codec is not left with nothing");
         assert_eq!(first(3), (2, 1));
         assert_eq!(first(4), (3, 1));
         assert_eq!(first(8), (5, 3));
     }
 
     #[test]
-    fn a_slow_encoder_holds_nothing_back() {
+    fn a_slow_codec_holds_nothing_back() {
         assert!(due(1, 30, Duration::ZERO, MAX_DELAY + FAST));
         assert!(!due(1, 30, MAX_DELAY - 2 * FAST, FAST));
         assert!(due(1, 30, MAX_DELAY, FAST), "it has waited long enough");

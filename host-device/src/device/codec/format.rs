@@ -6,7 +6,6 @@
 use nix::errno::Errno;
 use protocol::wire::v4l2::{Fract, PixFormatMplane, Rect};
 
-use super::catalogue::Codec;
 use crate::v4l2::core::format::RawFormat;
 use crate::v4l2::core::interval;
 use crate::v4l2::core::pixel::PixelFormat;
@@ -16,11 +15,20 @@ use crate::v4l2::core::uapi::*;
 const MIN_CODED: u32 = 64 << 10;
 const MAX_CODED: u32 = 64 << 20;
 
+/// A coded format that a device offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CodedKind {
+    /// `V4L2_PIX_FMT_*`.
+    pub fourcc: u32,
+    /// What the kernel calls it in VIDIOC_ENUM_FMT.
+    pub description: &'static str,
+}
+
 /// Format of the CAPTURE queue. Width, height and colorimetry are those of OUTPUT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodedFormat {
-    /// What is encoded to.
-    pub codec: Codec,
+    /// What frames are coded to.
+    pub kind: CodedKind,
     /// Size of a buffer, in bytes.
     pub sizeimage: u32,
 }
@@ -28,8 +36,8 @@ pub struct CodedFormat {
 /// Formats of both queues, crop and frame interval.
 #[derive(Clone, Debug)]
 pub struct Formats {
-    /// Codecs that the host has an element for, in order.
-    pub codecs: Vec<Codec>,
+    /// Coded formats that are offered, in order.
+    pub kinds: Vec<CodedKind>,
     /// Raw formats that are offered, in order.
     pub offered: Vec<&'static PixelFormat>,
     /// The OUTPUT queue's.
@@ -39,7 +47,7 @@ pub struct Formats {
     /// `sizeimage` of coded buffers that the client asked for last; 0 if it did not ask. GStreamer
     /// asks before it sets the size of frames, and fails if `sizeimage` shrinks then.
     asked: u32,
-    /// The part of each frame that is encoded.
+    /// The part of each frame that is coded.
     pub crop: Rect,
     /// Frame interval, exactly as the client wrote it.
     pub interval: Fract,
@@ -55,19 +63,19 @@ impl Formats {
     ///
     /// # Errors
     ///
-    /// `ENODEV` without a codec, or without a raw format.
-    pub fn new(codecs: Vec<Codec>, offered: Vec<&'static PixelFormat>) -> Result<Self, Errno> {
-        let codec = *codecs.first().ok_or(Errno::ENODEV)?;
+    /// `ENODEV` without a coded format, or without a raw one.
+    pub fn new(kinds: Vec<CodedKind>, offered: Vec<&'static PixelFormat>) -> Result<Self, Errno> {
+        let kind = *kinds.first().ok_or(Errno::ENODEV)?;
         let pixel = *offered.first().ok_or(Errno::ENODEV)?;
         let (width, height) = (1280, 720);
         let raw = RawFormat::new(pixel, width, height);
         let crop = raw.rect();
         Ok(Self {
-            codecs,
+            kinds,
             offered,
             raw,
             coded: CodedFormat {
-                codec,
+                kind,
                 sizeimage: coded_size(width, height),
             },
             asked: 0,
@@ -84,15 +92,15 @@ impl Formats {
 
     /// The CAPTURE format nearest to `pix`. Its width and height mean nothing.
     pub fn try_coded(&self, pix: &PixFormatMplane) -> CodedFormat {
-        let codec = self
-            .codecs
+        let kind = self
+            .kinds
             .iter()
             .copied()
-            .find(|codec| codec.fourcc() == pix.pixelformat)
-            .unwrap_or(self.coded.codec);
+            .find(|kind| kind.fourcc == pix.pixelformat)
+            .unwrap_or(self.coded.kind);
         let asked = pix.plane_fmt.first().map_or(0, |plane| plane.sizeimage);
         CodedFormat {
-            codec,
+            kind,
             sizeimage: self.coded_size(asked),
         }
     }
@@ -129,7 +137,7 @@ impl Formats {
         let mut pix = PixFormatMplane {
             width: self.raw.width,
             height: self.raw.height,
-            pixelformat: coded.codec.fourcc(),
+            pixelformat: coded.kind.fourcc,
             field: FIELD_NONE,
             num_planes: 1,
             ..Default::default()

@@ -12,19 +12,18 @@ use protocol::wire::v4l2::{
     Selection, StreamParm,
 };
 
-use super::catalogue::{Codec, SelectedElement};
+use super::backend::Setup;
 use super::core::{Core, Private, Queue};
 use super::drain::Command;
 use super::format::{CodedFormat, Formats};
 use super::imports::Imports;
-use super::pipeline::Setup;
-use super::settings::Settings;
-use super::worker::{Shared, Worker};
+use super::offer::Offer;
+use super::shared::Shared;
+use super::worker::Worker;
 use crate::device::api::{self, BufferArgs, ControlArgs, ControlOp, Result, WireMemory};
 use crate::device::sessions::OpenSession;
 use crate::events::Events;
-use crate::memory::{Fence, HostBuffer, MemoryCharge, PlaneMemory, Vm, probe_udmabuf};
-use crate::v4l2::core::controls::Info;
+use crate::memory::{Fence, HostBuffer, MemoryCharge, PlaneMemory, Vm};
 use crate::v4l2::core::format::{self, RawFormat};
 use crate::v4l2::core::uapi::*;
 use crate::v4l2::core::{interval, selection};
@@ -35,7 +34,7 @@ pub struct Session {
     shared: Arc<Shared>,
     vm: Vm,
     imports: Imports,
-    selected: Arc<[SelectedElement]>,
+    offer: Arc<Offer>,
     /// Runs while both queues stream.
     worker: Option<Worker>,
     span: tracing::Span,
@@ -43,30 +42,25 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session with everything at its defaults.
+    /// A session with everything at its defaults, whose log lines are in `span`.
     ///
     /// # Errors
     ///
-    /// `ENODEV` without a codec.
+    /// `ENODEV` without a coded format.
     pub fn new(
-        id: u32,
-        selected: Arc<[SelectedElement]>,
-        settings: Arc<Settings>,
+        offer: Arc<Offer>,
         (events, vm): (Events, Vm),
-        open: OpenSession,
+        (span, open): (tracing::Span, OpenSession),
     ) -> Result<Self> {
-        let codecs: Vec<Codec> = selected.iter().map(|selected| selected.codec).collect();
+        let (coded, raw) = (offer.coded.clone(), offer.raw.clone());
+        let core = Core::new(offer.controls.clone(), coded, raw, &vm)?;
         Ok(Self {
-            shared: Shared::new(
-                Core::new(codecs, settings.formats.clone(), &vm)?,
-                events,
-                settings,
-            ),
+            shared: Shared::new(core, events),
             imports: Imports::new(&vm),
             vm,
-            selected,
+            offer,
             worker: None,
-            span: tracing::info_span!("encoder", session = id),
+            span,
             _open: open,
         })
     }
@@ -77,39 +71,26 @@ impl Session {
             if !core.streaming() {
                 return Ok(());
             }
-            let codec = core.formats.coded.codec;
-            Setup {
-                selected: self
-                    .selected
-                    .iter()
-                    .find(|selected| selected.codec == codec)
-                    .cloned()
-                    .ok_or(Errno::ENODEV)?,
-                raw: core.formats.raw.clone(),
-                crop: core.formats.crop,
-                dmabuf: probe_udmabuf(),
-            }
+            core.setup()
         };
         let _entered = self.span.clone().entered();
         let memory = self.charge(&setup)?;
-        self.worker = Some(Worker::start(&self.shared, setup, memory)?);
+        self.worker = Some(Worker::start(&self.shared, &self.offer, &setup, memory)?);
         Ok(())
     }
 
-    /// What the encoder will take, before it does.
+    /// What the codec will take, before it does.
     fn charge(&self, setup: &Setup) -> Result<MemoryCharge> {
-        if setup.selected.sink {
+        let bytes = self.offer.backend.memory(setup);
+        if bytes == 0 {
             return Ok(MemoryCharge::default());
         }
-        let threads = self.shared.params(&self.shared.lock(), None).threads;
-        let size = (setup.crop.width, setup.crop.height);
-        let bytes = setup.selected.codec.row().memory(size, threads);
-        let ledger = self.vm.ledger();
-        ledger.charge(bytes).inspect_err(|_| {
+        self.vm.ledger().charge(bytes).inspect_err(|_| {
             tracing::debug!(
-                "no room for an encoder of {}x{}, about {} MiB: raise --max-memory, or close sessions",
-                size.0,
-                size.1,
+                "too little memory for a codec of {}x{}, about {} MiB: raise --max-memory, \
+                 or close sessions",
+                setup.crop.width,
+                setup.crop.height,
                 bytes >> 20
             );
         })
@@ -145,13 +126,17 @@ impl Session {
         let mut core = self.shared.lock();
         let output = args.buffer.type_ == OUTPUT;
         let private = Private {
-            force_key: output && core.force_key,
+            pressed: if output {
+                core.pressed.clone()
+            } else {
+                Vec::new()
+            },
             kicked: Some(self.shared.events.counters().looked()),
         };
         let (queue, sizes) = queue(&mut core, args.buffer.type_)?;
         queue.qbuf(args, (imported, fence), &sizes, private)?;
         if output {
-            core.force_key = false;
+            core.pressed.clear();
             core.drain.goes_on();
         }
         Ok(())
@@ -181,23 +166,13 @@ impl Session {
         }
     }
 
-    /// After a call gave the encoder something to do.
+    /// After a call gave the codec something to do.
     fn go_on(&self) {
         if self.worker.is_some() {
             self.shared.wake();
         } else {
             self.shared.pump();
         }
-    }
-
-    /// After a control was set.
-    fn control_set(core: &mut Core, info: &Info, events: &Events) {
-        if info.id == V4L2_CID_MPEG_VIDEO_FORCE_KEY_FRAME {
-            core.force_key = true;
-        } else {
-            core.changed = true;
-        }
-        core.subscriptions.control_set(info, &core.controls, events);
     }
 }
 
@@ -244,10 +219,11 @@ impl api::Session for Session {
                 .offered
                 .get(at)
                 .map(|format| (format.fourcc, format.description, 0)),
-            CAPTURE => core.formats.codecs.get(at).map(|codec| {
-                let row = codec.row();
-                (row.fourcc, row.description, V4L2_FMT_FLAG_COMPRESSED)
-            }),
+            CAPTURE => core
+                .formats
+                .kinds
+                .get(at)
+                .map(|kind| (kind.fourcc, kind.description, V4L2_FMT_FLAG_COMPRESSED)),
             _ => None,
         }
         .ok_or(Errno::EINVAL)?;
@@ -304,11 +280,8 @@ impl api::Session for Session {
 
     fn enum_framesizes(&mut self, size: &mut FrmSizeEnum) -> Result {
         let offered = self.shared.lock().formats.find(size.pixel_format);
-        let known = offered.is_some()
-            || self
-                .selected
-                .iter()
-                .any(|selected| selected.codec.fourcc() == size.pixel_format);
+        let mut coded = self.offer.coded.iter();
+        let known = offered.is_some() || coded.any(|kind| kind.fourcc == size.pixel_format);
         if !known || size.index != 0 {
             return Err(Errno::EINVAL);
         }
@@ -480,7 +453,7 @@ impl api::Session for Session {
         if !matches!(buf_type, OUTPUT | CAPTURE) {
             return Err(Errno::EINVAL);
         }
-        // From here on the encoder returns no buffer of this queue.
+        // From here on the codec returns no buffer of this queue.
         queue(&mut self.shared.lock(), buf_type)?.0.epoch += 1;
         // The next STREAMON starts a new one: headers and an IDR.
         self.worker = None;
@@ -548,14 +521,14 @@ impl api::Session for Session {
     fn s_ctrl(&mut self, control: &mut Control) -> Result {
         let mut core = self.shared.lock();
         let info = core.controls.set(control)?;
-        Self::control_set(&mut core, info, &self.shared.events);
+        core.control_set(info, &self.shared.events);
         Ok(())
     }
 
     fn ext_ctrls(&mut self, op: ControlOp, args: ControlArgs<'_>) -> Result {
         let mut core = self.shared.lock();
         for info in core.controls.ext(op, args.header, args.controls)? {
-            Self::control_set(&mut core, info, &self.shared.events);
+            core.control_set(info, &self.shared.events);
         }
         Ok(())
     }
