@@ -33,10 +33,10 @@ pub struct Cli {
     pub print_capabilities: bool,
 
     /// A device to serve, with its settings: NAME[,KEY=VALUE...]; encoder, if there is none.
-    /// `encoder` has preset, threads, rank, card, sessions, and sink=1, which encodes nothing: for
-    /// measuring. `proxy` is a V4L2 device of the host: path, card, sessions; ioctls and controls,
-    /// which say what guests may do. Give it several times for several devices, each with
-    /// socket=PATH or fd=N in the place of --socket-path and --fd.
+    /// `encoder` has preset, threads, rank, card, sessions, formats. `proxy` is a V4L2 device of the
+    /// host: path, card, sessions; ioctls and controls, which say what guests may do. Give it
+    /// several times for several devices, each with socket=PATH or fd=N in the place of
+    /// --socket-path and --fd.
     #[arg(long, value_name = "DEVICE")]
     pub device: Vec<String>,
 

@@ -20,11 +20,7 @@ use zerocopy::IntoBytes;
 
 /// An encoder that encodes nothing.
 fn sink(options: &Options) -> Pair {
-    let spec = DeviceSpec {
-        settings: vec![("sink".to_owned(), "1".to_owned())],
-        ..DeviceSpec::default()
-    };
-    Pair::with(virtio_v4l2d::device::open(&spec).unwrap(), options)
+    Pair::with(common::sink::open(&DeviceSpec::default()).unwrap(), options)
 }
 
 fn settings(output_buffers: u32, capture_buffers: u32) -> Settings {

@@ -25,7 +25,6 @@ mod params;
 mod pipeline;
 mod resolve;
 mod settings;
-mod sink;
 
 use catalogue::Codec;
 pub use settings::Settings;
@@ -50,10 +49,6 @@ impl Encoder {
     ///
     /// GStreamer does not start, or an element is missing: the message says what to install.
     pub fn new(settings: Settings) -> anyhow::Result<Self> {
-        if settings.sink {
-            let codecs = catalogue::ROWS.iter().map(|row| row.codec).collect();
-            return Ok(Self::with(settings, codecs, Box::new(sink::Sink)));
-        }
         gst::init().context("GStreamer does not start")?;
         let selected = catalogue::choose(&settings)?;
         for selected in &selected {
@@ -62,6 +57,12 @@ impl Encoder {
         let codecs = selected.iter().map(|selected| selected.codec).collect();
         let backend = backend::GstBackend::new(settings.clone(), selected);
         Ok(Self::with(settings, codecs, Box::new(backend)))
+    }
+
+    /// A device that offers all codecs, whose frames `backend` codes in the place of elements.
+    pub fn on(settings: Settings, backend: Box<dyn CodecBackend>) -> Self {
+        let codecs = catalogue::ROWS.iter().map(|row| row.codec).collect();
+        Self::with(settings, codecs, backend)
     }
 
     /// A device that offers these `codecs`, whose frames `backend` codes.

@@ -25,6 +25,7 @@ pub mod leaks;
 pub mod lent;
 pub mod program;
 pub mod proxy;
+pub mod sink;
 pub mod vmms;
 
 /// What a command gets that names a session which is not open.

@@ -30,8 +30,6 @@ pub struct Settings {
     pub max_sessions: usize,
     /// Raw formats that are offered, in order.
     pub formats: Vec<&'static PixelFormat>,
-    /// Take frames and encode nothing: for measuring what is around an encoder.
-    pub sink: bool,
 }
 
 impl Default for Settings {
@@ -44,7 +42,6 @@ impl Default for Settings {
             card: "virtio-v4l2 encoder".to_owned(),
             max_sessions: 256,
             formats: formats::default(),
-            sink: false,
         }
     }
 }
@@ -91,7 +88,7 @@ impl Settings {
     }
 
     /// Takes one `key=value` of `--device encoder,key=value`: `preset`, `threads`, `rank`, `card`,
-    /// `sessions`, `formats`, `sink`.
+    /// `sessions`, `formats`.
     ///
     /// # Errors
     ///
@@ -128,16 +125,9 @@ impl Settings {
                 self.max_sessions = sessions as usize;
             }
             "formats" => self.formats = parse_formats(value)?,
-            "sink" => {
-                self.sink = match value {
-                    "0" => false,
-                    "1" => true,
-                    _ => bail!("sink={value}: 0 or 1"),
-                };
-            }
             _ => bail!(
-                "device encoder has no option {key:?}; it has preset, threads, rank, card, sessions, \
-                 formats, sink"
+                "device encoder has no option {key:?}; it has preset, threads, rank, card, \
+                 sessions, formats"
             ),
         }
         Ok(())
@@ -188,8 +178,6 @@ mod tests {
         settings.set("threads", "2").unwrap();
         settings.set("rank", "true").unwrap();
         assert_eq!((settings.threads, settings.by_rank), (Some(2), true));
-        settings.set("sink", "1").unwrap();
-        assert!(settings.sink);
         assert!(settings.formats.iter().all(|format| format.planes() == 1));
         settings.set("formats", "all").unwrap();
         assert_eq!(settings.formats.len(), formats::all().count());
@@ -197,7 +185,7 @@ mod tests {
         let names: Vec<_> = settings.formats.iter().map(|f| f.name()).collect();
         assert_eq!(names, ["NM12", "NV12"]);
         for (key, value) in [
-            ("sink", "yes"),
+            ("sink", "1"),
             ("preset", "warp"),
             ("threads", "0"),
             ("threads", "x"),

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use e2e::counters::{Answerer, Notes, Window, windows};
-use e2e::fixtures::program;
+use e2e::fixtures::{example, program};
 use e2e::{Results, Spec, TestVm, suite};
 
 /// How long a case has, in seconds.
@@ -17,7 +17,7 @@ const STRACE: u64 = 40;
 #[test]
 fn counts() {
     let spec = Spec {
-        daemon_args: vec!["--device=encoder,sink=1".to_owned()],
+        daemon: example("sink-device"),
         files: vec![program("bench")],
         ..Spec::default()
     };

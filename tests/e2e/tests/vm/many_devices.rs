@@ -3,6 +3,7 @@
 //! More devices than stock QEMU has memory regions for (the guest's RAM is one, too): whose buffers
 //! cannot be mapped gets ENOMEM, and nothing else happens.
 
+use e2e::fixtures::example;
 use e2e::{Devices, Spec, TestVm, suite};
 
 /// How many devices there are.
@@ -10,9 +11,10 @@ const DEVICES: usize = 8;
 
 #[test]
 fn many_devices() {
-    let device = |number| (format!("d{number}"), "encoder,sink=1".to_owned());
+    let device = |number| (format!("d{number}"), "encoder".to_owned());
     let spec = Spec {
         devices: Devices::Many((0..DEVICES).map(device).collect()),
+        daemon: example("sink-device"),
         daemon_args: ["--shm-size", "512M"].map(str::to_owned).to_vec(),
         ..Spec::default()
     };

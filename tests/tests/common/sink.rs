@@ -1,12 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! A backend that encodes nothing: for measuring what is around an encoder.
+//! An encoder that encodes nothing: for measuring what is around an encoder.
+
+use std::sync::Arc;
 
 use nix::errno::Errno;
-
-use crate::device::codec::{
+use virtio_v4l2d::config::{DeviceKind, DeviceSpec};
+use virtio_v4l2d::device::codec::{
     Change, Codec, CodecBackend, CodedFrame, Frame, FrameSink, PushError, Setup,
 };
+use virtio_v4l2d::device::encoder::{Encoder, Settings};
+use virtio_v4l2d::device::{self, Device};
+
+/// Opens the device that `spec` describes. An encoder is one that encodes nothing.
+pub fn open(spec: &DeviceSpec) -> anyhow::Result<Arc<dyn Device>> {
+    if spec.kind != DeviceKind::Encoder {
+        return device::open(spec);
+    }
+    let settings = Settings::of(spec)?;
+    anyhow::ensure!(
+        settings.elements.is_empty() && !settings.by_rank,
+        "a sink takes the place of all encoders; leave out --encoder and rank"
+    );
+    Ok(Arc::new(Encoder::on(settings, Box::new(Sink))))
+}
 
 /// Bytes of the access unit.
 const SIZE: usize = 256;
@@ -25,7 +42,7 @@ static UNIT: [u8; SIZE] = {
 };
 
 /// Makes sinks.
-pub struct Sink;
+struct Sink;
 
 impl CodecBackend for Sink {
     fn memory(&self, _: &Setup) -> usize {
