@@ -23,7 +23,7 @@ use protocol::wire::command::{
     CLOSE, CmdClose, CmdHeader, CmdIoctl, CmdMmap, CmdMunmap, IOCTL, MMAP, MMAP_FLAG_RW, MUNMAP,
     OPEN, RespHeader, RespMmap, RespMunmap, RespOpen,
 };
-use protocol::wire::ioctl::QBUF;
+use protocol::wire::ioctl::{Ioctl, QBUF};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use self::command_queue::{CommandQueue, Now};
@@ -49,6 +49,43 @@ pub enum Notice {
     /// Even if it does not: nobody waits for the answer to QBUF, and a refused one is to be seen at
     /// once.
     Anyway,
+}
+
+/// An ioctl of a session.
+#[derive(Clone, Copy)]
+struct Call {
+    session: u32,
+    ioctl: &'static Ioctl,
+    /// How much of the response the guest can take.
+    capacity: usize,
+}
+
+impl Call {
+    /// Makes the call with `input`, and leaves the response in `reply`. `None` if it is to be quick
+    /// and is not.
+    fn run(
+        self,
+        target: Result<command_queue::Target<'_>>,
+        input: &[u8],
+        quick: bool,
+        reply: &mut Vec<u8>,
+    ) -> Option<Notice> {
+        let Self { session, ioctl, .. } = self;
+        let result = match target {
+            Ok(target) => ioctl::run(target, ioctl, input, (self.capacity, quick), reply),
+            Err(errno) => {
+                reply.clear();
+                set_status(reply, Err(errno));
+                Err(errno.into())
+            }
+        };
+        match result {
+            Ok(()) => tracing::trace!(session, "{}", ioctl.name),
+            Err(Failure::Errno(errno)) => tracing::debug!(session, "{}: {errno}", ioctl.name),
+            Err(Failure::Slow) => return None,
+        }
+        Some(notice(ioctl.code, result.is_err()))
+    }
 }
 
 /// Whether a command has been answered.
@@ -325,28 +362,13 @@ impl Sessions {
             }
         };
         let input = bytes.get(size_of::<CmdIoctl>()..).unwrap_or_default();
-        // `None` if it is to be quick and is not.
-        let run = move |target: Result<command_queue::Target<'_>>,
-                        input: &[u8],
-                        quick: bool,
-                        reply: &mut Vec<u8>| {
-            let result = match target {
-                Ok(session) => ioctl::run(session, ioctl, input, (capacity, quick), reply),
-                Err(errno) => {
-                    reply.clear();
-                    set_status(reply, Err(errno));
-                    Err(errno.into())
-                }
-            };
-            match result {
-                Ok(()) => tracing::trace!(session, "{}", ioctl.name),
-                Err(Failure::Errno(errno)) => tracing::debug!(session, "{}: {errno}", ioctl.name),
-                Err(Failure::Slow) => return None,
-            }
-            Some(notice(code, result.is_err()))
+        let call = Call {
+            session,
+            ioctl,
+            capacity,
         };
         if !ioctl::is_slow(ioctl, input, &*self.device) {
-            match queue.try_now(&self.threads, |target| run(target, input, true, reply)) {
+            match queue.try_now(&self.threads, |target| call.run(target, input, true, reply)) {
                 Now::Ran(Some(Some(notice))) => return Progress::Answered(notice),
                 Now::Ran(Some(None)) => {}
                 Now::Ran(None) => {
@@ -365,7 +387,7 @@ impl Sessions {
             &self.threads,
             Box::new(move |target| {
                 let mut reply = Vec::new();
-                let notice = run(target, &waiting.input, false, &mut reply);
+                let notice = call.run(target, &waiting.input, false, &mut reply);
                 ticket.answer(&reply, notice.unwrap_or(Notice::Anyway));
             }),
         );

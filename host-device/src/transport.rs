@@ -23,6 +23,7 @@ mod turn;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -129,25 +130,7 @@ pub fn serve_stream(
 
     let handler = Arc::new(Mutex::new(RequestHandler::new(Arc::clone(&connection))));
     let mut requests = BackendReqHandler::from_stream(stream, Arc::clone(&handler));
-    let error = loop {
-        if let Some(socket) = socket::offered(&peeked) {
-            let mut handler = handler.lock().unwrap_or_else(PoisonError::into_inner);
-            handler.offer(socket);
-        }
-        match requests.handle_request() {
-            Ok(()) | Err(VhostError::SocketRetry(_)) => {}
-            Err(error) => {
-                let mut handler = handler.lock().unwrap_or_else(PoisonError::into_inner);
-                if !handler.has_refused() {
-                    break error;
-                }
-                // The VMM got that answer, if it asked for one: both sides still know what comes
-                // next.
-                tracing::warn!("a request of the VMM is refused: {error}");
-            }
-        }
-    };
-    match error {
+    match serve_requests(&mut requests, &handler, &peeked) {
         // At the end, PartialMessage is an end of file where a header was to be.
         VhostError::Disconnected | VhostError::PartialMessage | VhostError::SocketBroken(_) => {
             tracing::info!("VMM disconnected");
@@ -157,6 +140,38 @@ pub fn serve_stream(
     }
 
     stop.watch(None);
+    end(&connection, rings);
+    Ok(())
+}
+
+/// Answers requests until one cannot be: why. `peeked` is the socket that they come from.
+fn serve_requests(
+    requests: &mut BackendReqHandler<Mutex<RequestHandler>>,
+    handler: &Mutex<RequestHandler>,
+    peeked: &UnixStream,
+) -> VhostError {
+    loop {
+        if let Some(socket) = socket::offered(peeked) {
+            let mut handler = handler.lock().unwrap_or_else(PoisonError::into_inner);
+            handler.offer(socket);
+        }
+        match requests.handle_request() {
+            Ok(()) | Err(VhostError::SocketRetry(_)) => {}
+            Err(error) => {
+                let mut handler = handler.lock().unwrap_or_else(PoisonError::into_inner);
+                if !handler.has_refused() {
+                    return error;
+                }
+                // The VMM got that answer, if it asked for one: both sides still know what comes
+                // next.
+                tracing::warn!("a request of the VMM is refused: {error}");
+            }
+        }
+    }
+}
+
+/// Ends a connection: its ring thread, its sessions and their threads.
+fn end(connection: &VmmConnection, rings: JoinHandle<()>) {
     connection.end();
     if rings.join().is_err() {
         tracing::error!("the ring thread panicked, please report it");
@@ -170,5 +185,4 @@ pub fn serve_stream(
     }
     connection.end_threads();
     connection.vm.counters().log();
-    Ok(())
 }

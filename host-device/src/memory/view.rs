@@ -216,6 +216,46 @@ fn dmabuf(
     Ok(base.ok().map(|base| (fd, base, charge)))
 }
 
+/// Mappings that the kernel has of a view of `runs`: of its udmabuf, or of each run, and of the
+/// addresses that were reserved for them.
+fn mappings(runs: &[Run<'_>], is_dmabuf: bool) -> usize {
+    if is_dmabuf { 1 } else { runs.len() + 1 }
+}
+
+/// What a view of `runs` is made of: a udmabuf that is mapped, or addresses that are reserved, and
+/// what either costs.
+fn back(
+    runs: &[Run<'_>],
+    size: NonZeroUsize,
+    (access, form, keeps_pages): (Access, ImportAs, bool),
+    costs: &Costs,
+) -> Result<(Option<OwnedFd>, NonNull<c_void>, MemoryCharge), Errno> {
+    let mapped = size.get();
+    let may_pin = match form {
+        ImportAs::Any => keeps_pages,
+        ImportAs::Mapped => false,
+        ImportAs::Dmabuf => true,
+    };
+    let dmabuf = match may_pin.then(|| dmabuf(runs, size, access, costs)) {
+        Some(Err(errno)) if form == ImportAs::Dmabuf => return Err(errno),
+        made => made.and_then(Result::ok).flatten(),
+    };
+    if let Some((fd, base, charge)) = dmabuf {
+        return Ok((Some(fd), base, charge));
+    }
+    if form == ImportAs::Dmabuf {
+        tracing::warn!(
+            "no dmabuf of guest memory: {mapped} bytes in {} pieces (see parameters of udmabuf)",
+            runs.len()
+        );
+        return Err(Errno::EINVAL);
+    }
+    let pinned = if form == ImportAs::Mapped { mapped } else { 0 };
+    let tables = tables(mapped, mappings(runs, false));
+    let charge = costs.ledger.charge(pinned + tables)?;
+    Ok((None, reserve(size)?, charge))
+}
+
 impl View {
     /// Maps what `entries` name, for `access`, in that form, at these `costs`. `keeps_pages` says
     /// that the driver keeps the pages where they are, so that they may be pinned.
@@ -232,31 +272,8 @@ impl View {
         let (runs, start, len) = runs(guest, entries)?;
         let mapped: usize = runs.iter().map(|run| run.len).sum();
         let size = NonZeroUsize::new(mapped).ok_or(Errno::EINVAL)?;
-        let may_pin = match form {
-            ImportAs::Any => keeps_pages,
-            ImportAs::Mapped => false,
-            ImportAs::Dmabuf => true,
-        };
-        let dmabuf = match may_pin.then(|| dmabuf(&runs, size, access, costs)) {
-            Some(Err(errno)) if form == ImportAs::Dmabuf => return Err(errno),
-            made => made.and_then(Result::ok).flatten(),
-        };
-        if form == ImportAs::Dmabuf && dmabuf.is_none() {
-            tracing::warn!(
-                "no dmabuf of guest memory: {mapped} bytes in {} pieces (see parameters of udmabuf)",
-                runs.len()
-            );
-            return Err(Errno::EINVAL);
-        }
-        let count = if dmabuf.is_some() { 1 } else { runs.len() + 1 };
-        let (dmabuf, base, charge) = match dmabuf {
-            Some((fd, base, charge)) => (Some(fd), base, charge),
-            None => {
-                let pinned = if form == ImportAs::Mapped { mapped } else { 0 };
-                let charge = costs.ledger.charge(pinned + tables(mapped, count))?;
-                (None, reserve(size)?, charge)
-            }
-        };
+        let (dmabuf, base, charge) = back(&runs, size, (access, form, keeps_pages), costs)?;
+        let count = mappings(&runs, dmabuf.is_some());
         let counters = &costs.counters;
         Counters::add(&counters.maps, count as u64);
         // From here on dropping it unmaps all of it, whatever is mapped there by then.
@@ -276,12 +293,15 @@ impl View {
             _charge: charge,
             guard: None,
         };
-        view.share = Some(budget::MappingCharge::new(&costs.share, count).inspect_err(|_| {
-            tracing::warn!(
-                "a buffer in {} pieces of guest memory needs more mappings than are left: raise vm.max_map_count",
-                runs.len()
-            );
-        })?);
+        view.share = Some(
+            budget::MappingCharge::new(&costs.share, count).inspect_err(|_| {
+                tracing::warn!(
+                    "a buffer in {} pieces of guest memory needs more mappings than are left: \
+                 raise vm.max_map_count",
+                    runs.len()
+                );
+            })?,
+        );
         if view.dmabuf.is_none() {
             view.map(&runs, access)?;
             if can_shrink(&runs) {

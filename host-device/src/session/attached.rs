@@ -32,14 +32,10 @@ pub(super) fn buffer(
         .ok_or(Errno::EINVAL)?;
     planes_sent.as_mut_bytes().copy_from_slice(array);
 
-    let multiplanar = is_multiplanar(sent.type_);
     let memory = if ioctl.code == ioctl::QUERYBUF {
         WireMemory::Nothing
-    } else if multiplanar {
-        let lengths = planes_sent.iter().map(|plane| plane.length);
-        wire_memory(sent.memory, lengths, rest)?
     } else {
-        wire_memory(sent.memory, std::iter::once(sent.length), rest)?
+        memory_sent(&sent, planes_sent, rest)?
     };
     let uuids = match &memory {
         WireMemory::Objects(uuids) => uuids.clone(),
@@ -67,19 +63,35 @@ pub(super) fn buffer(
         _ => session.querybuf(args),
     }?;
 
-    // Pointers go back as they came. Offsets of the device's own buffers are its answer.
-    let own = buffer.memory == MEMORY_MMAP;
-    if multiplanar || !own {
-        buffer.m = sent.m;
-    }
-    if !own {
-        for (plane, sent) in planes.iter_mut().zip(planes_sent.iter()) {
-            plane.m = sent.m;
-        }
-    }
+    restore_pointers((&mut buffer, planes), (&sent, planes_sent));
     buffer.write_to(payload).map_err(|_| Errno::EINVAL)?;
     planes.write_to(array).map_err(|_| Errno::EINVAL)?;
     Ok(uuids)
+}
+
+/// What the guest has put behind the planes of a buffer.
+fn memory_sent(buffer: &Buffer, planes: &[Plane], rest: &[u8]) -> Result<WireMemory> {
+    if is_multiplanar(buffer.type_) {
+        wire_memory(buffer.memory, planes.iter().map(|plane| plane.length), rest)
+    } else {
+        wire_memory(buffer.memory, std::iter::once(buffer.length), rest)
+    }
+}
+
+/// Pointers go back as they came. Offsets of the device's own buffers are its answer.
+fn restore_pointers(
+    (buffer, planes): (&mut Buffer, &mut [Plane]),
+    (sent, planes_sent): (&Buffer, &[Plane]),
+) {
+    let own = buffer.memory == MEMORY_MMAP;
+    if is_multiplanar(sent.type_) || !own {
+        buffer.m = sent.m;
+    }
+    if !own {
+        for (plane, sent) in planes.iter_mut().zip(planes_sent) {
+            plane.m = sent.m;
+        }
+    }
 }
 
 /// What stands behind planes of the given lengths, by memory type. An unknown type is the session's

@@ -28,7 +28,7 @@ use self::round::{Ready, Shared};
 use self::watch::Watch;
 use crate::device::api::{BufferArgs, Result, WireMemory};
 use crate::events::Events;
-use crate::memory::{HostBuffer, PlaneMemory, Vm};
+use crate::memory::{HostBuffer, ImportCache, PlaneMemory, Vm};
 use crate::v4l2::node::{Node, Source, entry, plain_id};
 
 mod allocate;
@@ -40,6 +40,43 @@ mod watch;
 /// Most events of one open file. The host's kernel takes any ID with EOS and SOURCE_CHANGE, keeps a
 /// list of them, and goes through it with each event.
 const MAX_SUBSCRIPTIONS: usize = 1024;
+
+/// A buffer that is to be handed to the host device.
+struct Submitted {
+    /// The memory type of the host device's queue.
+    host: u32,
+    /// Number of its planes.
+    planes: usize,
+    /// Its memory, if that is known.
+    memory: Option<Vec<PlaneMemory>>,
+    /// Where it is imported to, if it is not.
+    imports: Arc<ImportCache>,
+    /// As many pieces as the queue keeps.
+    capacity: usize,
+}
+
+impl Submitted {
+    /// The memory of each plane; none if the host device has it.
+    fn import(
+        self,
+        wire: WireMemory,
+        buffer: &Buffer,
+        planes: &[Plane],
+    ) -> Result<Vec<PlaneMemory>> {
+        match (self.host, self.memory) {
+            (MEMORY_MMAP, _) => Ok(Vec::new()),
+            (_, Some(memory)) => Ok(memory),
+            (_, None) => {
+                let lengths: Vec<u32> = if is_multiplanar(buffer.type_) {
+                    planes.iter().map(|plane| plane.length).collect()
+                } else {
+                    vec![buffer.length]
+                };
+                wire.import(&self.imports, buffer.index, &lengths, self.capacity)
+            }
+        }
+    }
+}
 
 /// Queues of one open file of the node.
 #[derive(Debug)]
@@ -152,45 +189,16 @@ impl Queues {
             memory: wire,
         } = args;
         let (buf_type, index, memory) = (buffer.type_, buffer.index, buffer.memory);
-        let (host, needs, held, imports, capacity) = self.shared.with(buf_type, |queue| {
-            let (count, host) = (queue.slots.len(), queue.host);
-            let (mapped, ours) = (queue.is_mapped(), queue.is_ours());
-            let imports = Arc::clone(&queue.imports);
-            let slot = queue.slot(index)?;
-            if slot.queued || !known(memory) || mapped != (memory == MEMORY_MMAP) {
-                return Err(Errno::EINVAL);
-            }
-            let held = if ours {
-                slot.fill(buffer, planes);
-                Some(slot.made()?)
-            } else {
-                slot.prepared
-                    .then(|| slot.imported.front().cloned())
-                    .flatten()
-            };
-            let needs = slot.planes.len();
-            Ok((host, needs, held, imports, 2 * count * needs))
-        })?;
-        let multiplanar = is_multiplanar(buf_type);
-        let planes = if multiplanar {
-            planes.get_mut(..needs).ok_or(Errno::EINVAL)?
+        let slot = self.submitted(buffer, planes)?;
+        let host = slot.host;
+        let planes = if is_multiplanar(buf_type) {
+            planes.get_mut(..slot.planes).ok_or(Errno::EINVAL)?
         } else {
             &mut []
         };
         let is_object = matches!(wire, WireMemory::Objects(_));
-        let borrowed = match (host, held) {
-            (MEMORY_MMAP, _) => Vec::new(),
-            (_, Some(memory)) => memory,
-            (_, None) => {
-                let lengths: Vec<u32> = if multiplanar {
-                    planes.iter().map(|plane| plane.length).collect()
-                } else {
-                    vec![buffer.length]
-                };
-                wire.import(&imports, index, &lengths, capacity)?
-            }
-        };
-        let sources = sources(host, &borrowed)?;
+        let imported = slot.import(wire, buffer, planes)?;
+        let sources = sources(host, &imported)?;
         // From here on the thread may have it back at any time.
         let before = self.shared.with(buf_type, |queue| {
             let slot = queue.slot(index)?;
@@ -198,7 +206,7 @@ impl Queues {
             slot.memory = memory;
             slot.queued = code == ioctl::QBUF;
             slot.prepared = true;
-            slot.import(borrowed.clone());
+            slot.import(imported.clone());
             Ok(before)
         })?;
         buffer.memory = host;
@@ -223,6 +231,37 @@ impl Queues {
             // guest has other ways.
             Errno::EFAULT if is_object => Errno::EINVAL,
             errno => errno,
+        })
+    }
+
+    /// What is known of a buffer that QBUF or PREPARE_BUF names. Its lengths are filled in if its
+    /// memory is ours.
+    fn submitted(&self, buffer: &mut Buffer, planes: &mut [Plane]) -> Result<Submitted> {
+        let (index, memory) = (buffer.index, buffer.memory);
+        self.shared.with(buffer.type_, |queue| {
+            let (count, host) = (queue.slots.len(), queue.host);
+            let (mapped, ours) = (queue.is_mapped(), queue.is_ours());
+            let imports = Arc::clone(&queue.imports);
+            let slot = queue.slot(index)?;
+            if slot.queued || !known(memory) || mapped != (memory == MEMORY_MMAP) {
+                return Err(Errno::EINVAL);
+            }
+            let memory = if ours {
+                slot.fill(buffer, planes);
+                Some(slot.made()?)
+            } else {
+                slot.prepared
+                    .then(|| slot.imported.front().cloned())
+                    .flatten()
+            };
+            let planes = slot.planes.len();
+            Ok(Submitted {
+                host,
+                planes,
+                memory,
+                imports,
+                capacity: 2 * count * planes,
+            })
         })
     }
 
