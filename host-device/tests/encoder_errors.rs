@@ -7,7 +7,6 @@ mod encoder_support;
 use encoder_support::*;
 use nix::errno::Errno;
 use virtio_v4l2d::device::encoder::Settings;
-use virtio_v4l2d::device::encoder::catalogue::Codec;
 use virtio_v4l2d::v4l2::core::uapi::*;
 
 /// x265 takes no frame smaller than its coding tree unit.
@@ -52,7 +51,7 @@ fn an_encoder_that_does_not_start_fails_streamon_and_nothing_else() {
 fn client_of(element: &str) -> Client {
     fake::register();
     let mut client = Client::new(&encoder(Settings {
-        elements: [(Codec::H264, element.to_owned())].into(),
+        elements: [("h264", element.to_owned())].into(),
         ..Settings::default()
     }));
     client.formats(b"NV12", 64, 64);
@@ -153,7 +152,7 @@ fn another_element_encodes_in_place_of_the_usual_one() {
         return;
     }
     let mut client = Client::new(&encoder(Settings {
-        elements: [(Codec::H264, "openh264enc".to_owned())].into(),
+        elements: [("h264", "openh264enc".to_owned())].into(),
         ..Settings::default()
     }));
     client.formats(b"NV12", 320, 240);

@@ -19,7 +19,6 @@ use protocol::wire::sg::{SgEntry, Uuid};
 use protocol::wire::v4l2::{Buffer, ExportBuffer, Plane, RequestBuffers};
 use virtio_v4l2d::counters::Counters;
 use virtio_v4l2d::device::encoder::Settings;
-use virtio_v4l2d::device::encoder::catalogue::Codec;
 use virtio_v4l2d::device::gst::memory::wrap;
 use virtio_v4l2d::device::{BufferArgs, WireMemory};
 use virtio_v4l2d::memory::{
@@ -128,7 +127,7 @@ impl Rig {
         let mut client = Client::of(
             &encoder(Settings {
                 formats: encoder_support::all_formats().formats,
-                elements: [(Codec::H264, element.to_owned())].into(),
+                elements: [("h264", element.to_owned())].into(),
                 ..Settings::default()
             }),
             self.vm.clone(),

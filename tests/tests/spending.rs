@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use protocol::wire::ioctl;
 use protocol::wire::sg::SgEntry;
 use virtio_v4l2d::config::{DeviceSpec, Limits};
-use virtio_v4l2d::device::encoder::catalogue::Codec;
+use virtio_v4l2d::device::encoder::catalogue;
 use zerocopy::IntoBytes;
 
 const MIB: usize = 1 << 20;
@@ -114,7 +114,9 @@ fn encoders() {
         let session = pair.open().unwrap();
         Stream::prepare(pair, session, &large).unwrap()
     };
-    let one = Codec::H264.row().memory((large.width, large.height), 1);
+    let one = catalogue::find("h264")
+        .unwrap()
+        .memory((large.width, large.height), 1);
     let mut pair = encoder();
     let of_buffers = buffers(&prepare(&mut pair)) as usize;
     pair.end();

@@ -24,9 +24,10 @@ mod level;
 mod params;
 mod pipeline;
 mod resolve;
+mod select;
 mod settings;
 
-use catalogue::Codec;
+use catalogue::Row;
 pub use settings::Settings;
 
 /// The encoder device.
@@ -50,26 +51,27 @@ impl Encoder {
     /// GStreamer does not start, or an element is missing: the message says what to install.
     pub fn new(settings: Settings) -> anyhow::Result<Self> {
         gst::init().context("GStreamer does not start")?;
-        let selected = catalogue::choose(&settings)?;
+        let selected = select::choose(&settings)?;
         for selected in &selected {
-            tracing::info!("{} by {}", selected.codec.name(), selected.factory.name());
+            tracing::info!("{} by {}", selected.row.name, selected.factory.name());
         }
-        let codecs = selected.iter().map(|selected| selected.codec).collect();
+        let codecs = selected.iter().map(|selected| selected.row).collect();
         let backend = backend::GstBackend::new(settings.clone(), selected);
         Ok(Self::with(settings, codecs, Box::new(backend)))
     }
 
     /// A device that offers all codecs, whose frames `backend` codes in the place of elements.
     pub fn on(settings: Settings, backend: Box<dyn CodecBackend>) -> Self {
-        let codecs = catalogue::ROWS.iter().map(|row| row.codec).collect();
+        let codecs = catalogue::ROWS.iter().collect();
         Self::with(settings, codecs, backend)
     }
 
     /// A device that offers these `codecs`, whose frames `backend` codes.
-    fn with(settings: Settings, codecs: Vec<Codec>, backend: Box<dyn CodecBackend>) -> Self {
-        let kind = |codec: &Codec| CodedKind {
-            fourcc: codec.row().fourcc,
-            description: codec.row().description,
+    fn with(settings: Settings, codecs: Vec<&'static Row>, backend: Box<dyn CodecBackend>) -> Self {
+        let kind = |row: &&Row| CodedKind {
+            fourcc: row.fourcc,
+            description: row.description,
+            filler: row.filler,
         };
         Self(CodecDevice::new(Offer {
             coded: codecs.iter().map(kind).collect(),

@@ -74,6 +74,8 @@ pub struct Delivery {
     index: u32,
     epoch: u64,
     memory: PlaneMemory,
+    /// What stands for a frame that failed.
+    filler: &'static [u8],
     /// What goes into it.
     pub coded: Coded,
 }
@@ -253,6 +255,7 @@ impl Core {
                 index,
                 epoch,
                 memory,
+                filler: self.formats.coded.kind.filler,
                 coded,
             }));
         }
@@ -481,14 +484,14 @@ impl Delivery {
     /// Copies the frame into the CAPTURE buffer. Returns how many bytes, and whether that is all of
     /// it.
     ///
-    /// A frame that failed leaves a few zero bytes, which every byte-stream format skips: an empty
-    /// buffer would be the end of the stream for a client.
+    /// A frame that failed leaves the filler: an empty buffer would be the end of the stream for a
+    /// client.
     pub fn copy(&self) -> (usize, bool) {
         let Some(frame) = &self.coded.frame else {
-            return (self.write(&[0; 4]), false);
+            return (self.write(self.filler), false);
         };
         match (*frame.data).as_ref() {
-            [] => (self.write(&[0; 4]), false),
+            [] => (self.write(self.filler), false),
             data => {
                 let copied = self.write(data);
                 (copied, copied == data.len())

@@ -22,6 +22,8 @@ pub struct CodedKind {
     pub fourcc: u32,
     /// What the kernel calls it in VIDIOC_ENUM_FMT.
     pub description: &'static str,
+    /// What stands for a frame that the codec failed on: a few bytes that decoders skip.
+    pub filler: &'static [u8],
 }
 
 /// Format of the CAPTURE queue. Width, height and colorimetry are those of OUTPUT.

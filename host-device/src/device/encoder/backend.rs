@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! What encodes: elements of GStreamer, each in a [`Pipeline`] that is replaced when it can go on no
-//! longer.
+//! What encodes: elements of GStreamer, each in a [`Pipeline`] that is replaced when it can go on
+//! no longer.
 
 use std::sync::Arc;
 
 use nix::errno::Errno;
 
-use super::catalogue::SelectedElement;
 use super::params::Params;
 use super::pipeline::{self, Pipeline};
 use super::resolve;
+use super::select::SelectedElement;
 use super::settings::Settings;
 use crate::device::codec::{
     Change, Codec, CodecBackend, Frame, FramePlane, FrameSink, PushError, Setup,
@@ -36,7 +36,7 @@ impl GstBackend {
 
     fn selected(&self, setup: &Setup) -> Option<&SelectedElement> {
         let mut selected = self.selected.iter();
-        selected.find(|selected| selected.codec.fourcc() == setup.coded)
+        selected.find(|selected| selected.row.fourcc == setup.coded)
     }
 }
 
@@ -45,13 +45,13 @@ impl CodecBackend for GstBackend {
         let threads = resolve::threads(setup, &self.settings);
         let size = (setup.crop.width, setup.crop.height);
         self.selected(setup)
-            .map_or(0, |selected| selected.codec.row().memory(size, threads))
+            .map_or(0, |selected| selected.row.memory(size, threads))
     }
 
     fn start(&self, setup: &Setup, sink: FrameSink) -> Result<Box<dyn Codec>, Errno> {
         let selected = self.selected(setup).cloned().ok_or(Errno::ENODEV)?;
         let mut encoder = Encoder {
-            params: resolve::params(selected.codec, setup, &self.settings, None),
+            params: resolve::params(selected.row, setup, &self.settings, None),
             settings: Arc::clone(&self.settings),
             setup: pipeline::Setup {
                 selected,
@@ -128,15 +128,13 @@ impl Codec for Encoder {
 
     fn change(&mut self, setup: &Setup) -> Change {
         let running = Some(self.params.framerate);
-        let params = resolve::params(self.params.codec, setup, &self.settings, running);
+        let params = resolve::params(self.setup.selected.row, setup, &self.settings, running);
         let longer = |old: u32, new: u32| new != old && (new == 0 || (old != 0 && new > old));
         let outgrown = self
             .pipeline
             .as_ref()
             .is_some_and(|pipeline| longer(pipeline.params().gop, params.gop));
-        self.params.gop = params.gop;
-        self.params.bitrate = params.bitrate;
-        self.params.constant = params.constant;
+        self.params = self.params.anew(&params);
         let restart = if outgrown {
             // The encoder would go on with key frames at its old distance.
             Some("a longer group of pictures".to_owned())

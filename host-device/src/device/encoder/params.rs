@@ -3,25 +3,25 @@
 //! What an encoder is to do: the values of controls, formats and settings that its properties are
 //! made of.
 
-use super::catalogue::Codec;
 use crate::v4l2::core::colorimetry::Vui;
+use crate::v4l2::core::controls::Controls;
 
-/// The loop filter, `enum v4l2_mpeg_video_h264_loop_filter_mode`.
+/// Bounds of a codec's streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LoopFilter {
-    /// On.
-    Enabled,
-    /// Off.
-    Disabled,
-    /// Off at slice boundaries.
-    DisabledAtSliceBoundary,
+pub struct Bounds {
+    /// The greatest quantiser.
+    pub most_qp: i32,
+    /// How much the least quantiser is raised to make frames smaller.
+    pub qp_step: i32,
+    /// Bytes that 16x16 pixels have at most.
+    pub macroblock: u64,
 }
 
 /// What an encoder is to do.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Params {
-    /// Codec.
-    pub codec: Codec,
+    /// Bounds of the codec.
+    pub bounds: Bounds,
     /// Pixels across, of what is encoded.
     pub width: u32,
     /// Rows.
@@ -46,12 +46,6 @@ pub struct Params {
     pub max_qp: i32,
     /// Frames from one key frame to the next; 0 for no key frame but the first.
     pub gop: u32,
-    /// CABAC, rather than CAVLC.
-    pub cabac: bool,
-    /// 8x8 transform.
-    pub transform_8x8: bool,
-    /// Loop filter.
-    pub loop_filter: LoopFilter,
     /// Profile, as caps name it.
     pub profile: &'static str,
     /// Level, as caps name it, enough for size, frame rate and bitrate.
@@ -60,9 +54,28 @@ pub struct Params {
     pub threads: u32,
     /// `speed-preset` of x264enc and x265enc, if the operator chose one.
     pub preset: Option<String>,
+    /// The controls as they were at STREAMON, for what is made of them alone.
+    pub controls: Controls,
 }
 
 impl Params {
+    /// These, with what a running element may take over from `now`.
+    pub fn live(&self, now: &Self) -> Self {
+        Self {
+            bitrate: now.bitrate,
+            constant: now.constant,
+            ..self.clone()
+        }
+    }
+
+    /// These, with what an element that starts anew in the same stream takes over from `now`.
+    pub fn anew(&self, now: &Self) -> Self {
+        Self {
+            gop: now.gop,
+            ..self.live(now)
+        }
+    }
+
     /// Bitrate in kbit/s, as most elements want it.
     pub fn kbits(&self) -> u32 {
         self.bitrate
@@ -77,13 +90,11 @@ impl Params {
         model_bits(self.capacity)
     }
 
-    /// Whether any frame fits, whatever is in it: macroblocks of H.264 have 3200 bits at most,
-    /// blocks of HEVC five thirds of what is in them; a little is for headers.
+    /// Whether any frame fits, whatever is in it; a little is for headers.
     fn holds_any(&self) -> bool {
-        let macroblock = if self.codec == Codec::H264 { 400 } else { 640 };
         let across = u64::from(self.width.div_ceil(16));
         let blocks = across * u64::from(self.height.div_ceil(16));
-        blocks * macroblock + 2048 <= u64::from(self.capacity)
+        blocks * self.bounds.macroblock + 2048 <= u64::from(self.capacity)
     }
 
     /// Whether an encoder without a buffer model might give out a frame that does not fit: at one
@@ -116,10 +127,7 @@ impl Params {
     /// The next step towards smaller frames, whatever the client wants of their quality; `None` if
     /// there is none.
     pub fn tighter(&self) -> Option<Self> {
-        let (last, step) = match self.codec {
-            Codec::H264 | Codec::Hevc => (51, 6),
-            Codec::Vp8 | Codec::Vp9 => (127, 16),
-        };
+        let (last, step) = (self.bounds.most_qp, self.bounds.qp_step);
         let smallest = self.min_qp >= last && (self.rate_control || self.quantizer >= 50);
         (!smallest).then(|| Self {
             min_qp: (self.min_qp + step).min(last),

@@ -17,8 +17,8 @@ use gstreamer::prelude::*;
 use gstreamer_video as gst_video;
 use protocol::wire::v4l2::Rect;
 
-use super::catalogue::{SelectedElement, When};
 use super::params::Params;
+use super::select::SelectedElement;
 use crate::device::codec::CodedFrame;
 use crate::device::gst::bus::watch;
 use crate::device::gst::caps::{converter, dmabuf};
@@ -133,7 +133,7 @@ impl Pipeline {
             .create()
             .build()
             .with_context(|| format!("cannot make {}", factory.name()))?;
-        set_properties(&element, &setup.selected.properties(&params, None))?;
+        set_properties(&element, &setup.selected.properties(&params))?;
         pipeline.add(&element)?;
 
         let downstream = Arc::new(Downstream::default());
@@ -144,7 +144,7 @@ impl Pipeline {
                 downstream.wake.notify_all();
             }
         })?;
-        let raw_caps = caps::raw(&setup.raw, &params)?;
+        let raw_caps = caps::raw(&setup.raw, &params, setup.selected.row.colours)?;
         let converted = caps::converted(&setup.selected, &setup.raw, &raw_caps);
         let first = match &converted {
             None => element.clone(),
@@ -153,7 +153,7 @@ impl Pipeline {
         let raw_pad = gst::Pad::builder(gst::PadDirection::Src)
             .name("raw")
             .build();
-        let coded_caps = (setup.selected.codec.row().caps)(&params);
+        let coded_caps = (setup.selected.row.caps)(&params);
         let coded_pad = coded_pad(&coded_caps, &downstream, on_coded);
         link(&raw_pad, &first, "sink")?;
         link(&coded_pad, &element, "src")?;
@@ -206,7 +206,7 @@ impl Pipeline {
         let properties: String = self
             .setup
             .selected
-            .properties(&self.params, None)
+            .properties(&self.params)
             .iter()
             .filter(|(name, _)| self.element.has_property(name))
             .map(|(name, value)| format!("{name}={value} "))
@@ -215,7 +215,7 @@ impl Pipeline {
             raw_caps,
             converted,
             &format!("{} {properties}", self.setup.selected.factory.name()),
-            &(self.setup.selected.codec.row().caps)(&self.params),
+            &(self.setup.selected.row.caps)(&self.params),
         )
     }
 
@@ -229,31 +229,21 @@ impl Pipeline {
         &self.params
     }
 
-    /// Takes over bitrate and bitrate mode, if the element can do that while it runs.
+    /// Takes over what may change in a stream, if the element can do that while it runs.
     ///
     /// # Errors
     ///
     /// It cannot: the change needs a new encoder.
     pub fn update(&mut self, params: &Params) -> Result<()> {
-        let wanted = Params {
-            bitrate: params.bitrate,
-            constant: params.constant,
-            ..self.params.clone()
-        };
+        let wanted = self.params.live(params);
         let selected = &self.setup.selected;
-        let of = |params, when| selected.properties(params, Some(when));
-        if of(&wanted, When::Start) != of(&self.params, When::Start) {
-            bail!(
+        let changes = selected.changes(&self.params, &wanted).with_context(|| {
+            format!(
                 "{} takes a new bitrate at its start only",
                 selected.factory.name()
-            );
-        }
-        let old = of(&self.params, When::Live);
-        let changed: Vec<_> = of(&wanted, When::Live)
-            .into_iter()
-            .filter(|property| !old.contains(property))
-            .collect();
-        set_properties(&self.element, &changed)?;
+            )
+        })?;
+        set_properties(&self.element, &changes)?;
         self.params = wanted;
         Ok(())
     }

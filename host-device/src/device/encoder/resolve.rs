@@ -4,9 +4,9 @@
 
 use protocol::wire::v4l2::Fract;
 
-use super::catalogue::Codec;
+use super::catalogue::Row;
 use super::level;
-use super::params::{self, LoopFilter, Params};
+use super::params::{self, Params};
 use super::settings::Settings;
 use crate::device::codec::Setup;
 use crate::v4l2::core::controls::Controls;
@@ -44,95 +44,73 @@ pub fn threads(setup: &Setup, settings: &Settings) -> u32 {
 
 /// Frames from one key frame to the next; 0 for never. The period of I frames stands for the size
 /// of the group when it is set: without B frames every I frame starts one.
-fn gop(controls: &Controls, codec: Codec) -> u32 {
-    let period = controls.value(V4L2_CID_MPEG_VIDEO_H264_I_PERIOD);
-    let gop = if codec == Codec::H264 && period != 0 {
-        period
-    } else {
+fn gop(controls: &Controls, row: &Row) -> u32 {
+    let period = row.key_period.map_or(0, |id| controls.value(id));
+    let gop = if period == 0 {
         controls.value(V4L2_CID_MPEG_VIDEO_GOP_SIZE)
+    } else {
+        period
     };
     u32::try_from(gop).unwrap_or(0)
+}
+
+/// The bitrate that holds at frame rate `rate` as that of the controls does at `asked`, at most one
+/// of which frames fit into coded buffers.
+fn bitrate(setup: &Setup, rate: (u32, u32), asked: (u32, u32)) -> u32 {
+    let wanted = setup.controls.value(V4L2_CID_MPEG_VIDEO_BITRATE);
+    let wanted = u64::from(wanted.unsigned_abs());
+    let (n, d) = (
+        u64::from(rate.0) * u64::from(asked.1),
+        u64::from(rate.1) * u64::from(asked.0),
+    );
+    let scaled = u128::from(wanted) * u128::from(n) / u128::from(d.max(1));
+    let most = u128::from(params::most_bitrate(setup.capacity, rate));
+    u32::try_from(scaled.min(most))
+        .unwrap_or(u32::MAX)
+        .max(1000)
 }
 
 /// What the encoder is to do. While one runs at `running` frames per second it goes on at that
 /// rate, and the bitrate is scaled so that it holds at the rate that the client set: a new frame
 /// rate would restart it.
 pub fn params(
-    codec: Codec,
+    row: &Row,
     setup: &Setup,
     settings: &Settings,
     running: Option<(u32, u32)>,
 ) -> Params {
-    let (controls, capacity) = (&setup.controls, setup.capacity);
+    let controls = &setup.controls;
     let asked = framerate(setup.interval);
     let rate = running.unwrap_or(asked);
-    let bitrate = u64::from(controls.value(V4L2_CID_MPEG_VIDEO_BITRATE).unsigned_abs());
-    let (n, d) = (
-        u64::from(rate.0) * u64::from(asked.1),
-        u64::from(rate.1) * u64::from(asked.0),
-    );
-    let scaled = u128::from(bitrate) * u128::from(n) / u128::from(d.max(1));
-    let most = u128::from(params::most_bitrate(capacity, rate));
-    let bitrate = u32::try_from(scaled.min(most))
-        .unwrap_or(u32::MAX)
-        .max(1000);
-    let qp = |id| controls.value(id);
-    let (min_qp, max_qp) = match codec {
-        Codec::H264 => (
-            qp(V4L2_CID_MPEG_VIDEO_H264_MIN_QP),
-            qp(V4L2_CID_MPEG_VIDEO_H264_MAX_QP),
-        ),
-        Codec::Hevc => (
-            qp(V4L2_CID_MPEG_VIDEO_HEVC_MIN_QP),
-            qp(V4L2_CID_MPEG_VIDEO_HEVC_MAX_QP),
-        ),
-        Codec::Vp8 | Codec::Vp9 => (
-            qp(V4L2_CID_MPEG_VIDEO_VPX_MIN_QP),
-            qp(V4L2_CID_MPEG_VIDEO_VPX_MAX_QP),
-        ),
+    let bitrate = bitrate(setup, rate, asked);
+    let (min_qp, max_qp) = (controls.value(row.qp.0), controls.value(row.qp.1));
+    let profile = (row.profile)(controls);
+    let needs = level::Needs {
+        width: setup.crop.width,
+        height: setup.crop.height,
+        framerate: rate,
+        bitrate,
+        high: profile == "high",
     };
-    let profile = match (codec, controls.value(V4L2_CID_MPEG_VIDEO_H264_PROFILE)) {
-        (Codec::H264, 0) => "baseline",
-        (Codec::H264, 1) => "constrained-baseline",
-        (Codec::H264, 2) => "main",
-        (Codec::H264, _) => "high",
-        _ => "main",
-    };
-    let (high, baseline) = (profile == "high", profile.ends_with("baseline"));
     Params {
-        codec,
+        bounds: row.bounds,
         width: setup.crop.width,
         height: setup.crop.height,
         vui: setup.raw.vui(),
         framerate: rate,
         bitrate,
-        capacity,
+        capacity: setup.capacity,
         constant: controls.value(V4L2_CID_MPEG_VIDEO_BITRATE_MODE) == 1,
         rate_control: controls.value(V4L2_CID_MPEG_VIDEO_FRAME_RC_ENABLE) != 0,
         quantizer: controls.value(V4L2_CID_MPEG_VIDEO_H264_P_FRAME_QP),
         // Set one after the other, they may cross on the way.
         min_qp: min_qp.min(max_qp),
         max_qp,
-        gop: gop(controls, codec),
-        cabac: controls.value(V4L2_CID_MPEG_VIDEO_H264_ENTROPY_MODE) != 0 && !baseline,
-        transform_8x8: controls.value(V4L2_CID_MPEG_VIDEO_H264_8X8_TRANSFORM) != 0 && high,
-        loop_filter: match controls.value(V4L2_CID_MPEG_VIDEO_H264_LOOP_FILTER_MODE) {
-            1 => LoopFilter::Disabled,
-            2 => LoopFilter::DisabledAtSliceBoundary,
-            _ => LoopFilter::Enabled,
-        },
+        gop: gop(controls, row),
         profile,
-        level: level::h264(
-            controls.value(V4L2_CID_MPEG_VIDEO_H264_LEVEL),
-            &level::Needs {
-                width: setup.crop.width,
-                height: setup.crop.height,
-                framerate: rate,
-                bitrate,
-                high,
-            },
-        ),
+        level: (row.level)(controls, &needs),
         threads: threads(setup, settings),
         preset: settings.preset.clone(),
+        controls: controls.clone(),
     }
 }

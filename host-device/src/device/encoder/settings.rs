@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::catalogue::Codec;
+use super::catalogue;
 use crate::config::DeviceSpec;
 use crate::device::gst::formats;
 use crate::v4l2::core::pixel::PixelFormat;
@@ -15,8 +15,8 @@ use crate::v4l2::core::pixel::PixelFormat;
 /// Options of the encoder device; the same for all of its sessions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Elements that stand in for those of the catalogue.
-    pub elements: BTreeMap<Codec, String>,
+    /// Elements that stand in for those of the catalogue, by the codec's name.
+    pub elements: BTreeMap<&'static str, String>,
     /// Take the element of the highest rank instead of the first of the catalogue.
     pub by_rank: bool,
     /// Threads of a software encoder, per session; by default as many as frames of that size need.
@@ -46,19 +46,6 @@ impl Default for Settings {
     }
 }
 
-/// The presets of x264 and x265.
-const PRESETS: &[&str] = &[
-    "ultrafast",
-    "superfast",
-    "veryfast",
-    "faster",
-    "fast",
-    "medium",
-    "slow",
-    "slower",
-    "veryslow",
-];
-
 impl Settings {
     /// The settings that `spec` has, and defaults.
     ///
@@ -82,8 +69,8 @@ impl Settings {
     ///
     /// There is no such codec.
     pub fn element(&mut self, codec: &str, element: &str) -> Result<()> {
-        let codec = codec.parse().context("--encoder")?;
-        self.elements.insert(codec, element.to_owned());
+        let row = catalogue::find(codec).context("--encoder")?;
+        self.elements.insert(row.name, element.to_owned());
         Ok(())
     }
 
@@ -96,10 +83,11 @@ impl Settings {
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
         match key {
             "preset" => {
+                let presets = catalogue::presets();
                 ensure!(
-                    PRESETS.contains(&value),
+                    presets.contains(&value),
                     "preset={value}: known are {}",
-                    PRESETS.join(", ")
+                    presets.join(", ")
                 );
                 self.preset = Some(value.to_owned());
             }
@@ -171,8 +159,8 @@ mod tests {
         let mut settings = Settings::default();
         settings.element("h264", "openh264enc").unwrap();
         settings.element("vp8", "vp8enc").unwrap();
-        assert_eq!(settings.elements[&Codec::H264], "openh264enc");
-        assert_eq!(settings.elements[&Codec::Vp8], "vp8enc");
+        assert_eq!(settings.elements["h264"], "openh264enc");
+        assert_eq!(settings.elements["vp8"], "vp8enc");
         assert!(settings.element("h999", "x").is_err());
         settings.set("preset", "veryfast").unwrap();
         settings.set("threads", "2").unwrap();

@@ -41,6 +41,7 @@ impl Rig {
         let h264 = CodedKind {
             fourcc: fourcc(b"H264"),
             description: "H.264",
+            filler: &[0; 4],
         };
         let vm = Vm::without_guest();
         let mut core = Core::new(controls, vec![h264], formats::default(), &vm).unwrap();

@@ -1,42 +1,170 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! The rows of the table.
+//! The rows of the table: for each codec its controls, its elements and their properties.
 
 use gstreamer as gst;
 
-use super::{Codec, Element, Footprint, Property, Row, When};
-use crate::device::encoder::params::{LoopFilter, Params};
-use crate::v4l2::core::uapi::fourcc;
+use super::h264;
+use super::hardware::{NVENC, QSVENC, V4L2ENC, VAENC};
+use super::names::{X264_MATRICES, X264_PRIMARIES, X264_TRANSFERS};
+use super::row::{
+    Colours, Element, Footprint, Property, Row, element, live, number, start, text, yes_no,
+};
+use crate::device::encoder::level;
+use crate::device::encoder::params::{Bounds, Params};
+use crate::v4l2::core::controls::{Info, boolean, integer, menu, up_to};
+use crate::v4l2::core::uapi::*;
 
-/// A property set before the element runs.
-const fn start(name: &'static str, value: fn(&Params) -> Option<String>) -> Property {
-    Property {
-        name,
-        when: When::Start,
-        value,
-    }
-}
+const ENTROPY_MODES: &[&str] = &["CAVLC", "CABAC"];
+const LOOP_FILTER_MODES: &[&str] = &["Enabled", "Disabled", "Disabled at Slice Boundary"];
+const H264_PROFILES: &[&str] = &[
+    "Baseline",
+    "Constrained Baseline",
+    "Main",
+    "Extended",
+    "High",
+];
+const H264_LEVELS: &[&str] = &[
+    "1", "1b", "1.1", "1.2", "1.3", "2", "2.1", "2.2", "3", "3.1", "3.2", "4", "4.1", "4.2", "5",
+    "5.1", "5.2", "6.0", "6.1", "6.2",
+];
+const HEVC_PROFILES: &[&str] = &["Main"];
+const HEVC_LEVELS: &[&str] = &[
+    "1", "2", "2.1", "3", "3.1", "4", "4.1", "5", "5.1", "5.2", "6", "6.1", "6.2",
+];
+const HEVC_TIERS: &[&str] = &["Main"];
+const VPX_PROFILES: &[&str] = &["0"];
 
-/// A property that may be set at any time.
-const fn live(name: &'static str, value: fn(&Params) -> Option<String>) -> Property {
-    Property {
-        name,
-        when: When::Live,
-        value,
-    }
-}
+/// Controls of H.264.
+const H264: &[Info] = &[
+    integer(
+        V4L2_CID_MPEG_VIDEO_H264_P_FRAME_QP,
+        "H264 P-Frame QP Value",
+        (0, 50),
+        26,
+    ),
+    integer(
+        V4L2_CID_MPEG_VIDEO_H264_MIN_QP,
+        "H264 Minimum QP Value",
+        (0, 51),
+        10,
+    ),
+    integer(
+        V4L2_CID_MPEG_VIDEO_H264_MAX_QP,
+        "H264 Maximum QP Value",
+        (0, 51),
+        51,
+    ),
+    boolean(
+        V4L2_CID_MPEG_VIDEO_H264_8X8_TRANSFORM,
+        "H264 8x8 Transform Enable",
+        (0, 1),
+        1,
+    ),
+    menu(
+        V4L2_CID_MPEG_VIDEO_H264_ENTROPY_MODE,
+        "H264 Entropy Mode",
+        ENTROPY_MODES,
+        0b11,
+        1,
+    ),
+    integer(
+        V4L2_CID_MPEG_VIDEO_H264_I_PERIOD,
+        "H264 I-Frame Period",
+        (0, 1 << 20),
+        0,
+    ),
+    menu(
+        V4L2_CID_MPEG_VIDEO_H264_LEVEL,
+        "H264 Level",
+        H264_LEVELS,
+        up_to(19),
+        11,
+    ),
+    menu(
+        V4L2_CID_MPEG_VIDEO_H264_LOOP_FILTER_MODE,
+        "H264 Loop Filter Mode",
+        LOOP_FILTER_MODES,
+        0b011,
+        0,
+    ),
+    menu(
+        V4L2_CID_MPEG_VIDEO_H264_PROFILE,
+        "H264 Profile",
+        H264_PROFILES,
+        0b10111,
+        4,
+    ),
+];
 
-fn yes_no(value: bool) -> Option<String> {
-    Some(value.to_string())
-}
+/// Controls of HEVC.
+const HEVC: &[Info] = &[
+    integer(
+        V4L2_CID_MPEG_VIDEO_HEVC_MIN_QP,
+        "HEVC Minimum QP Value",
+        (0, 51),
+        0,
+    ),
+    integer(
+        V4L2_CID_MPEG_VIDEO_HEVC_MAX_QP,
+        "HEVC Maximum QP Value",
+        (0, 51),
+        51,
+    ),
+    menu(
+        V4L2_CID_MPEG_VIDEO_HEVC_PROFILE,
+        "HEVC Profile",
+        HEVC_PROFILES,
+        0b1,
+        0,
+    ),
+    menu(
+        V4L2_CID_MPEG_VIDEO_HEVC_LEVEL,
+        "HEVC Level",
+        HEVC_LEVELS,
+        up_to(12),
+        5,
+    ),
+    menu(
+        V4L2_CID_MPEG_VIDEO_HEVC_TIER,
+        "HEVC Tier",
+        HEVC_TIERS,
+        0b1,
+        0,
+    ),
+];
 
-fn text(value: &str) -> Option<String> {
-    Some(value.to_owned())
-}
+/// Controls of VP8.
+const VP8: &[Info] = &[
+    menu(
+        V4L2_CID_MPEG_VIDEO_VP8_PROFILE,
+        "VP8 Profile",
+        VPX_PROFILES,
+        0b1,
+        0,
+    ),
+    integer(
+        V4L2_CID_MPEG_VIDEO_VPX_MIN_QP,
+        "VPX Minimum QP Value",
+        (0, 127),
+        8,
+    ),
+    integer(
+        V4L2_CID_MPEG_VIDEO_VPX_MAX_QP,
+        "VPX Maximum QP Value",
+        (0, 127),
+        126,
+    ),
+];
 
-fn number<T: ToString>(value: T) -> Option<String> {
-    Some(value.to_string())
-}
+/// Controls of VP9.
+const VP9: &[Info] = &[menu(
+    V4L2_CID_MPEG_VIDEO_VP9_PROFILE,
+    "VP9 Profile",
+    VPX_PROFILES,
+    0b1,
+    0,
+)];
 
 /// x264's "no key frame but the first".
 const X264_KEYINT_INFINITE: u32 = 1 << 30;
@@ -52,8 +180,8 @@ const X264ENC: &[Property] = &[
     start("threads", |p| number(p.threads)),
     start("bframes", |_| number(0)),
     start("key-int-max", |p| number(p.gop_or(X264_KEYINT_INFINITE))),
-    start("cabac", |p| yes_no(p.cabac)),
-    start("dct8x8", |p| yes_no(p.transform_8x8)),
+    start("cabac", |p| yes_no(h264::cabac(p))),
+    start("dct8x8", |p| yes_no(h264::transform_8x8(p))),
     start("qp-min", |p| number(p.min_qp)),
     start("qp-max", |p| number(p.max_qp)),
     start("pass", |p| {
@@ -88,49 +216,11 @@ fn x264_options(p: &Params) -> String {
         options.push("fullrange=on".to_owned());
     }
     // x264 filters all edges or none, slice boundaries included.
-    if p.loop_filter == LoopFilter::Disabled {
+    if p.controls.value(V4L2_CID_MPEG_VIDEO_H264_LOOP_FILTER_MODE) == 1 {
         options.push("no-deblock=1".to_owned());
     }
     options.join(":")
 }
-
-/// What x264 calls code points of ITU-T H.273.
-struct Names(&'static [(u8, &'static str)]);
-
-impl Names {
-    fn name(&self, code: u8) -> &'static str {
-        let Self(names) = self;
-        let found = names.iter().find(|(known, _)| *known == code);
-        found.map_or("undef", |(_, name)| name)
-    }
-}
-
-const X264_PRIMARIES: Names = Names(&[
-    (1, "bt709"),
-    (4, "bt470m"),
-    (5, "bt470bg"),
-    (6, "smpte170m"),
-    (7, "smpte240m"),
-    (9, "bt2020"),
-    (11, "smpte431"),
-]);
-const X264_TRANSFERS: Names = Names(&[
-    (1, "bt709"),
-    (6, "smpte170m"),
-    (7, "smpte240m"),
-    (8, "linear"),
-    (13, "iec61966-2-1"),
-    (14, "bt2020-10"),
-    (16, "smpte2084"),
-    (17, "smpte428"),
-]);
-const X264_MATRICES: Names = Names(&[
-    (1, "bt709"),
-    (6, "smpte170m"),
-    (7, "smpte240m"),
-    (9, "bt2020nc"),
-    (10, "bt2020c"),
-]);
 
 const X265ENC: &[Property] = &[
     start("tune", |_| text("zerolatency")),
@@ -201,83 +291,29 @@ const OPENH264ENC: &[Property] = &[
     live("bitrate", |p| number(p.bitrate)),
 ];
 
-/// The va plugin, H.264 and H.265.
-const VAENC: &[Property] = &[
-    start("rate-control", |p| {
-        text(match (p.rate_control, p.constant) {
-            (false, _) => "cqp",
-            (true, true) => "cbr",
-            (true, false) => "vbr",
-        })
-    }),
-    start("key-int-max", |p| number(p.gop_or(1024).min(1024))),
-    start("b-frames", |_| number(0)),
-    start("aud", |_| yes_no(true)),
-    start("cabac", |p| yes_no(p.cabac)),
-    start("dct8x8", |p| yes_no(p.transform_8x8)),
-    start("min-qp", |p| number(p.min_qp.max(1))),
-    start("max-qp", |p| number(p.max_qp.max(1))),
-    start("qpp", |p| number(p.quantizer)),
-    live("bitrate", |p| number(p.kbits())),
+/// The presets of x264 and x265.
+const PRESETS: &[&str] = &[
+    "ultrafast",
+    "superfast",
+    "veryfast",
+    "faster",
+    "fast",
+    "medium",
+    "slow",
+    "slower",
+    "veryslow",
 ];
 
-/// The nvcodec plugin, H.264 and H.265.
-const NVENC: &[Property] = &[
-    start("preset", |_| text("low-latency-hq")),
-    start("zerolatency", |_| yes_no(true)),
-    start("rc-mode", |p| {
-        text(match (p.rate_control, p.constant) {
-            (false, _) => "constqp",
-            (true, true) => "cbr",
-            (true, false) => "vbr",
-        })
-    }),
-    start("gop-size", |p| {
-        number(if p.gop == 0 { -1 } else { p.gop.cast_signed() })
-    }),
-    start("bframes", |_| number(0)),
-    start("aud", |_| yes_no(true)),
-    start("qp-min", |p| number(p.min_qp)),
-    start("qp-max", |p| number(p.max_qp)),
-    live("bitrate", |p| number(p.kbits())),
-];
+/// Zeros, which every byte-stream format skips.
+const FILLER: &[u8] = &[0; 4];
 
-/// The qsv plugin, H.264 and H.265.
-const QSVENC: &[Property] = &[
-    start("low-latency", |_| yes_no(true)),
-    start("rate-control", |p| {
-        text(match (p.rate_control, p.constant) {
-            (false, _) => "cqp",
-            (true, true) => "cbr",
-            (true, false) => "vbr",
-        })
-    }),
-    start("gop-size", |p| number(p.gop_or(i32::MAX as u32))),
-    start("b-frames", |_| number(0)),
-    live("bitrate", |p| number(p.kbits())),
-];
-
-/// The v4l2 plugin: properties of the host's own encoder go by control names.
-const V4L2ENC: &[Property] = &[start("extra-controls", |p| {
-    Some(format!(
-        "controls,video_bitrate={},video_bitrate_mode={},video_gop_size={},video_b_frames=0,repeat_sequence_header=1",
-        p.bitrate,
-        u32::from(p.constant),
-        p.gop
-    ))
-})];
-
-const fn element(
-    factory: &'static str,
-    package: &'static str,
-    properties: &'static [Property],
-) -> Element {
-    Element {
-        factory,
-        package,
-        properties,
-    }
-}
+/// Bounds of VP8 and VP9. Elements for them have no buffer model, so how large a block may get is
+/// not asked.
+const VPX_BOUNDS: Bounds = Bounds {
+    most_qp: 127,
+    qp_step: 16,
+    macroblock: 640,
+};
 
 const BAD: &str = "gstreamer1.0-plugins-bad";
 const GOOD: &str = "gstreamer1.0-plugins-good";
@@ -285,9 +321,8 @@ const UGLY: &str = "gstreamer1.0-plugins-ugly";
 
 /// All codecs, in the order in which VIDIOC_ENUM_FMT lists them. Software comes first: it works
 /// everywhere and the same everywhere; hardware is the operator's choice.
-pub const ROWS: &[Row; 4] = &[
+pub static ROWS: &[Row] = &[
     Row {
-        codec: Codec::H264,
         name: "h264",
         fourcc: fourcc(b"H264"),
         description: "H.264",
@@ -300,13 +335,32 @@ pub const ROWS: &[Row; 4] = &[
                 .field("level", p.level)
                 .build()
         },
+        filler: FILLER,
+        controls: H264,
+        qp: (
+            V4L2_CID_MPEG_VIDEO_H264_MIN_QP,
+            V4L2_CID_MPEG_VIDEO_H264_MAX_QP,
+        ),
+        key_period: Some(V4L2_CID_MPEG_VIDEO_H264_I_PERIOD),
+        profile: h264::profile,
+        level: |controls, needs| level::h264(controls.value(V4L2_CID_MPEG_VIDEO_H264_LEVEL), needs),
+        // A macroblock has 3200 bits at most.
+        bounds: Bounds {
+            most_qp: 51,
+            qp_step: 6,
+            macroblock: 400,
+        },
+        colours: Colours::Full,
         footprint: Footprint {
             base: 4 << 20,
             pixel: 18,
             thread: 5 << 19,
         },
         elements: &[
-            element("x264enc", UGLY, X264ENC),
+            Element {
+                presets: PRESETS,
+                ..element("x264enc", UGLY, X264ENC)
+            },
             element("vah264enc", BAD, VAENC),
             element("vah264lpenc", BAD, VAENC),
             element("nvh264enc", BAD, NVENC),
@@ -316,7 +370,6 @@ pub const ROWS: &[Row; 4] = &[
         ],
     },
     Row {
-        codec: Codec::Hevc,
         name: "hevc",
         fourcc: fourcc(b"HEVC"),
         description: "HEVC",
@@ -328,13 +381,32 @@ pub const ROWS: &[Row; 4] = &[
                 .field("profile", p.profile)
                 .build()
         },
+        filler: FILLER,
+        controls: HEVC,
+        qp: (
+            V4L2_CID_MPEG_VIDEO_HEVC_MIN_QP,
+            V4L2_CID_MPEG_VIDEO_HEVC_MAX_QP,
+        ),
+        key_period: None,
+        profile: |_| "main",
+        level: |_, _| "",
+        // A block has five thirds of what is in it at most.
+        bounds: Bounds {
+            most_qp: 51,
+            qp_step: 6,
+            macroblock: 640,
+        },
+        colours: Colours::Full,
         footprint: Footprint {
             base: 22 << 20,
             pixel: 36,
             thread: 1 << 20,
         },
         elements: &[
-            element("x265enc", BAD, X265ENC),
+            Element {
+                presets: PRESETS,
+                ..element("x265enc", BAD, X265ENC)
+            },
             element("vah265enc", BAD, VAENC),
             element("vah265lpenc", BAD, VAENC),
             element("nvh265enc", BAD, NVENC),
@@ -343,12 +415,22 @@ pub const ROWS: &[Row; 4] = &[
         ],
     },
     Row {
-        codec: Codec::Vp8,
         name: "vp8",
         fourcc: fourcc(b"VP80"),
         description: "VP8",
         media: "video/x-vp8",
         caps: |_| gst::Caps::builder("video/x-vp8").build(),
+        filler: FILLER,
+        controls: VP8,
+        qp: (
+            V4L2_CID_MPEG_VIDEO_VPX_MIN_QP,
+            V4L2_CID_MPEG_VIDEO_VPX_MAX_QP,
+        ),
+        key_period: None,
+        profile: |_| "",
+        level: |_, _| "",
+        bounds: VPX_BOUNDS,
+        colours: Colours::Nothing,
         footprint: Footprint {
             base: 8 << 20,
             pixel: 35,
@@ -360,12 +442,22 @@ pub const ROWS: &[Row; 4] = &[
         ],
     },
     Row {
-        codec: Codec::Vp9,
         name: "vp9",
         fourcc: fourcc(b"VP90"),
         description: "VP9",
         media: "video/x-vp9",
         caps: |_| gst::Caps::builder("video/x-vp9").build(),
+        filler: FILLER,
+        controls: VP9,
+        qp: (
+            V4L2_CID_MPEG_VIDEO_VPX_MIN_QP,
+            V4L2_CID_MPEG_VIDEO_VPX_MAX_QP,
+        ),
+        key_period: None,
+        profile: |_| "",
+        level: |_, _| "",
+        bounds: VPX_BOUNDS,
+        colours: Colours::Matrix,
         footprint: Footprint {
             base: 9 << 20,
             pixel: 74,

@@ -2,9 +2,20 @@
 
 use super::*;
 
-fn params(codec: Codec, bitrate: u32, framerate: (u32, u32), capacity: u32) -> Params {
+const H264: Bounds = Bounds {
+    most_qp: 51,
+    qp_step: 6,
+    macroblock: 400,
+};
+const VP9: Bounds = Bounds {
+    most_qp: 127,
+    qp_step: 16,
+    macroblock: 640,
+};
+
+fn params(bounds: Bounds, bitrate: u32, framerate: (u32, u32), capacity: u32) -> Params {
     Params {
-        codec,
+        bounds,
         width: 1920,
         height: 1080,
         framerate,
@@ -22,13 +33,11 @@ fn params(codec: Codec, bitrate: u32, framerate: (u32, u32), capacity: u32) -> P
         min_qp: 10,
         max_qp: 24,
         gop: 60,
-        cabac: true,
-        transform_8x8: true,
-        loop_filter: LoopFilter::Enabled,
         profile: "high",
         level: "4",
         threads: 1,
         preset: None,
+        controls: Controls::new(std::iter::empty()),
     }
 }
 
@@ -41,7 +50,7 @@ fn a_buffer_model_is_not_larger_than_a_coded_buffer() {
         (14_000_000, (1, 1)),
         (200_000, (1, 60)),
     ] {
-        let params = params(Codec::H264, bitrate, framerate, capacity);
+        let params = params(H264, bitrate, framerate, capacity);
         for most in [600, 10_000] {
             let bits = u64::from(params.model_ms(most)) * u64::from(params.kbits());
             assert!(bits <= u64::from(capacity) * 8, "{bits} bits at {bitrate}");
@@ -51,11 +60,11 @@ fn a_buffer_model_is_not_larger_than_a_coded_buffer() {
         assert!(rate >= u64::from(params.kbits()));
     }
     // The usual is left as it is.
-    let usual = params(Codec::H264, 4_000_000, (30, 1), 1280 * 720);
+    let usual = params(H264, 4_000_000, (30, 1), 1280 * 720);
     assert_eq!((usual.model_ms(600), usual.tight()), (600, false));
-    assert!(params(Codec::H264, 25_000_000, (1, 1), capacity).tight());
+    assert!(params(H264, 25_000_000, (1, 1), capacity).tight());
     // Nothing is larger than that.
-    let large = params(Codec::H264, 25_000_000, (1, 1), 1920 * 1088 * 2);
+    let large = params(H264, 25_000_000, (1, 1), 1920 * 1088 * 2);
     assert_eq!((large.model_ms(600), large.tight()), (600, false));
 }
 
@@ -69,11 +78,11 @@ fn bitrates_are_what_buffers_hold() {
 
 #[test]
 fn steps_to_smaller_frames_end() {
-    for (codec, last) in [(Codec::H264, 51), (Codec::Vp9, 127)] {
+    for (bounds, last) in [(H264, 51), (VP9, 127)] {
         for rate_control in [true, false] {
             let mut now = Params {
                 rate_control,
-                ..params(codec, 4_000_000, (30, 1), 1000)
+                ..params(bounds, 4_000_000, (30, 1), 1000)
             };
             let mut steps = 0;
             while let Some(next) = now.tighter() {

@@ -10,18 +10,20 @@ use gstreamer_video::{
     VideoTransferFunction,
 };
 
-use crate::device::encoder::catalogue::{Codec, SelectedElement};
+use crate::device::encoder::catalogue::Colours;
 use crate::device::encoder::params::Params;
+use crate::device::encoder::select::SelectedElement;
 use crate::device::gst::caps::accepts;
 use crate::device::gst::formats::video_format;
 use crate::v4l2::core::colorimetry::UNSPECIFIED;
 use crate::v4l2::core::format::RawFormat;
 
-/// Caps of the frames that clients queue.
-pub fn raw(raw: &RawFormat, params: &Params) -> Result<gst::Caps> {
+/// Caps of the frames that clients queue, for a codec whose streams can say so much of their
+/// colours.
+pub fn raw(raw: &RawFormat, params: &Params, colours: Colours) -> Result<gst::Caps> {
     let (fps_n, fps_d) = params.framerate;
     let fps = gst::Fraction::new(i32::try_from(fps_n)?, i32::try_from(fps_d)?);
-    let mut colorimetry = coded(raw, params.codec);
+    let mut colorimetry = coded(raw, colours);
     if raw.pixel.rgb {
         colorimetry = VideoColorimetry::new(
             VideoColorRange::Range0_255,
@@ -56,30 +58,29 @@ pub fn converted(
     }
     let caps = gst::Caps::builder("video/x-raw")
         .field("format", gst::List::new(["I420", "NV12"]))
-        .field("colorimetry", coded(raw, selected.codec).to_string());
+        .field("colorimetry", coded(raw, selected.row.colours).to_string());
     Some(caps.build())
 }
 
 /// Colorimetry of the frames that are encoded: the stream's, in words of GStreamer.
-fn coded(raw: &RawFormat, codec: Codec) -> VideoColorimetry {
+fn coded(raw: &RawFormat, colours: Colours) -> VideoColorimetry {
     let vui = raw.vui();
     let range = if vui.full_range {
         VideoColorRange::Range0_255
     } else {
         VideoColorRange::Range16_235
     };
-    let matrix = match (codec, vui.matrix) {
-        // It has one matrix, and no word for another.
-        (Codec::Vp8, _) if raw.pixel.rgb => VideoColorMatrix::Bt601,
+    let matrix = match (colours, vui.matrix) {
+        (Colours::Nothing, _) if raw.pixel.rgb => VideoColorMatrix::Bt601,
         // GStreamer takes no Y'CbCr without a matrix. x264enc and x265enc are told by options.
         (_, UNSPECIFIED) => VideoColorMatrix::Bt709,
         (_, 10) => VideoColorMatrix::Bt2020,
         (_, code) => VideoColorMatrix::from_iso(code.into()),
     };
-    let (transfer, primaries) = match (codec, vui.matrix) {
-        // VP9 can name the matrix only, and vp9enc does if the rest is of the same standard.
-        (Codec::Vp9, 9) => (15, 9),
-        (Codec::Vp9, code) => (code, code),
+    let (transfer, primaries) = match (colours, vui.matrix) {
+        // vp9enc names the matrix if the rest is of the same standard.
+        (Colours::Matrix, 9) => (15, 9),
+        (Colours::Matrix, code) => (code, code),
         _ => (vui.transfer, vui.primaries),
     };
     VideoColorimetry::new(
@@ -105,8 +106,8 @@ pub fn gst_launch(
         format!("videoconvert ! {}", quoted(caps))
     });
     format!(
-        "gst-launch-1.0 -q filesrc location=RAW ! rawvideoparse format={} width={} height={} framerate={}/{} \
-         colorimetry={} ! {convert}{encoder}! {}filesink location=CODED",
+        "gst-launch-1.0 -q filesrc location=RAW ! rawvideoparse format={} width={} height={} \
+         framerate={}/{} colorimetry={} ! {convert}{encoder}! {}filesink location=CODED",
         info.format().to_str().to_lowercase(),
         info.width(),
         info.height(),
