@@ -331,6 +331,31 @@ impl Sessions {
         Ok(())
     }
 
+    /// The call that an IOCTL command asks for, and the session that it is for. If there is none,
+    /// the number of the ioctl, and why.
+    fn call(
+        &self,
+        bytes: &[u8],
+        capacity: usize,
+    ) -> std::result::Result<(Arc<CommandQueue>, Call), (u32, Errno)> {
+        let command = read::<CmdIoctl>(bytes).map_err(|errno| (0, errno))?;
+        let (session, code) = (command.session_id, command.code);
+        let ioctl = ioctl::lookup(code).map_err(|errno| {
+            tracing::debug!(session, "ioctl {code}: {errno}");
+            (code, errno)
+        })?;
+        let queue = self.queue(session).map_err(|errno| {
+            tracing::debug!(session, "{}: no such session", ioctl.name);
+            (code, errno)
+        })?;
+        let call = Call {
+            session,
+            ioctl,
+            capacity,
+        };
+        Ok((queue, call))
+    }
+
     fn ioctl(
         &self,
         bytes: &[u8],
@@ -342,31 +367,12 @@ impl Sessions {
             set_status(reply, Err(errno));
             Progress::Answered(notice(code, true))
         };
-        let command = match read::<CmdIoctl>(bytes) {
-            Ok(command) => command,
-            Err(errno) => return refuse(0, errno, reply),
+        let (queue, call) = match self.call(bytes, capacity) {
+            Ok(call) => call,
+            Err((code, errno)) => return refuse(code, errno, reply),
         };
-        let (session, code) = (command.session_id, command.code);
-        let ioctl = match ioctl::lookup(code) {
-            Ok(ioctl) => ioctl,
-            Err(errno) => {
-                tracing::debug!(session, "ioctl {code}: {errno}");
-                return refuse(code, errno, reply);
-            }
-        };
-        let queue = match self.queue(session) {
-            Ok(queue) => queue,
-            Err(errno) => {
-                tracing::debug!(session, "{}: no such session", ioctl.name);
-                return refuse(code, errno, reply);
-            }
-        };
+        let (ioctl, code) = (call.ioctl, call.ioctl.code);
         let input = bytes.get(size_of::<CmdIoctl>()..).unwrap_or_default();
-        let call = Call {
-            session,
-            ioctl,
-            capacity,
-        };
         if !ioctl::is_slow(ioctl, input, &*self.device) {
             match queue.try_now(&self.threads, |target| call.run(target, input, true, reply)) {
                 Now::Ran(Some(Some(notice))) => return Progress::Answered(notice),

@@ -176,22 +176,7 @@ impl Pipeline {
             downstream,
             pushed: 0,
         };
-        this.coded_pad.set_active(true)?;
-        this.pipeline
-            .set_state(gst::State::Playing)
-            .with_context(|| format!("{} does not start", this.setup.selected.factory.name()))?;
-        this.raw_pad.set_active(true)?;
-        let segment = gst::FormattedSegment::<gst::ClockTime>::new();
-        for event in [
-            gst::event::StreamStart::new("virtio-v4l2"),
-            gst::event::Caps::new(&pad_caps),
-            gst::event::Segment::new(&segment),
-        ] {
-            this.raw_pad.push_event(event);
-        }
-        if this.downstream.failed.load(Ordering::Acquire) {
-            bail!("{} refuses {pad_caps}", this.setup.selected.factory.name());
-        }
+        this.begin(&pad_caps)?;
         tracing::info!(
             "encoding {} with {}; the same stream on the host: {}",
             pad_caps,
@@ -199,6 +184,27 @@ impl Pipeline {
             this.gst_launch(&raw_caps, converted.as_ref()),
         );
         Ok(this)
+    }
+
+    /// Starts the elements, for frames of these caps.
+    fn begin(&self, caps: &gst::Caps) -> Result<()> {
+        self.coded_pad.set_active(true)?;
+        self.pipeline
+            .set_state(gst::State::Playing)
+            .with_context(|| format!("{} does not start", self.setup.selected.factory.name()))?;
+        self.raw_pad.set_active(true)?;
+        let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+        for event in [
+            gst::event::StreamStart::new("virtio-v4l2"),
+            gst::event::Caps::new(caps),
+            gst::event::Segment::new(&segment),
+        ] {
+            self.raw_pad.push_event(event);
+        }
+        if self.downstream.failed.load(Ordering::Acquire) {
+            bail!("{} refuses {caps}", self.setup.selected.factory.name());
+        }
+        Ok(())
     }
 
     /// The command that makes the same stream from the same raw frames in a file.
