@@ -3,6 +3,7 @@
 //! The module comes and goes; it takes the reserved ID 30 only when told to.
 
 use e2e::TestVm;
+use nix::sys::signal::Signal;
 
 /// What is checked.
 pub fn checks(vm: &mut TestVm) {
@@ -35,8 +36,7 @@ pub fn checks(vm: &mut TestVm) {
         "QUERYCAP says memory-to-memory",
         &info("Memory-to-Memory Multiplanar"),
     );
-    let open = vm.spawn("exec 9<>/dev/video0 && echo open && sleep 60");
-    let mut open = open;
+    let mut open = vm.spawn("exec 9<>/dev/video0 && echo open && sleep 60");
     assert!(open.says(10, "open").unwrap(), "a program opens the node");
     vm.refuse(
         "rmmod while a program has the node open",
@@ -46,7 +46,7 @@ pub fn checks(vm: &mut TestVm) {
         "and the module is still there",
         "test -d /sys/module/virtio_v4l2",
     );
-    open.signal(nix::sys::signal::Signal::SIGKILL).unwrap();
+    open.signal(Signal::SIGKILL).unwrap();
     open.ends(10).unwrap();
     vm.rmmod("rmmod after it closed");
     vm.dmesg_clean("no kernel warning from insmod to rmmod", &[]);
