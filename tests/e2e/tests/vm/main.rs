@@ -2,6 +2,7 @@
 
 //! Suites in a guest, each in a machine of its own: `cargo xtask test vm [NAME]`.
 
+mod codecs;
 mod compliance;
 mod counts;
 mod daemon_dies;
@@ -10,6 +11,7 @@ mod encoder;
 mod hostile_device;
 mod load;
 mod many_devices;
+mod memory;
 mod memory_compliance;
 mod memory_ends;
 mod next_vmm;
@@ -28,6 +30,7 @@ mod suites {
     pub mod encoder;
     pub mod hostile_device;
     pub mod load;
+    pub mod memory;
     pub mod memory_ends;
     pub mod other_device;
     pub mod pause;
