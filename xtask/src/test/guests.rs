@@ -45,7 +45,7 @@ pub fn proxy(tally: &mut Tally, _: &[&str]) -> Result<()> {
 }
 
 /// Suites on a kernel that looks for mistakes.
-pub fn debug(tally: &mut Tally, _: &[&str]) -> Result<()> {
+pub fn debug(tally: &mut Tally, filters: &[&str]) -> Result<()> {
     let kernel = |out: &str, module: &str| {
         let mut command = kmake(out, &[module]);
         command.env("KERNEL", "7.2-debug");
@@ -61,7 +61,7 @@ pub fn debug(tally: &mut Tally, _: &[&str]) -> Result<()> {
     if !built {
         return Ok(());
     }
-    old(tally, "debug")
+    suites(tally, "debug", &mut test("debug", filters))
 }
 
 /// Suites that are shell scripts still.

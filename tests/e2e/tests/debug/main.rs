@@ -15,13 +15,48 @@ mod storm;
 /// What is checked on the stock kernel, too.
 #[path = "../suites"]
 mod suites {
+    pub mod compliance;
     pub mod daemon_dies;
     pub mod daemon_silent;
+    pub mod encoder;
     pub mod hostile_device;
+    pub mod load;
+    pub mod memory;
+    pub mod memory_ends;
     pub mod other_device;
     pub mod pause;
     pub mod robust;
     pub mod unplug;
+}
+
+/// Ordinary programs.
+#[test]
+fn driver() {
+    let spec = Spec {
+        files: clients(),
+        ..machine()
+    };
+    debug("driver", &spec, |vm| {
+        vm.without_module("load", suites::load::checks);
+        vm.suite("compliance", "", |vm| {
+            // With -f it takes more than ten minutes here.
+            suites::compliance::checks(vm, &["-s"]);
+        });
+        vm.suite("encoder", "", suites::encoder::checks);
+    });
+}
+
+/// Memory of every kind, and its ends.
+#[test]
+fn memory() {
+    let spec = Spec {
+        files: vec![program("client"), module("test_fence.ko")],
+        ..suites::memory::with_memory(machine())
+    };
+    debug("memory", &spec, |vm| {
+        vm.suite("memory", "", suites::memory::checks);
+        vm.suite("memory-ends", "", suites::memory_ends::checks);
+    });
 }
 
 /// Careless programs, and a device that is silent, suspended, unplugged.
