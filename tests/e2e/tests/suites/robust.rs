@@ -4,13 +4,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use e2e::TestVm;
+use e2e::fixtures::Size;
+use e2e::{TestVm, programs};
 use nix::sys::signal::Signal;
 
-/// Encodes sixty frames of 640x360.
-const ENCODE: &str = "v4l2-ctl -d0 --set-fmt-video-out width=640,height=360,pixelformat=NV12 \
-                      --set-fmt-video pixelformat=H264 --stream-mmap --stream-out-mmap \
-                      --stream-from /job/source-640x360.nv12";
 /// How many sessions are opened to see what one costs.
 const SESSIONS: u64 = 100;
 /// Status of a program that SIGKILL ended.
@@ -31,6 +28,12 @@ pub fn checks(vm: &mut TestVm) {
     vm.dmesg_clean("no kernel warning from insmod to rmmod", &[]);
 }
 
+/// Encodes sixty frames of 640x360 to `/out/STREAM`.
+fn encode(stream: &str) -> String {
+    let options = "--stream-mmap --stream-out-mmap";
+    programs::v4l2_ctl(Size::new(640, 360), options, stream)
+}
+
 fn killed_in_dqbuf(vm: &TestVm) {
     let mut client = vm.spawn("exec /job/client hold");
     assert!(client.says(10, "ready").unwrap(), "a program streams");
@@ -47,8 +50,7 @@ fn killed_in_dqbuf(vm: &TestVm) {
 fn killed_in_mid_stream(vm: &TestVm) {
     let mut statuses = Vec::new();
     for _ in 0..5 {
-        let command = format!("exec {ENCODE} --stream-loop --stream-to /dev/null");
-        let program = vm.spawn(&command);
+        let program = vm.spawn(&format!("exec {} --stream-loop", encode("killed.h264")));
         std::thread::sleep(some_time());
         program.signal(Signal::SIGKILL).unwrap();
         statuses.push(program.wait(10).unwrap().status);
@@ -68,15 +70,15 @@ fn some_time() -> Duration {
 }
 
 fn two_at_once(vm: &TestVm) {
-    let first = vm.spawn(&format!("{ENCODE} --stream-to /tmp/a.h264"));
-    let second = vm.run(&format!("{ENCODE} --stream-to /tmp/b.h264"));
+    let first = vm.spawn(&encode("a.h264"));
+    let second = vm.run(&encode("b.h264"));
     let first = first.wait(60).unwrap();
     vm.results.verdict(
         "two programs at once",
         first.success() && second.success(),
         &format!("status {} and {}", first.status, second.status),
     );
-    vm.check("they got the same stream", "cmp /tmp/a.h264 /tmp/b.h264");
+    vm.check("they got the same stream", "cmp /out/a.h264 /out/b.h264");
 }
 
 /// What programs make the driver allocate counts against them.
