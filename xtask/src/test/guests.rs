@@ -29,8 +29,7 @@ pub fn vm(tally: &mut Tally, filters: &[&str]) -> Result<()> {
     if !tally.command("the devices of tests build", &mut cargo(&DEVICES)) {
         return Ok(());
     }
-    suites(tally, "vm", &mut test("vm", filters))?;
-    old(tally, "vm")
+    suites(tally, "vm", &mut test("vm", filters))
 }
 
 /// The encoder in a VM whose host is a VM: a kernel with /dev/udmabuf and DMA heaps, which this

@@ -2,6 +2,7 @@
 
 //! Suites in a guest, each in a machine of its own: `cargo xtask test vm [NAME]`.
 
+mod clients;
 mod codecs;
 mod compliance;
 mod counts;
@@ -12,6 +13,7 @@ mod hostile_device;
 mod load;
 mod many_devices;
 mod memory;
+mod memory_clients;
 mod memory_compliance;
 mod memory_ends;
 mod next_vmm;
