@@ -8,8 +8,14 @@ use crate::v4l2::core::uapi::*;
 
 /// The controls of a session on a host that has these codecs, at their defaults.
 pub fn controls(codecs: &[&'static Row]) -> Controls {
-    let own = codecs.iter().flat_map(|row| row.controls);
-    Controls::new(COMMON.iter().chain(own))
+    let mut all: Vec<&'static Info> = COMMON.iter().collect();
+    for info in codecs.iter().flat_map(|row| row.controls) {
+        // Codecs may share controls.
+        if all.iter().all(|other| other.id != info.id) {
+            all.push(info);
+        }
+    }
+    Controls::new(all.into_iter())
 }
 
 const BITRATE_MODES: &[&str] = &["Variable Bitrate", "Constant Bitrate"];

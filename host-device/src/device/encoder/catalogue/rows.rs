@@ -134,6 +134,19 @@ const HEVC: &[Info] = &[
     ),
 ];
 
+const VPX_MIN_QP: Info = integer(
+    V4L2_CID_MPEG_VIDEO_VPX_MIN_QP,
+    "VPX Minimum QP Value",
+    (0, 127),
+    8,
+);
+const VPX_MAX_QP: Info = integer(
+    V4L2_CID_MPEG_VIDEO_VPX_MAX_QP,
+    "VPX Maximum QP Value",
+    (0, 127),
+    126,
+);
+
 /// Controls of VP8.
 const VP8: &[Info] = &[
     menu(
@@ -143,28 +156,22 @@ const VP8: &[Info] = &[
         0b1,
         0,
     ),
-    integer(
-        V4L2_CID_MPEG_VIDEO_VPX_MIN_QP,
-        "VPX Minimum QP Value",
-        (0, 127),
-        8,
-    ),
-    integer(
-        V4L2_CID_MPEG_VIDEO_VPX_MAX_QP,
-        "VPX Maximum QP Value",
-        (0, 127),
-        126,
-    ),
+    VPX_MIN_QP,
+    VPX_MAX_QP,
 ];
 
 /// Controls of VP9.
-const VP9: &[Info] = &[menu(
-    V4L2_CID_MPEG_VIDEO_VP9_PROFILE,
-    "VP9 Profile",
-    VPX_PROFILES,
-    0b1,
-    0,
-)];
+const VP9: &[Info] = &[
+    menu(
+        V4L2_CID_MPEG_VIDEO_VP9_PROFILE,
+        "VP9 Profile",
+        VPX_PROFILES,
+        0b1,
+        0,
+    ),
+    VPX_MIN_QP,
+    VPX_MAX_QP,
+];
 
 /// x264's "no key frame but the first".
 const X264_KEYINT_INFINITE: u32 = 1 << 30;
