@@ -59,16 +59,6 @@ impl Limits {
     }
 }
 
-/// Which device.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DeviceKind {
-    /// A video encoder on GStreamer.
-    #[default]
-    Encoder,
-    /// A V4L2 device of the host.
-    Proxy,
-}
-
 /// Where the VMMs of a device come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -79,24 +69,33 @@ pub enum Place {
 }
 
 /// What the command line says about one device.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceSpec {
-    /// Which it is.
-    pub kind: DeviceKind,
+    /// Which it is, for [`device::open`](crate::device::open()).
+    pub kind: String,
     /// Settings `KEY=VALUE` of the device, in order.
     pub settings: Vec<(String, String)>,
     /// GStreamer element of each codec that has one named, in order.
     pub elements: Vec<(String, String)>,
 }
 
+impl Default for DeviceSpec {
+    fn default() -> Self {
+        Self {
+            kind: "encoder".to_owned(),
+            settings: Vec::new(),
+            elements: Vec::new(),
+        }
+    }
+}
+
 impl DeviceSpec {
     /// Takes `--device` and `--encoder` apart: at least one device, each at a place of its own.
-    /// Other keys, codecs and elements are the device's to check.
+    /// Whether there is such a device, other keys, codecs and elements are not checked here.
     ///
     /// # Errors
     ///
-    /// There is no such device, an option is not of the form `KEY=VALUE`, or it is not clear where
-    /// a device is to be.
+    /// An option is not of the form `KEY=VALUE`, or it is not clear where a device is to be.
     pub fn all(cli: &Cli) -> anyhow::Result<Vec<(Place, Self)>> {
         let elements: Vec<_> = cli
             .encoder
@@ -149,18 +148,11 @@ impl DeviceSpec {
 }
 
 /// What one `--device` says: which it is, its own place, and its other settings.
-type Parts = (DeviceKind, Option<Place>, Vec<(String, String)>);
+type Parts = (String, Option<Place>, Vec<(String, String)>);
 
 fn take_apart(device: &str) -> anyhow::Result<Parts> {
     let mut parts = device.split(',');
-    let kind = match parts.next() {
-        Some("encoder") => DeviceKind::Encoder,
-        Some("proxy") => DeviceKind::Proxy,
-        other => bail!(
-            "--device: there is no device {:?}; there are: encoder, proxy",
-            other.unwrap_or_default()
-        ),
-    };
+    let kind = parts.next().unwrap_or_default().to_owned();
     let (mut place, mut settings) = (None, Vec::new());
     for part in parts {
         let (key, value) = pair("--device", part)?;
@@ -214,16 +206,16 @@ mod tests {
         assert_eq!(specs.len(), 1);
         assert_eq!(specs[0].1.settings, pairs(&[("a", "b"), ("c", "d=e")]));
         assert_eq!(specs[0].0, Place::Fd(3));
-        for bad in ["decoder", "encoder,a", "encoder,=b", ""] {
+        for bad in ["encoder,a", "encoder,=b"] {
             assert!(all(&["--device", bad]).is_err(), "{bad}");
         }
         let specs = all(&["--encoder", "h264=a,hevc=b"]).unwrap();
-        assert_eq!(specs[0].1.kind, DeviceKind::Encoder);
+        assert_eq!(specs[0].1.kind, "encoder");
         assert_eq!(specs[0].1.elements, pairs(&[("h264", "a"), ("hevc", "b")]));
         assert!(all(&["--encoder", "h264"]).is_err());
         let specs =
             DeviceSpec::all(&cli(&["--device", "proxy,socket=/a,path=/dev/video0"])).unwrap();
-        assert_eq!(specs[0].1.kind, DeviceKind::Proxy);
+        assert_eq!(specs[0].1.kind, "proxy");
         assert_eq!(specs[0].0, Place::Path("/a".into()));
         assert_eq!(specs[0].1.settings, pairs(&[("path", "/dev/video0")]));
     }

@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use crate::config::{DeviceKind, DeviceSpec};
+use anyhow::bail;
+
+use crate::config::DeviceSpec;
 
 pub mod api;
 pub mod codec;
@@ -20,10 +22,28 @@ pub use api::{BufferArgs, ControlArgs, ControlOp, Device, Result, Session, WireM
 ///
 /// # Errors
 ///
-/// A setting is wrong, or the host lacks what the device needs.
+/// There is no such device, a setting is wrong, or the host lacks what the device needs.
 pub fn open(spec: &DeviceSpec) -> anyhow::Result<Arc<dyn Device>> {
-    Ok(match spec.kind {
-        DeviceKind::Encoder => Arc::new(encoder::Encoder::from_spec(spec)?),
-        DeviceKind::Proxy => Arc::new(proxy::Proxy::from_spec(spec)?),
+    Ok(match spec.kind.as_str() {
+        "encoder" => Arc::new(encoder::Encoder::from_spec(spec)?),
+        "proxy" => Arc::new(proxy::Proxy::from_spec(spec)?),
+        other => bail!("--device: there is no device {other:?}; there are: encoder, proxy"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_is_not_there_is_refused_by_name() {
+        for kind in ["decoder", ""] {
+            let spec = DeviceSpec {
+                kind: kind.to_owned(),
+                ..DeviceSpec::default()
+            };
+            let error = open(&spec).err().unwrap().to_string();
+            assert!(error.contains(&format!("{kind:?}")), "{error}");
+        }
+    }
 }

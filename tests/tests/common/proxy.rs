@@ -14,7 +14,7 @@ use frontend::{Client, Host, Options};
 use nix::errno::Errno;
 use protocol::wire::ioctl;
 use protocol::wire::v4l2::{Format, PixFormat};
-use virtio_v4l2d::config::{DeviceKind, DeviceSpec, Limits};
+use virtio_v4l2d::config::{DeviceSpec, Limits};
 use virtio_v4l2d::device::Device;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -57,7 +57,7 @@ pub fn device_with(path: &Path, settings: &[(&str, &str)]) -> Arc<dyn Device> {
         .into_iter()
         .chain(settings.iter().copied());
     let spec = DeviceSpec {
-        kind: DeviceKind::Proxy,
+        kind: "proxy".to_owned(),
         settings: settings
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .collect(),

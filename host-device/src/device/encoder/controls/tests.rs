@@ -35,7 +35,11 @@ fn walk(controls: &Controls) -> Vec<QueryExtCtrl> {
 fn every_control_is_one_that_compliance_takes() {
     let controls = controls();
     let all = walk(&controls);
-    let own: BTreeSet<u32> = ROWS.iter().flat_map(|row| row.controls).map(|info| info.id).collect();
+    let own: BTreeSet<u32> = ROWS
+        .iter()
+        .flat_map(|row| row.controls)
+        .map(|info| info.id)
+        .collect();
     assert_eq!(all.len(), COMMON.len() + own.len());
     let mut class = 0;
     for query in all {
