@@ -26,6 +26,11 @@ pub enum Request {
         /// Number of the signal.
         signal: i32,
     },
+    /// Answer at once, by `Exit` with status 0: whether the guest runs.
+    Ping {
+        /// Chosen by the test.
+        id: u64,
+    },
     /// Stop the agent: the guest keeps its kernel log and powers off.
     End,
 }

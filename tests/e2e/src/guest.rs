@@ -122,14 +122,27 @@ impl Guest {
     ///
     /// The guest is gone.
     pub fn spawn(&self, command: &str) -> Result<Process<'_>> {
+        let command = command.to_owned();
+        self.begin(|id| Request::Run { id, command })
+    }
+
+    /// Asks the agent for an answer. What is returned ends when that comes.
+    ///
+    /// # Errors
+    ///
+    /// The guest is gone.
+    pub fn ping(&self) -> Result<Process<'_>> {
+        self.begin(|id| Request::Ping { id })
+    }
+
+    fn begin(&self, request: impl FnOnce(u64) -> Request) -> Result<Process<'_>> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, events) = channel();
         match &mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(waiting) => waiting.insert(id, sender),
             None => bail!("the guest is gone"),
         };
-        let command = command.to_owned();
-        self.send(&Request::Run { id, command })?;
+        self.send(&request(id))?;
         Ok(Process {
             guest: self,
             id,

@@ -21,7 +21,7 @@ use crate::cache;
 use crate::daemon::Daemon;
 use crate::machine::{Devices, Machine, Mode, Spec};
 use crate::monitor::Monitor;
-use crate::parts::{Parts, until_our_end};
+use crate::parts::until_our_end;
 use crate::process::{self, say};
 use crate::results::excerpt_of;
 use crate::rundir::RunDir;
@@ -142,7 +142,7 @@ pub fn run(script: Option<&Path>, files: &[PathBuf]) -> Result<i32> {
         fs::metadata(file).with_context(|| format!("no file \"{}\" here", file.display()))?;
     }
     let spec = spec()?;
-    let parts = Parts::prepare(spec.kernel.as_deref())?;
+    let parts = spec.parts()?;
     let accel = spec.accel.map_or_else(|| Accel::find(&parts), Ok)?;
     let out = variable("OUT").map_or(cache::repository().join("out/vm"), PathBuf::from);
     let out = std::path::absolute(out)?;

@@ -22,6 +22,7 @@ pub mod cargo_tests;
 pub mod compliance;
 pub mod counters;
 pub mod daemon;
+pub mod devices;
 pub mod fixtures;
 pub mod gst_launch;
 pub mod guest;
@@ -40,6 +41,7 @@ pub mod splats;
 pub mod streams;
 pub mod suite;
 pub mod vm;
+pub mod watch;
 
 pub use guest::{Guest, Output, Process};
 pub use machine::{Devices, Role, Spec};

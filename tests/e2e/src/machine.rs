@@ -12,6 +12,7 @@ use crate::agent::PORT;
 use crate::cache;
 use crate::parts::Parts;
 use crate::rundir::RunDir;
+use crate::watch::Watch;
 
 /// The device, or devices, of a machine.
 #[derive(Clone, Debug)]
@@ -113,6 +114,8 @@ pub struct Spec {
     pub files: Vec<PathBuf>,
     /// Time limits are this many times as long.
     pub slow: u32,
+    /// What the guest is watched for, if it may be lost.
+    pub watch: Option<Watch>,
 }
 
 impl Default for Spec {
@@ -138,6 +141,7 @@ impl Default for Spec {
             udev: true,
             files: Vec::new(),
             slow: 1,
+            watch: None,
         }
     }
 }
@@ -151,6 +155,19 @@ impl Spec {
             module: false,
             memory: "3G".to_owned(),
             ..Self::default()
+        }
+    }
+
+    /// Makes what the machine is made of, and finds it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Parts::prepare`].
+    pub fn parts(&self) -> Result<Parts> {
+        let kernel = self.kernel.as_deref();
+        match self.role {
+            Role::Guest => Parts::prepare(kernel),
+            Role::Host => Parts::prepare_host(kernel),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 use crate::cache;
+use crate::devices::camera_frames;
 
 /// Where the parts of a virtual machine are.
 #[derive(Clone, Debug)]
@@ -34,8 +35,22 @@ impl Parts {
     ///
     /// Something cannot be made; `tests/vm/prepare` has said why.
     pub fn prepare(kernel: Option<&str>) -> Result<Self> {
+        Self::print(kernel, &["--print"])
+    }
+
+    /// The same, and what the host of a VM needs: vicodec and the camera's frames.
+    ///
+    /// # Errors
+    ///
+    /// As [`prepare`](Self::prepare).
+    pub fn prepare_host(kernel: Option<&str>) -> Result<Self> {
+        camera_frames()?;
+        Self::print(kernel, &["--print", "host"])
+    }
+
+    fn print(kernel: Option<&str>, arguments: &[&str]) -> Result<Self> {
         let mut command = Command::new(cache::repository().join("tests/vm/prepare"));
-        command.arg("--print").stderr(Stdio::inherit());
+        command.args(arguments).stderr(Stdio::inherit());
         if let Some(kernel) = kernel {
             command.env("KERNEL", kernel);
         }

@@ -8,8 +8,8 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::guest::Output;
 
@@ -21,6 +21,8 @@ const COLUMNS: usize = 300;
 pub struct Results {
     suite: String,
     failed: Arc<AtomicUsize>,
+    /// What is not told yet, if it is not told at once.
+    held: Option<Arc<Mutex<Vec<String>>>>,
 }
 
 impl Results {
@@ -29,6 +31,25 @@ impl Results {
         Self {
             suite: suite.to_owned(),
             failed: Arc::default(),
+            held: None,
+        }
+    }
+
+    /// Results that are not told before [`release`](Self::release): what is begun again must not
+    /// count twice.
+    pub fn held() -> Self {
+        Self {
+            held: Some(Arc::default()),
+            ..Self::new("")
+        }
+    }
+
+    /// Makes what was held results of `to`.
+    pub fn release(&self, to: &Self) {
+        let Some(held) = &self.held else { return };
+        let lines = std::mem::take(&mut *held.lock().unwrap_or_else(PoisonError::into_inner));
+        for line in lines {
+            to.line(&line);
         }
     }
 
@@ -36,7 +57,7 @@ impl Results {
     pub fn named(&self, suite: &str) -> Self {
         Self {
             suite: suite.to_owned(),
-            failed: Arc::clone(&self.failed),
+            ..self.clone()
         }
     }
 
@@ -50,20 +71,41 @@ impl Results {
         self.failed.load(Ordering::Relaxed)
     }
 
+    /// Tells a line.
+    fn tell(&self, line: String) {
+        match &self.held {
+            Some(held) => held
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(line),
+            None => eprintln!("{line}"),
+        }
+    }
+
+    /// The name of a result, with that of the suite if it has one.
+    fn full(&self, name: &str) -> String {
+        if self.suite.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}: {name}", self.suite)
+        }
+    }
+
     /// `name` is as it should be.
     pub fn ok(&self, name: &str) {
-        eprintln!("ok - {}: {name}", self.suite);
+        self.tell(format!("ok - {}", self.full(name)));
     }
 
     /// `name` is not as it should be.
     pub fn not_ok(&self, name: &str, reason: &str) {
         self.failed.fetch_add(1, Ordering::Relaxed);
-        eprintln!("not ok - {}: {name} # {}", self.suite, one_line(reason));
+        let reason = one_line(reason);
+        self.tell(format!("not ok - {} # {reason}", self.full(name)));
     }
 
     /// `name` was not tried.
     pub fn skip(&self, name: &str, reason: &str) {
-        eprintln!("skip - {}: {name} # {reason}", self.suite);
+        self.tell(format!("skip - {} # {reason}", self.full(name)));
     }
 
     /// `name` is as it should be if `good`. Returns `good`.
@@ -80,7 +122,7 @@ impl Results {
     pub fn command(&self, name: &str, output: &Output) -> bool {
         let reason = format!("status {}: {}", output.status, output.last());
         if !self.verdict(name, output.success(), &reason) && output.lines.len() > 1 {
-            excerpt(&output.lines, 40);
+            self.excerpt(&output.lines, 40);
         }
         output.success()
     }
@@ -103,15 +145,28 @@ impl Results {
             let (name, reason) = rest.split_once(" # ").unwrap_or((rest, ""));
             self.skip(name, reason);
         } else if line.starts_with("| ") || line.starts_with("# ") {
-            eprintln!("{line}");
+            self.tell(line.to_owned());
         } else {
             return false;
         }
         true
     }
+
+    /// A remark.
+    pub fn remark(&self, text: &str) {
+        self.tell(format!("# {text}"));
+    }
+
+    /// Shows the last `count` lines of a log, as the reason why the last result is not ok.
+    pub fn excerpt<S: AsRef<str>>(&self, lines: &[S], count: usize) {
+        for line in last(lines, count) {
+            self.tell(line);
+        }
+    }
 }
 
-fn message(panic: &(dyn Any + Send)) -> String {
+/// What a panic has said.
+pub fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or(panic.downcast_ref::<&str>().copied())
         .unwrap_or("panicked")
@@ -128,11 +183,19 @@ fn one_line(text: &str) -> String {
     text.chars().take(COLUMNS).collect()
 }
 
+/// The last `count` lines of a log, as they are shown.
+fn last<S: AsRef<str>>(lines: &[S], count: usize) -> impl Iterator<Item = String> {
+    let first = lines.len().saturating_sub(count);
+    lines[first..].iter().map(|line| {
+        let clean = line.as_ref().chars().filter(|c| !c.is_control());
+        format!("| {}", clean.take(COLUMNS).collect::<String>())
+    })
+}
+
 /// Shows the last `count` lines of a log.
 pub fn excerpt<S: AsRef<str>>(lines: &[S], count: usize) {
-    for line in lines.iter().skip(lines.len().saturating_sub(count)) {
-        let clean = line.as_ref().chars().filter(|c| !c.is_control());
-        eprintln!("| {}", clean.take(COLUMNS).collect::<String>());
+    for line in last(lines, count) {
+        eprintln!("{line}");
     }
 }
 
@@ -145,5 +208,34 @@ pub fn excerpt_of(file: &Path, count: usize) {
         eprintln!("| the end of {}:", file.display());
         let text = String::from_utf8_lossy(&text);
         excerpt(&text.lines().collect::<Vec<_>>(), count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_counts_when_it_is_released() {
+        let (held, results) = (Results::held(), Results::held().named("suite"));
+        held.ok("one");
+        held.not_ok("two", "three\nfour");
+        held.excerpt(&["a\u{1b}", "b\r", "not ok - c"], 2);
+        held.remark("five");
+        assert_eq!(results.failed(), 0);
+        held.release(&results);
+        held.release(&results);
+        assert_eq!(results.failed(), 1);
+        let told = results.held.unwrap();
+        assert_eq!(
+            *told.lock().unwrap(),
+            [
+                "ok - suite: one",
+                "not ok - suite: two # three four",
+                "| b",
+                "| not ok - c",
+                "# five"
+            ]
+        );
     }
 }

@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -16,10 +17,10 @@ use crate::guest::{Guest, Output, Process, TIMED_OUT};
 use crate::kernel_log;
 use crate::machine::{Devices, Machine, Mode, Spec};
 use crate::monitor::Monitor;
-use crate::parts::Parts;
 use crate::process;
-use crate::results::{Results, excerpt};
+use crate::results::Results;
 use crate::rundir::RunDir;
+use crate::watch::Watcher;
 
 /// How long a command has where nothing else is said, in seconds.
 const LIMIT: u32 = 60;
@@ -95,12 +96,13 @@ impl Drop for Qemu {
 #[derive(Debug)]
 pub struct TestVm {
     /// The agent in it.
-    pub guest: Guest,
+    pub guest: Arc<Guest>,
     /// QEMU's monitor.
-    pub monitor: Monitor,
+    pub monitor: Arc<Monitor>,
     /// Where results go.
     pub results: Results,
     daemon: Option<Daemon>,
+    watcher: Option<Watcher>,
     qemu: Qemu,
     run: RunDir,
     socket: PathBuf,
@@ -132,7 +134,7 @@ impl TestVm {
         spec: &Spec,
         run: &RunDir,
     ) -> Result<impl FnOnce(RunDir) -> Self + use<>> {
-        let parts = Parts::prepare(spec.kernel.as_deref())?;
+        let parts = spec.parts()?;
         let accel = match spec.accel {
             Some(accel) => accel,
             None => Accel::parse(&std::env::var("ACCEL").unwrap_or_default())?
@@ -159,9 +161,17 @@ impl TestVm {
         let (agent, qmp) = (run.file("agent.sock"), run.file("qmp.sock"));
         qemu.socket(&agent)?;
         qemu.socket(&qmp)?;
+        let monitor = Arc::new(Monitor::connect(&qmp)?);
+        let watcher = spec
+            .watch
+            .map(|watch| Watcher::new(watch, qemu.child().id(), Arc::clone(&monitor)));
         let boot = Duration::from_secs(u64::from(BOOT * spec.slow));
-        let guest = Guest::connect(&agent, spec.slow, boot)?;
-        let monitor = Monitor::connect(&qmp)?;
+        let guest = Guest::connect(&agent, spec.slow, boot);
+        let lost = watcher.as_ref().and_then(Watcher::lost);
+        let guest = Arc::new(lost.map_or(guest, |why| Err(anyhow::anyhow!(why)))?);
+        if let Some(watcher) = &watcher {
+            watcher.guest(&guest);
+        }
         let device = machine.device("media0", "again", "port0");
         let slow = spec.slow;
         let socket = match &spec.devices {
@@ -173,6 +183,7 @@ impl TestVm {
             monitor,
             results,
             daemon,
+            watcher,
             qemu,
             run,
             socket,
@@ -190,6 +201,17 @@ impl TestVm {
         self.daemon
             .as_ref()
             .expect("this machine has no daemon of its own")
+    }
+
+    /// Why the guest is gone, or `None` if it answers.
+    pub fn lost(&self) -> Option<String> {
+        let answers = || self.guest.ping()?.ends(LIMIT);
+        let watched = self.watcher.as_ref().and_then(Watcher::lost);
+        match answers() {
+            Ok(true) => watched,
+            Ok(false) => watched.or(Some(format!("no answer for {LIMIT} s"))),
+            Err(error) => watched.or(Some(error.to_string())),
+        }
     }
 
     /// What the guest writes to `/out`.
@@ -253,7 +275,7 @@ impl TestVm {
             let reason = format!("status {}", output.status);
             self.results
                 .not_ok(&format!("{command}: runs to its end"), &reason);
-            excerpt(&output.lines, 20);
+            self.results.excerpt(&output.lines, 20);
         }
     }
 
@@ -332,7 +354,7 @@ impl TestVm {
             Ok(found) if found.is_empty() => self.results.ok(name),
             Ok(found) => {
                 self.results.not_ok(name, &found[0]);
-                excerpt(&found, 40);
+                self.results.excerpt(&found, 40);
             }
             Err(reason) => self.results.not_ok(name, &reason),
         }
@@ -389,6 +411,9 @@ impl TestVm {
     ///
     /// The guest does not power off, or the logs cannot be kept.
     pub fn end(mut self) -> Result<()> {
+        if let Some(watcher) = &self.watcher {
+            watcher.stop();
+        }
         let asked = self.guest.end();
         let limit = if asked.is_ok() {
             POWER_OFF * self.slow
@@ -411,6 +436,9 @@ impl TestVm {
 impl Drop for TestVm {
     /// After a panic: the logs are kept all the same.
     fn drop(&mut self) {
+        if let Some(watcher) = &self.watcher {
+            watcher.stop();
+        }
         self.qemu.ends(Duration::ZERO);
         let _ = self.run.keep();
     }

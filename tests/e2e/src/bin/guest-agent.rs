@@ -51,6 +51,7 @@ fn main() -> Result<()> {
                     let _ = killpg(*group, Signal::try_from(signal)?);
                 }
             }
+            Request::Ping { id } => port.send(&Reply::Exit { id, status: 0 })?,
             Request::End => break,
         }
     }
