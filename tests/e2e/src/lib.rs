@@ -19,6 +19,7 @@ pub mod accel;
 pub mod agent;
 pub mod cache;
 pub mod cargo_tests;
+pub mod comparison;
 pub mod compliance;
 pub mod counters;
 pub mod daemon;
