@@ -32,6 +32,7 @@ pub mod kernel_log;
 pub mod libtest;
 pub mod machine;
 pub mod monitor;
+pub mod nested;
 pub mod nodes;
 pub mod parts;
 pub mod process;

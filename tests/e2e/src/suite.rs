@@ -11,7 +11,7 @@ use crate::results::{Results, excerpt_of};
 use crate::vm::TestVm;
 
 /// Logs that are shown when a check failed.
-const LOGS: [&str; 4] = ["hvc.log", "host.log", "daemon.log", "dmesg.txt"];
+pub const LOGS: [&str; 4] = ["hvc.log", "host.log", "daemon.log", "dmesg.txt"];
 
 /// Results and logs of a suite.
 #[derive(Clone, Debug)]
