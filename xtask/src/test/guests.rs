@@ -77,15 +77,6 @@ pub fn debug(tally: &mut Tally, filters: &[&str]) -> Result<()> {
     suites(tally, "debug", &mut test("debug", filters))
 }
 
-/// Suites that are shell scripts still.
-fn old(tally: &mut Tally, phase: &str) -> Result<()> {
-    let mut command = Command::new("bash");
-    command
-        .args(["-c", "exec tests/run >&2"])
-        .env("ONLY", phase);
-    suites(tally, &format!("{phase} scripts"), &mut command)
-}
-
 fn test(binary: &str, filters: &[&str]) -> Command {
     let mut command = cargo(&["test", "--workspace", "--locked", "--test", binary, "--"]);
     command
