@@ -214,7 +214,7 @@ fn split(mut file: &[u8]) -> Vec<Vec<u8>> {
 }
 
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn encodes_as_on_the_host() {
     let size = (640, 480);
     let pictures: Vec<_> = (0..FRAMES).map(|n| raw(n, 640 * 480 * 3 / 2)).collect();
@@ -342,7 +342,7 @@ fn decode(both: &mut Both, units: &[Vec<u8>], memory: Memory) -> Decoded {
 }
 
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn decodes_as_on_the_host() {
     let pictures: Vec<_> = (0..FRAMES).map(|n| raw(n, 640 * 480 * 3 / 2)).collect();
     let dir = tempfile::tempdir().unwrap();
@@ -374,7 +374,7 @@ fn decodes_as_on_the_host() {
 /// The size changes in mid-stream: SOURCE_CHANGE, the frames before it up to LAST, then the new
 /// ones.
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn another_resolution() {
     let dir = tempfile::tempdir().unwrap();
     let mut units = Vec::new();
@@ -392,7 +392,7 @@ fn another_resolution() {
 
 /// Sessions of a codec do not know each other.
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn several_sessions() {
     let mut both = Both::open("VICODEC_ENC");
     let first = both.session;

@@ -216,7 +216,7 @@ fn values(control: &QueryExtCtrl, now: &Value) -> Vec<Value> {
 }
 
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn what_they_are() {
     for name in NODES {
         let mut both = Both::open(name);
@@ -273,7 +273,7 @@ fn what_they_are() {
 }
 
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn values_of_all_kinds() {
     let mut kinds = std::collections::BTreeSet::new();
     for name in NODES {
@@ -333,7 +333,7 @@ fn values_of_all_kinds() {
 
 /// Several controls in one call; one that is not there; what a failed call says.
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn several_at_once() {
     let mut both = Both::open("VIVID_CAP");
     let brightness = bindings::V4L2_CID_BRIGHTNESS;
@@ -391,7 +391,7 @@ fn several_at_once() {
 
 /// What a guest may say of a payload that is not so.
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn payloads_that_lie() {
     let mut both = Both::open("VIVID_CAP");
     let session = both.session;
@@ -571,7 +571,7 @@ fn refused(both: &mut Both, id: u32) {
 /// uvcvideo takes brightness with `V4L2_CTRL_FLAG_NEXT_CTRL` for the control after it in calls that
 /// set, too. An ID with such bits is refused before any driver sees it.
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn bits_of_queries_set_nothing() {
     let camera = std::env::var_os("CAMERA").filter(|path| !path.is_empty());
     let camera = camera.map(|_| "CAMERA");

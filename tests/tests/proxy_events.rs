@@ -51,7 +51,7 @@ fn subscribe(both: &mut Both, type_: u32, id: u32, flags: u32) -> Result<(), Err
 }
 
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn controls_of_others() {
     let mut both = Both::open("VIVID_CAP");
     let query = QueryCtrl {
@@ -124,7 +124,7 @@ fn controls_of_others() {
 }
 
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn subscriptions_as_on_the_host() {
     for name in [
         "VIVID_CAP",
@@ -150,7 +150,7 @@ fn subscriptions_as_on_the_host() {
 }
 
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn another_source() {
     let mut both = Both::open("VIVID_CAP");
     let session = both.session;
@@ -183,7 +183,7 @@ fn another_source() {
 
 /// The host's kernel takes any ID with EOS and SOURCE_CHANGE, and keeps a list.
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn subscriptions_are_bounded() {
     let mut both = Both::open("VICODEC_ENC");
     let (eos, all) = (2, 0);

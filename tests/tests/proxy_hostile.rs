@@ -116,7 +116,7 @@ proptest! {
     #![proptest_config(config(25))]
 
     #[test]
-    #[ignore = "needs a V4L2 device: tests/nested runs it"]
+    #[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
     fn random_calls(calls in vec(calls(), 1..120), which in 0_usize..6) {
         let name = ["VIVID_CAP", "VIVID_OUT", "VIVID_VBI_CAP", "VIVID_RADIO_RX", "VICODEC_ENC", "VICODEC_DEC"][which];
         let mut both = Both::open_with(name, &[], limits());
@@ -131,7 +131,7 @@ proptest! {
 /// Every field of a buffer that names memory holds what would be a pointer, a file or an offset of
 /// the daemon's.
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn pointers_in_buffers() {
     let mut both = Both::open("VIVID_CAP");
     both.set_format(VIDEO_CAPTURE, b"YUYV", (640, 360));
@@ -262,7 +262,7 @@ fn pointers_in_buffers() {
 
 /// Formats of overlays hold pointers: they come back as nothing, and none is followed.
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn pointers_in_formats() {
     for name in ["VIVID_CAP", "VIVID_OUT"] {
         let mut both = Both::open(name);
@@ -288,7 +288,7 @@ fn pointers_in_formats() {
 
 /// As many sessions, buffers and subscriptions as there may be, and then all gone at once.
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn all_that_one_may_have() {
     let mut both = Both::open_with(
         "VICODEC_ENC",
@@ -329,7 +329,7 @@ fn all_that_one_may_have() {
 
 /// Counts of controls that lie. What the codec of the transport refuses is in `hostile.rs`.
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn counts_of_controls() {
     let mut both = Both::open("VIVID_CAP");
     let session = both.session;
@@ -366,7 +366,7 @@ fn counts_of_controls() {
 
 /// What the allow-list does not name cannot be called, or set.
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn allow_list() {
     let settings = [
         (

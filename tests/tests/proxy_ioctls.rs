@@ -28,7 +28,7 @@ fn capability(host: &Host) -> (Vec<u8>, u32) {
 }
 
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn configuration() {
     let unknown = bindings::V4L2_CAP_READWRITE
         | bindings::V4L2_CAP_IO_MC
@@ -121,7 +121,7 @@ fn same_bytes(
 }
 
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn all_ioctls_answer_as_on_the_host() {
     for name in nodes() {
         let mut both = Both::open(name);
@@ -172,7 +172,7 @@ where
 }
 
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn formats_sizes_intervals() {
     for name in nodes() {
         let mut both = Both::open(name);
@@ -227,7 +227,7 @@ fn formats_sizes_intervals() {
 
 /// Inputs, and what depends on them: standards, timings, EDID.
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn inputs_and_outputs() {
     for (name, enumeration, set, get) in [
         (
@@ -334,7 +334,7 @@ fn edid(both: &mut Both, pad: u32) -> u32 {
 }
 
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn radio() {
     let mut both = Both::open("VIVID_RADIO_RX");
     let bands = enumerate_bands(&mut both);
@@ -383,7 +383,7 @@ fn enumerate_bands(both: &mut Both) -> usize {
 
 /// What changes the state of the one file, or of the device.
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn parameters() {
     let mut both = Both::open("VIVID_CAP");
     for (numerator, denominator) in [(1, 25), (1, 10), (0, 0), (1, 1000), (7, 3)] {
@@ -407,7 +407,7 @@ fn parameters() {
 
 /// What reaches into the kernel or the machine never gets there.
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn never_passed_on() {
     for name in ["VIVID_CAP", "VIVID_OUT"] {
         let mut both = Both::open(name);

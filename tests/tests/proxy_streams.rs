@@ -66,7 +66,7 @@ fn take(both: &mut Both, buffers: &Buffers, count: usize) -> Vec<Vec<Vec<u8>>> {
 }
 
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn frames_are_those_of_the_host() {
     for (format, size) in [
         (b"YUYV", (640, 360)),
@@ -103,7 +103,7 @@ fn frames_are_those_of_the_host() {
 
 /// A queue of each kind of node. Of those that take data, what they take back.
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn every_kind_of_node() {
     for (name, type_) in [
         ("VIVID_CAP", VIDEO_CAPTURE),
@@ -170,7 +170,7 @@ fn every_kind_of_node() {
 
 /// Nothing of a queue comes after the answer to STREAMOFF, and the stream begins anew.
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn stopped_in_mid_stream() {
     let mut both = Both::open("VIVID_CAP");
     still(&both);
@@ -196,7 +196,7 @@ fn stopped_in_mid_stream() {
 
 /// Whoever closes takes all with it: the next one streams at once.
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn closed_with_all_queued() {
     let mut both = Both::open("VIVID_CAP");
     let format = (b"YUYV", (640, 360));
@@ -231,7 +231,7 @@ fn closed_with_all_queued() {
 
 /// What one has, the other does not get, as on the host.
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn two_sessions() {
     let mut both = Both::open("VIVID_CAP");
     let (first, second) = (both.session, both.pair.open().unwrap());
@@ -277,7 +277,7 @@ fn two_sessions() {
 
 /// EXPBUF: the same plane is the same object, and another session of the VM takes it by that.
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn exported() {
     for limits in [Limits::default(), without_arena()] {
         let mut both = Both::open_with("VIVID_CAP", &[], limits);
@@ -303,7 +303,7 @@ fn exported() {
 
 /// More buffers, fewer, and ones that are not there.
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn created_and_removed() {
     let mut both = Both::open("VIVID_CAP");
     let session = both.session;
@@ -349,7 +349,7 @@ fn created_and_removed() {
 
 /// A guest cannot have the host's kernel allocate what it may not have.
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn memory_is_bounded() {
     let limits = Limits {
         max_memory: 2 << 20,
@@ -399,7 +399,7 @@ fn memory_is_bounded() {
 
 /// The guest is reset in mid-stream: the next system finds the device free.
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn reset_in_mid_stream() {
     let mut both = Both::open("VIVID_CAP");
     let mut before = None;
@@ -427,7 +427,7 @@ fn reset_in_mid_stream() {
 
 /// A queue that is not fed any more.
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn each_buffer_comes_back_once() {
     let mut both = Both::open("VIVID_CAP");
     both.set_format(VIDEO_CAPTURE, b"YUYV", (320, 180));

@@ -103,7 +103,7 @@ fn wait_for(path: &Path) {
 }
 
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn gone_in_mid_stream_and_back() {
     let _alone = alone();
     let _bound = Bound;
@@ -154,7 +154,7 @@ fn gone_in_mid_stream_and_back() {
 
 /// A file that does nothing at that moment.
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn gone_while_idle() {
     let _alone = alone();
     let _bound = Bound;
@@ -198,7 +198,7 @@ fn gone_while_idle() {
 
 /// The VMM hangs up while the device is gone; the next one finds what there is.
 #[test]
-#[ignore = "needs a V4L2 device: tests/nested runs it"]
+#[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
 fn gone_and_the_vmm_too() {
     let _alone = alone();
     let _bound = Bound;

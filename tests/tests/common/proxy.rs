@@ -2,8 +2,8 @@
 
 //! A node of this machine behind the proxy, and the same node asked directly.
 //!
-//! The machine is a VM with vivid and vicodec: tests/nested/devices.sh, which also says where their
-//! nodes are, by the environment.
+//! The machine is a VM with vivid and vicodec. tests/e2e/src/devices.rs loads them, and says where
+//! their nodes are, by the environment.
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
@@ -47,7 +47,7 @@ pub const VIVID: [&str; 10] = [
 /// The node that environment variable `name` has.
 pub fn node(name: &str) -> PathBuf {
     let path = std::env::var_os(name);
-    PathBuf::from(path.unwrap_or_else(|| panic!("{name} is not set: see tests/nested/devices.sh")))
+    PathBuf::from(path.unwrap_or_else(|| panic!("{name} is not set: see e2e::devices")))
 }
 
 /// The device `--device proxy,path=PATH` with further settings.

@@ -50,5 +50,5 @@ pub fn unit(tally: &mut Tally, filters: &[&str]) -> Result<()> {
 fn ignored(line: &str) -> Option<(&str, &str)> {
     let (test, reason) = line.strip_prefix("test ")?.split_once(" ... ignored")?;
     let reason = reason.strip_prefix(", ").unwrap_or(reason);
-    (!reason.ends_with(": tests/nested runs it")).then_some((test, reason))
+    (!reason.ends_with(": cargo xtask test nested runs it")).then_some((test, reason))
 }
