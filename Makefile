@@ -46,7 +46,8 @@ demo: all
 	@$(XTASK) demo
 
 bench: all
-	@tests/bench/run
+	@tests/guest/build
+	@$(XTASK) bench
 
 check: tools
 	@$(XTASK) check

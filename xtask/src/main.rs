@@ -3,7 +3,7 @@
 //! `cargo xtask`: what `make` does beyond building.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Result, bail};
 use e2e::{cache, job};
@@ -25,6 +25,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
                    whose names contain NAME; phases: format lint unit module vm nested proxy debug
   check            the fast part of it: format, lints, docs, unit and wire tests
   demo             encodes a clip in a guest with three programs; results in out/demo
+  bench            what a frame costs; results in out/bench
   layout           no circles of files, nothing too long or too wide (CONTRIBUTING.md, \"Layout\")
   layout --shrink  the same, and removes from xtask/known what is no longer needed there
   reuse ARGUMENT...  runs reuse, which is installed once
@@ -54,6 +55,7 @@ fn command() -> Result<i32> {
                 .unwrap_or(rest.len());
             test::run(&rest[..at], rest.get(at + 1..).unwrap_or_default())
         }
+        ["bench"] => bench(),
         ["demo"] => demo::demo(),
         ["reuse", ref rest @ ..] => test::run_reuse(rest),
         ["layout"] => check_layout(false),
@@ -69,6 +71,25 @@ fn command() -> Result<i32> {
             Ok(2)
         }
     }
+}
+
+/// Builds what measures and runs it.
+fn bench() -> Result<i32> {
+    let packages = ["strace", "linux-perf", "gnuplot-nox"];
+    build::done(
+        Command::new("tests/vm/prepare")
+            .arg("--packages")
+            .args(packages),
+    )?;
+    build::programs(&[
+        "--release",
+        "-p",
+        "virtio-v4l2-bench",
+        "-p",
+        "virtio-v4l2-e2e",
+    ])?;
+    let status = Command::new(cache::target().join("release/bench-run")).status()?;
+    Ok(status.code().unwrap_or(1))
 }
 
 fn check_layout(shrink: bool) -> Result<i32> {

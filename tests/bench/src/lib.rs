@@ -10,6 +10,8 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 pub mod report;
+pub mod run;
+pub mod summary;
 
 /// Raw frames that a source has, and that the guest's client keeps (`FRAMES` in guest/bench.h). A
 /// window is timed from its coded frame of this number on.
@@ -141,40 +143,4 @@ impl Window {
             "steady_seconds": steady,
         })
     }
-}
-
-/// The threads of a process whose name begins with `name`.
-///
-/// # Errors
-///
-/// There is no such process.
-pub fn threads(pid: &str, name: &str) -> Result<Vec<String>> {
-    let mut found = Vec::new();
-    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-        let thread = thread?;
-        // It may have ended meanwhile.
-        let comm = std::fs::read_to_string(thread.path().join("comm"));
-        if comm.is_ok_and(|comm| comm.starts_with(name)) {
-            found.push(thread.file_name().to_string_lossy().into_owned());
-        }
-    }
-    Ok(found)
-}
-
-/// Time that processors worked for these threads, in nanoseconds.
-///
-/// # Errors
-///
-/// There is no such process, or the kernel does not count.
-pub fn cpu(pid: &str, name: &str) -> Result<u64> {
-    let mut sum = 0;
-    for thread in threads(pid, name)? {
-        let path = format!("/proc/{pid}/task/{thread}/schedstat");
-        let Ok(text) = std::fs::read_to_string(&path) else {
-            continue;
-        };
-        let first = text.split(' ').next().unwrap_or_default();
-        sum += first.parse::<u64>().context(path)?;
-    }
-    Ok(sum)
 }

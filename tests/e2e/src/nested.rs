@@ -231,7 +231,7 @@ fn told(vm: &TestVm, command: &str, begin: Instant) -> Result<i32> {
 }
 
 /// `command` with the variables that say where the cache is, and which kernel is meant.
-fn environment(command: &str) -> String {
+pub fn environment(command: &str) -> String {
     let cache = cache::directory();
     let base = cache.parent().unwrap_or(Path::new("/")).to_string_lossy();
     let kernel = std::env::var("KERNEL").unwrap_or_default();

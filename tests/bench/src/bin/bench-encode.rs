@@ -10,7 +10,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, ensure};
-use bench::{Arguments, FRAMES, Window, cpu};
+use bench::{Arguments, FRAMES, Window};
+use e2e::counters::threads::cpu_time;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 
@@ -27,11 +28,12 @@ fn main() -> Result<()> {
 
     let (warmup, count) = (arguments.number("warmup")?, arguments.number("frames")?);
     ensure!(count > FRAMES, "frames= has to be more than {FRAMES}");
+    let us = i32::try_from(std::process::id())?;
     let mut begun = 0;
     for number in 0..warmup + count {
         if number == warmup {
             *lock(&window) = Window::new(count);
-            begun = cpu("self", "")?;
+            begun = cpu_time(us, "");
         }
         let mut buffer = gst::Buffer::new();
         if let Some(buffer) = buffer.get_mut() {
@@ -42,7 +44,7 @@ fn main() -> Result<()> {
         }
         encoder.raw.push(buffer)?;
     }
-    let used = cpu("self", "")? - begun;
+    let used = cpu_time(us, "") - begun;
     let window = lock(&window);
     ensure!(
         window.complete(),

@@ -8,10 +8,10 @@
 //! `label=` as of the guest's client, and `coded=`.
 
 use std::os::unix::net::UnixStream;
-use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use bench::{Arguments, FRAMES, Window, cpu, threads};
+use bench::{Arguments, FRAMES, Window};
+use e2e::counters::threads::{ENCODER, cpu_time, pin_encoders};
 use frontend::client::{Pending, WireEvent, ioctl_parts};
 use frontend::stream::{Queue, Settings};
 use frontend::{Client, Options, PATIENCE, Stream};
@@ -21,8 +21,6 @@ use zerocopy::IntoBytes;
 
 /// `V4L2_CID_MPEG_VIDEO_BITRATE`.
 const BITRATE: u32 = 0x0099_09cf;
-/// Name of the daemon's threads that encode.
-const ENCODER: &str = "encode";
 /// Answers to QBUF that may be outstanding: far fewer than the queue has room for.
 const UNREAD: usize = 32;
 
@@ -39,27 +37,16 @@ fn main() -> Result<()> {
     let coded = arguments.all().get("coded").map_or("H264", String::as_str);
     let coded = coded.as_bytes().try_into().context("coded=H264 or FWHT")?;
     let mut run = Run::new(client, coded, (width, height), &arguments.frames()?)?;
-    let (pid, depth) = (arguments.text("pid")?, arguments.number("depth")?);
-    pin_encoder(pid)?;
+    let (pid, depth) = (arguments.text("pid")?.parse()?, arguments.number("depth")?);
+    pin_encoders(pid)?;
     run.stream(warmup, depth)?;
-    let before = (cpu(pid, "")?, cpu(pid, ENCODER)?);
+    let before = (cpu_time(pid, ""), cpu_time(pid, ENCODER));
     let window = run.stream(count, depth)?;
-    let after = (cpu(pid, "")?, cpu(pid, ENCODER)?);
+    let after = (cpu_time(pid, ""), cpu_time(pid, ENCODER));
     let mut report = window.report(arguments.text("label")?, after.0 - before.0);
     report["encoder_ns"] = (after.1 - before.1).into();
     println!("{report}");
     run.stream.end(&mut run.client);
-    Ok(())
-}
-
-/// Puts the daemon's encoders on core 1.
-fn pin_encoder(pid: &str) -> Result<()> {
-    for thread in threads(pid, ENCODER)? {
-        let taskset = Command::new("taskset")
-            .args(["-cp", "1", &thread])
-            .output()?;
-        ensure!(taskset.status.success(), "taskset cannot pin the encoder");
-    }
     Ok(())
 }
 
