@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::checks::cargo;
-use super::module::kmake;
+use super::module::{kmake, ready};
 use crate::tally::Tally;
 
 /// What the hostile devices of some suites are.
@@ -26,7 +26,7 @@ const DEVICES: [&str; 10] = [
 
 /// Suites in a guest, each in a machine of its own.
 pub fn vm(tally: &mut Tally, filters: &[&str]) -> Result<()> {
-    if !tally.command("the devices of tests build", &mut cargo(&DEVICES)) {
+    if !ready(tally) || !tally.command("the devices of tests build", &mut cargo(&DEVICES)) {
         return Ok(());
     }
     suites(tally, "vm", &mut test("vm", filters))
@@ -51,7 +51,7 @@ pub fn proxy(tally: &mut Tally, _: &[&str]) -> Result<()> {
 /// Runs a test in a VM that is a host.
 fn in_host(tally: &mut Tally, phase: &str, name: &str) -> Result<()> {
     let camera = ["build", "--release", "--locked", "-p", "usb-camera"];
-    if !tally.command("the USB camera builds", &mut cargo(&camera)) {
+    if !ready(tally) || !tally.command("the USB camera builds", &mut cargo(&camera)) {
         return Ok(());
     }
     suites(tally, phase, &mut test("nested", &[name]))

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
+use e2e::cache;
 
 use super::cfi;
 use super::checks::cargo;
@@ -41,17 +42,33 @@ pub fn module(tally: &mut Tally, _: &[&str]) -> Result<()> {
         "a kernel with CFI would call the module's callbacks",
         cfi::check,
     );
-    let daemon = ["build", "--release", "--locked", "-p", "virtio-v4l2d"];
-    tally.command("the daemon builds (release)", &mut cargo(&daemon));
-    tally.command(
-        "the guest's clients build",
-        &mut Command::new("tests/guest/build"),
-    );
-    tally.command(
-        "the test modules build",
-        &mut kmake("out/fence", &["tests/fence"]),
-    );
+    programs(tally);
     Ok(())
+}
+
+/// Builds what guests run besides the module. Whether all of it does.
+fn programs(tally: &mut Tally) -> bool {
+    let daemon = ["build", "--release", "--locked", "-p", "virtio-v4l2d"];
+    let clients = &mut Command::new("tests/guest/build");
+    let modules = &mut kmake("out/fence", &["tests/fence"]);
+    tally.command("the daemon builds (release)", &mut cargo(&daemon))
+        & tally.command("the guest's clients build", clients)
+        & tally.command("the test modules build", modules)
+}
+
+/// For phases that run without this one: builds what guests need if some of it is missing. What is
+/// there stays as it is. Whether it is all there now.
+pub fn ready(tally: &mut Tally) -> bool {
+    let daemon = cache::target().join("release/virtio-v4l2d");
+    let made = [
+        "out/module/virtio_v4l2.ko",
+        "out/guest/client",
+        "out/fence/test_fence.ko",
+    ];
+    if daemon.exists() && made.iter().all(|file| Path::new(file).exists()) {
+        return true;
+    }
+    tally.command("the module builds", &mut kmake("out/module", &["."])) && programs(tally)
 }
 
 /// kbuild for an external module; its products go to `out`.
