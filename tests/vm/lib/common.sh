@@ -14,21 +14,6 @@ die() {
     exit 1
 }
 
-# end_process PID SECONDS: SIGTERM, and SIGKILL if it is still there so many seconds later. A QEMU
-# that waits for its backend does not hear the first.
-end_process() {
-    local deadline=$((SECONDS + $2))
-    kill -TERM "$1" 2>/dev/null || return 0
-    while kill -0 "$1" 2>/dev/null; do
-        if [ $SECONDS -ge $deadline ]; then
-            kill -KILL "$1" 2>/dev/null || return 0
-            say "process $1 did not end on SIGTERM within $2 s; killed"
-            return 0
-        fi
-        sleep 0.1
-    done
-}
-
 need_root() {
     [ "$(id -u)" = 0 ] || die "$1 needs root: run it with sudo, or as root in a container or VM."
 }
