@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use e2e::counters::Stats;
+use e2e::gst_launch::pipelines;
 use e2e::kernel_log::SLOW_CLOCK;
 use e2e::nested::{self, job};
 use e2e::{Results, TestVm};
@@ -69,41 +71,24 @@ fn counts(results: &Results, log: &str) {
     let name = "the daemon takes the guest's frames as dmabufs";
     let reason = "its log does not say so";
     results.verdict(name, log.contains("guest frames: udmabuf"), reason);
-    let stats = log.lines().rev().find_map(|line| {
-        let (_, stats) = line.split_once(" stats: ")?;
-        Some(stats)
-    });
-    let stats = stats.unwrap_or("no statistics in its log");
-    results.remark(stats);
-    let count = |key: &str| {
-        let value = stats
-            .split_ascii_whitespace()
-            .find_map(|word| word.strip_prefix(key));
-        value.and_then(|value| value.parse::<u64>().ok())
-    };
-    let copied = count("raw_bytes_copied=");
-    results.verdict(
-        "no byte of a raw frame was copied",
-        copied == Some(0),
-        stats,
-    );
-    let udmabufs = count("udmabufs=").unwrap_or(0);
-    results.verdict("udmabuf gave its frames", udmabufs > 0, stats);
+    let text = Stats::lines(log).last();
+    let text = text.unwrap_or("no statistics in its log");
+    results.remark(text);
+    let stats = Stats::parse(text);
+    let copied = stats.get("raw_bytes_copied");
+    results.verdict("no byte of a raw frame was copied", copied == Some(0), text);
+    let udmabufs = stats.get("udmabufs").unwrap_or(0);
+    results.verdict("udmabuf gave its frames", udmabufs > 0, text);
 }
 
 /// What the daemon says makes the same stream, makes it.
 fn streams(results: &Results, log: &str) -> Result<()> {
     let host = Path::new("/out/host.h264");
-    let line = log.lines().find_map(|line| {
-        let (_, line) = line.split_once("the same stream on the host: ")?;
-        line.starts_with("gst-launch-1.0 ").then_some(line)
-    });
-    let line = line.context("the daemon does not say what makes the same stream on the host")?;
-    let line = line
-        .replacen("location=RAW", &format!("location=/job/{SOURCE}"), 1)
-        .replacen("location=CODED", &format!("location={}", host.display()), 1);
-    let made = local::run_for(600, &line)?;
-    fs::write("/out/same-stream.log", made.text())?;
+    let pipelines = pipelines(log);
+    let pipeline = pipelines
+        .first()
+        .context("the daemon does not say what makes the same stream on the host")?;
+    pipeline.run(&job(SOURCE), host)?;
     let mut streams: Vec<PathBuf> = fs::read_dir(OUT)?
         .flatten()
         .map(|entry| entry.path())
