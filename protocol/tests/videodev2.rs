@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! The ioctl table against `linux/videodev2.h`, as a C compiler reads it.
+//! The ioctl table and the constants against `linux/videodev2.h`, as a C compiler reads it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 
 use protocol::wire::ioctl::{Attached, Direction, TABLE};
+use protocol::wire::v4l2::CONSTANTS;
 
 /// The C compiler, with the headers that v4l2r is built with (`.cargo/config.toml`).
 fn compiler() -> Command {
@@ -40,7 +41,11 @@ fn macro_names(macros: &str) -> Vec<&str> {
         .collect()
 }
 
-/// The value of each macro, from a program that prints them.
+/// Names in `linux/videodev2.h` that came after some headers in use.
+const NEW: &[&str] = &["V4L2_CTRL_WHICH_MIN_VAL", "V4L2_CTRL_WHICH_MAX_VAL"];
+
+/// The value of each macro or enumerator, from a program that prints them. Of those in [`NEW`],
+/// which are macros, some may be missing.
 fn values(names: &[&str]) -> BTreeMap<String, u32> {
     let dir = tempfile::tempdir().unwrap();
     let source = dir.path().join("numbers.c");
@@ -48,7 +53,11 @@ fn values(names: &[&str]) -> BTreeMap<String, u32> {
     let mut text =
         String::from("#include <stdio.h>\n#include <linux/videodev2.h>\nint main(void) {\n");
     for name in names {
-        text += &format!("printf(\"{name} %u\\n\", (unsigned int){name});\n");
+        let print = format!("printf(\"{name} %u\\n\", (unsigned int){name});\n");
+        text += &match NEW.contains(name) {
+            true => format!("#ifdef {name}\n{print}#endif\n"),
+            false => print,
+        };
     }
     text += "return 0; }\n";
     std::fs::write(&source, text).unwrap();
@@ -101,6 +110,18 @@ fn table_is_videodev2() {
             "{} is not in videodev2.h",
             ioctl.name
         );
+    }
+}
+
+#[test]
+fn constants_are_videodev2() {
+    let names: Vec<&str> = CONSTANTS.iter().map(|(name, _)| *name).collect();
+    let values = values(&names);
+    for (name, value) in CONSTANTS {
+        match values.get(*name) {
+            Some(theirs) => assert_eq!(u64::from(*theirs), *value, "{name}"),
+            None => assert!(NEW.contains(name), "{name} is not in videodev2.h"),
+        }
     }
 }
 

@@ -9,62 +9,93 @@
 
 pub use super::field::{Field, Rule};
 
-use super::field::{copy, number};
+use super::field::{copy, number, size_of_field, span};
 use super::ioctl::{self, Attached, Ioctl};
 use super::v4l2::{
-    is_multiplanar, Buffer, Edid, ExtControl, ExtControls, Plane, EDID_BLOCK, MAX_EDID_BLOCKS,
-    MEMORY_MMAP, VIDEO_MAX_PLANES,
+    self, is_multiplanar, Buffer, Edid, ExtControl, ExtControls, Format, MetaFormat, PixFormat,
+    PixFormatMplane, Plane, PlanePixFormat, SdrFormat, SlicedVbiFormat, VbiFormat, Window,
+    EDID_BLOCK, MAX_EDID_BLOCKS, MEMORY_MMAP, VIDEO_MAX_PLANES,
 };
 use core::mem::offset_of;
 use core::ops::Range;
 
-const MAX_PLANES: u32 = VIDEO_MAX_PLANES as u32;
-
-macro_rules! fields {
-    ($($(#[$doc:meta])* $name:ident($size:expr) = [
-        $($rule:ident $(($most:expr))? $start:literal .. $end:literal),*
+/// Fields of a member of the union in `struct v4l2_format`.
+macro_rules! format_fields {
+    ($($(#[$doc:meta])* $name:ident = $ty:ident [
+        $($rule:ident ($($span:tt)*)),*
     ];)*) => {
         $(
             $(#[$doc])*
             pub const $name: &[Field] =
-                &[$(Field::new($start..$end, Rule::$rule $(($most))?),)*];
-            const _: () = Field::check($name, $size);
+                &[$(in_format(span!($ty, $($span)*), Rule::$rule),)*];
+            const _: () = Field::check($name, size_of::<Format>());
         )*
     };
 }
 
-fields! {
-    /// `struct v4l2_plane` in the answer to QUERYBUF: `bytesused`, `length`, `m`, `data_offset`.
-    PLANE(64) = [Value 0..20];
-    /// `fmt.pix`, but for `priv`, which is the core's.
-    PIX(208) = [Value 8..36, Value 40..56];
-    /// `fmt.pix_mp`, but for what is reserved in it and in its planes.
-    PIX_MP(208) = [
-        Value 8..36, Value 48..56, Value 68..76, Value 88..96, Value 108..116, Value 128..136,
-        Value 148..156, Value 168..176, AtMost(MAX_PLANES) 188..189, Value 189..193
-    ];
-    /// `fmt.win`, but for its pointers.
-    WIN(208) = [Value 8..32, Value 56..57];
-    /// `fmt.vbi`.
-    VBI(208) = [Value 8..44];
-    /// `fmt.sliced`.
-    SLICED(208) = [Value 8..106, Value 108..112];
-    /// `fmt.sdr`.
-    SDR(208) = [Value 8..16];
-    /// `fmt.meta`.
-    META(208) = [Value 8..28];
+/// A field in the union of `struct v4l2_format`, of which `range` counts from the union's start.
+const fn in_format(range: Range<usize>, rule: Rule) -> Field {
+    let fmt = offset_of!(Format, fmt);
+    Field::new(fmt + range.start..fmt + range.end, rule)
 }
+
+format_fields! {
+    /// `fmt.pix`, but for `priv`, which is the core's.
+    PIX = PixFormat [Value(width to colorspace), Value(flags to xfer_func)];
+    /// `fmt.win`, but for its pointers.
+    WIN = Window [Value(w to chromakey), Value(global_alpha)];
+    /// `fmt.vbi`.
+    VBI = VbiFormat [Value(sampling_rate to flags)];
+    /// `fmt.sliced`.
+    SLICED = SlicedVbiFormat [Value(service_set to service_lines), Value(io_size)];
+    /// `fmt.sdr`.
+    SDR = SdrFormat [Value(pixelformat to buffersize)];
+    /// `fmt.meta`.
+    META = MetaFormat [Value(dataformat to bytesperline)];
+}
+
+/// `fmt.pix_mp`, but for what is reserved in it and in its planes.
+pub const PIX_MP: &[Field] = &[
+    in_format(span!(PixFormatMplane, width to colorspace), Rule::Value),
+    plane_format(0),
+    plane_format(1),
+    plane_format(2),
+    plane_format(3),
+    plane_format(4),
+    plane_format(5),
+    plane_format(6),
+    plane_format(7),
+    in_format(
+        span!(PixFormatMplane, num_planes),
+        Rule::AtMost(VIDEO_MAX_PLANES as u32),
+    ),
+    in_format(span!(PixFormatMplane, flags to xfer_func), Rule::Value),
+];
+const _: () = Field::check(PIX_MP, size_of::<Format>());
+
+/// Plane `index` of `fmt.pix_mp`.
+const fn plane_format(index: usize) -> Field {
+    let plane = offset_of!(PixFormatMplane, plane_fmt) + index * size_of::<PlanePixFormat>();
+    let fields = span!(PlanePixFormat, sizeimage to bytesperline);
+    in_format(plane + fields.start..plane + fields.end, Rule::Value)
+}
+
+/// `struct v4l2_plane` in the answer to QUERYBUF.
+pub const PLANE: &[Field] = &[Field::new(
+    span!(Plane, bytesused to data_offset),
+    Rule::Value,
+)];
 
 /// What of a `struct v4l2_format` of `buf_type` (`V4L2_BUF_TYPE_*`) the device may write.
 pub const fn format_fields(buf_type: u32) -> &'static [Field] {
     match buf_type {
-        1 | 2 => PIX,
-        3 | 8 => WIN,
-        4 | 5 => VBI,
-        6 | 7 => SLICED,
-        9 | 10 => PIX_MP,
-        11 | 12 => SDR,
-        13 | 14 => META,
+        v4l2::BUF_TYPE_VIDEO_CAPTURE | v4l2::BUF_TYPE_VIDEO_OUTPUT => PIX,
+        v4l2::BUF_TYPE_VIDEO_OVERLAY | v4l2::BUF_TYPE_VIDEO_OUTPUT_OVERLAY => WIN,
+        v4l2::BUF_TYPE_VBI_CAPTURE | v4l2::BUF_TYPE_VBI_OUTPUT => VBI,
+        v4l2::BUF_TYPE_SLICED_VBI_CAPTURE | v4l2::BUF_TYPE_SLICED_VBI_OUTPUT => SLICED,
+        v4l2::BUF_TYPE_VIDEO_CAPTURE_MPLANE | v4l2::BUF_TYPE_VIDEO_OUTPUT_MPLANE => PIX_MP,
+        v4l2::BUF_TYPE_SDR_CAPTURE | v4l2::BUF_TYPE_SDR_OUTPUT => SDR,
+        v4l2::BUF_TYPE_META_CAPTURE | v4l2::BUF_TYPE_META_OUTPUT => META,
         _ => &[],
     }
 }

@@ -2,6 +2,7 @@
 
 //! Fields of a payload, and what the device may do to each.
 
+use super::v4l2::{CTRL_FLAG_NEXT_COMPOUND, CTRL_FLAG_NEXT_CTRL};
 use core::ops::Range;
 
 /// What the device may do to a field.
@@ -30,15 +31,36 @@ pub struct Field {
     pub rule: Rule,
 }
 
-/// `V4L2_CTRL_FLAG_NEXT_CTRL` and `V4L2_CTRL_FLAG_NEXT_COMPOUND`.
-const NEXT: u32 = 0xc000_0000;
+const NEXT: u32 = CTRL_FLAG_NEXT_CTRL | CTRL_FLAG_NEXT_COMPOUND;
+
+/// The bytes of a structure from its field `first` to the end of its field `last`; of one field; or
+/// `*`, all of them. Who uses this imports [`size_of_field`], too.
+macro_rules! span {
+    ($ty:ty, *) => {
+        0..size_of::<$ty>()
+    };
+    ($ty:ty, $first:ident to $last:ident) => {
+        core::mem::offset_of!($ty, $first)
+            ..core::mem::offset_of!($ty, $last) + size_of_field(|it: &$ty| &it.$last)
+    };
+    ($ty:ty, $field:ident) => {
+        span!($ty, $field to $field)
+    };
+}
+pub(super) use span;
+
+/// Size of the field that a function gives a reference to. The function is not called.
+pub(super) const fn size_of_field<T, F>(_: fn(&T) -> &F) -> usize {
+    size_of::<F>()
+}
 
 impl Field {
-    /// The bytes in `range`.
-    pub const fn new(range: Range<u16>, rule: Rule) -> Self {
+    /// The bytes in `range`, which is within a payload: they are shorter than 64 KiB.
+    pub const fn new(range: Range<usize>, rule: Rule) -> Self {
+        assert!(range.end <= u16::MAX as usize);
         Self {
-            start: range.start,
-            end: range.end,
+            start: range.start as u16,
+            end: range.end as u16,
             rule,
         }
     }

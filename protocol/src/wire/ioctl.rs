@@ -6,9 +6,14 @@
 //! sizes are those of the `VIDIOC_*` macros of `linux/videodev2.h` on a 64-bit machine. It also
 //! names the [fields](Ioctl::fields) that the device may write.
 
-use super::field::{Field, Rule};
+use super::field::{size_of_field, span, Field, Rule};
 use super::v4l2::{
-    is_multiplanar, Buffer, Edid, ExtControl, ExtControls, Plane, EDID_BLOCK, MAX_CONTROLS,
+    self, is_multiplanar, Audio, Buffer, Capability, Control, CreateBuffers, Crop, CropCap,
+    DbgChipInfo, DbgRegister, DecoderCmd, DvTimings, DvTimingsCap, Edid, EncIdx, EncoderCmd,
+    EnumDvTimings, Event, EventSubscription, ExportBuffer, ExtControl, ExtControls, FmtDesc,
+    Format, FrameBuffer, Frequency, FrequencyBand, FrmIvalEnum, FrmSizeEnum, HwFreqSeek, Input,
+    JpegCompression, Modulator, Output, Plane, QueryCtrl, QueryExtCtrl, QueryMenu, RemoveBuffers,
+    RequestBuffers, Selection, SlicedVbiCap, Standard, StreamParm, Tuner, EDID_BLOCK, MAX_CONTROLS,
     MAX_EDID_BLOCKS, VIDEO_MAX_PLANES,
 };
 use core::mem::offset_of;
@@ -150,8 +155,8 @@ pub fn lookup(code: u32) -> Option<&'static Ioctl> {
 
 macro_rules! table {
     ($(
-        $name:ident = $code:literal $direction:ident $size:literal $attached:ident $forwarded:literal
-            [$($rule:ident $(($most:literal))? $start:literal .. $end:literal),*],
+        $name:ident = $code:literal $direction:ident $payload:tt $attached:ident $forwarded:literal
+            [$($rule:ident $(<$most:ident>)? ($($span:tt)*)),*],
     )*) => {
         $(
             #[doc = concat!("Number of `VIDIOC_", stringify!($name), "`.")]
@@ -163,10 +168,13 @@ macro_rules! table {
             code: $code,
             name: concat!("VIDIOC_", stringify!($name)),
             direction: Direction::$direction,
-            size: $size,
+            size: size_of::<$payload>(),
             attached: Attached::$attached,
             forwarded: $forwarded,
-            fields: &[$(Field::new($start..$end, Rule::$rule $(($most))?),)*],
+            fields: &[$(Field::new(
+                span!($payload, $($span)*),
+                Rule::$rule $((v4l2::$most))?,
+            ),)*],
         },)*];
     };
 }
@@ -174,92 +182,115 @@ macro_rules! table {
 // Not forwarded: QUERYCAP is the configuration space, DQBUF and DQEVENT are events, G/S_JPEGCOMP
 // are controls, LOG_STATUS is the driver's own (VIRTIO 1.4, "Unsupported ioctls").
 //
-// In brackets: bytes that the device may write. QBUF and PREPARE_BUF have none, as the driver knows
-// the rest.
+// In brackets: fields that the device may write. QBUF and PREPARE_BUF have none, as the driver
+// knows the rest. Formats have theirs by type, in `answer`.
 table! {
-    QUERYCAP = 0 Read 104 Nothing false [],
-    ENUM_FMT = 2 ReadWrite 64 Nothing true [Value 8..12, Text 12..44, Value 44..48],
-    G_FMT = 4 ReadWrite 208 Nothing true [],
-    S_FMT = 5 ReadWrite 208 Nothing true [],
-    REQBUFS = 8 ReadWrite 20 Nothing true [Value 0..4, Value 12..16, Fewer 16..17],
-    QUERYBUF = 9 ReadWrite 88 Planes true [Value 8..20, Value 24..60, Value 64..76],
-    G_FBUF = 10 Read 48 Nothing true [Value 0..8, Value 16..44],
-    S_FBUF = 11 Write 48 Nothing true [],
-    OVERLAY = 14 Write 4 Nothing true [],
-    QBUF = 15 ReadWrite 88 Planes true [],
-    EXPBUF = 16 ReadWrite 64 Uuid true [],
-    DQBUF = 17 ReadWrite 88 Planes false [],
-    STREAMON = 18 Write 4 Nothing true [],
-    STREAMOFF = 19 Write 4 Nothing true [],
-    G_PARM = 21 ReadWrite 204 Nothing true [Value 4..28, Zero 28..204],
-    S_PARM = 22 ReadWrite 204 Nothing true [Value 4..28, Zero 28..44],
-    G_STD = 23 Read 8 Nothing true [Value 0..8],
-    S_STD = 24 Write 8 Nothing true [],
-    ENUMSTD = 25 ReadWrite 72 Nothing true [Value 8..16, Text 16..40, Value 40..52, Zero 52..68],
-    ENUMINPUT = 26 ReadWrite 80 Nothing true [Text 4..36, Value 36..64],
-    G_CTRL = 27 ReadWrite 8 Nothing true [Value 4..8],
-    S_CTRL = 28 ReadWrite 8 Nothing true [Value 4..8],
-    G_TUNER = 29 ReadWrite 84 Nothing true [Text 4..36, Value 36..68],
-    S_TUNER = 30 Write 84 Nothing true [],
-    G_AUDIO = 33 Read 52 Nothing true [Value 0..4, Text 4..36, Value 36..44],
-    S_AUDIO = 34 Write 52 Nothing true [],
-    QUERYCTRL = 36 ReadWrite 68 Nothing true [Next 0..4, Value 4..8, Text 8..40, Value 40..60],
-    QUERYMENU = 37 ReadWrite 44 Nothing true [Text 8..40],
-    G_INPUT = 38 Read 4 Nothing true [Value 0..4],
-    S_INPUT = 39 ReadWrite 4 Nothing true [],
-    G_EDID = 40 ReadWrite 40 Edid true [Value 8..12, Zero 12..32],
-    S_EDID = 41 ReadWrite 40 Edid true [Value 8..12, Zero 12..32],
-    G_OUTPUT = 46 Read 4 Nothing true [Value 0..4],
-    S_OUTPUT = 47 ReadWrite 4 Nothing true [],
-    ENUMOUTPUT = 48 ReadWrite 72 Nothing true [Text 4..36, Value 36..60],
-    G_AUDOUT = 49 Read 52 Nothing true [Value 0..4, Text 4..36, Value 36..44],
-    S_AUDOUT = 50 Write 52 Nothing true [],
-    G_MODULATOR = 54 ReadWrite 68 Nothing true [Text 4..36, Value 36..56],
-    S_MODULATOR = 55 Write 68 Nothing true [],
-    G_FREQUENCY = 56 ReadWrite 44 Nothing true [Value 4..12],
-    S_FREQUENCY = 57 Write 44 Nothing true [],
-    CROPCAP = 58 ReadWrite 44 Nothing true [Value 4..44],
-    G_CROP = 59 ReadWrite 20 Nothing true [Value 4..20],
-    S_CROP = 60 Write 20 Nothing true [],
-    G_JPEGCOMP = 61 Read 140 Nothing false [],
-    S_JPEGCOMP = 62 Write 140 Nothing false [],
-    QUERYSTD = 63 Read 8 Nothing true [Value 0..8],
-    TRY_FMT = 64 ReadWrite 208 Nothing true [],
-    ENUMAUDIO = 65 ReadWrite 52 Nothing true [Text 4..36, Value 36..44],
-    ENUMAUDOUT = 66 ReadWrite 52 Nothing true [Text 4..36, Value 36..44],
-    G_PRIORITY = 67 Read 4 Nothing true [Value 0..4],
-    S_PRIORITY = 68 Write 4 Nothing true [],
-    G_SLICED_VBI_CAP = 69 ReadWrite 116 Nothing true [Value 0..98],
-    LOG_STATUS = 70 None 0 Nothing false [],
-    G_EXT_CTRLS = 71 ReadWrite 32 Controls true [Value 8..12],
-    S_EXT_CTRLS = 72 ReadWrite 32 Controls true [Value 8..12],
-    TRY_EXT_CTRLS = 73 ReadWrite 32 Controls true [Value 8..12],
-    ENUM_FRAMESIZES = 74 ReadWrite 44 Nothing true [Value 8..36],
-    ENUM_FRAMEINTERVALS = 75 ReadWrite 52 Nothing true [Value 16..44],
-    G_ENC_INDEX = 76 Read 2072 Nothing true [AtMost(64) 0..4, Value 4..8, Value 24..2072],
-    ENCODER_CMD = 77 ReadWrite 40 Nothing true [Value 4..8],
-    TRY_ENCODER_CMD = 78 ReadWrite 40 Nothing true [Value 4..8],
-    DBG_S_REGISTER = 79 Write 56 Nothing true [],
-    DBG_G_REGISTER = 80 ReadWrite 56 Nothing true [Value 36..40, Value 48..56],
-    S_HW_FREQ_SEEK = 82 Write 48 Nothing true [],
-    S_DV_TIMINGS = 87 ReadWrite 132 Nothing true [Value 4..82, Zero 82..132],
-    G_DV_TIMINGS = 88 ReadWrite 132 Nothing true [Value 0..82, Zero 82..132],
-    DQEVENT = 89 Read 136 Nothing false [],
-    SUBSCRIBE_EVENT = 90 Write 32 Nothing true [],
-    UNSUBSCRIBE_EVENT = 91 Write 32 Nothing true [],
-    CREATE_BUFS = 92 ReadWrite 256 Nothing true [Value 0..8, Value 224..228, Fewer 228..232, Value 232..236],
-    PREPARE_BUF = 93 ReadWrite 88 Planes true [],
-    G_SELECTION = 94 ReadWrite 64 Nothing true [Value 12..28],
-    S_SELECTION = 95 ReadWrite 64 Nothing true [Value 12..28],
-    DECODER_CMD = 96 ReadWrite 72 Nothing true [Value 4..16],
-    TRY_DECODER_CMD = 97 ReadWrite 72 Nothing true [Value 4..16],
-    ENUM_DV_TIMINGS = 98 ReadWrite 148 Nothing true [Value 16..98],
-    QUERY_DV_TIMINGS = 99 Read 132 Nothing true [Value 0..82],
-    DV_TIMINGS_CAP = 100 ReadWrite 144 Nothing true [Value 0..4, Value 16..56],
-    ENUM_FREQ_BANDS = 101 ReadWrite 64 Nothing true [Value 12..28, Zero 28..64],
-    DBG_G_CHIP_INFO = 102 ReadWrite 200 Nothing true [Text 36..68, Value 68..72],
-    QUERY_EXT_CTRL = 103 ReadWrite 232 Nothing true [Next 0..4, Value 4..8, Text 8..40, Value 40..84, AtMost(4) 84..88, Value 88..104],
-    REMOVE_BUFS = 104 ReadWrite 64 Nothing true [],
+    QUERYCAP = 0 Read Capability Nothing false [],
+    ENUM_FMT = 2 ReadWrite FmtDesc Nothing true [
+        Value(flags), Text(description), Value(pixelformat)
+    ],
+    G_FMT = 4 ReadWrite Format Nothing true [],
+    S_FMT = 5 ReadWrite Format Nothing true [],
+    REQBUFS = 8 ReadWrite RequestBuffers Nothing true [
+        Value(count), Value(capabilities), Fewer(flags)
+    ],
+    QUERYBUF = 9 ReadWrite Buffer Planes true [
+        Value(bytesused to field), Value(timestamp to sequence), Value(m to length)
+    ],
+    G_FBUF = 10 Read FrameBuffer Nothing true [
+        Value(capability to flags), Value(width to colorspace)
+    ],
+    S_FBUF = 11 Write FrameBuffer Nothing true [],
+    OVERLAY = 14 Write i32 Nothing true [],
+    QBUF = 15 ReadWrite Buffer Planes true [],
+    EXPBUF = 16 ReadWrite ExportBuffer Uuid true [],
+    DQBUF = 17 ReadWrite Buffer Planes false [],
+    STREAMON = 18 Write i32 Nothing true [],
+    STREAMOFF = 19 Write i32 Nothing true [],
+    G_PARM = 21 ReadWrite StreamParm Nothing true [
+        Value(capability to buffers), Zero(reserved to rest)
+    ],
+    S_PARM = 22 ReadWrite StreamParm Nothing true [Value(capability to buffers), Zero(reserved)],
+    G_STD = 23 Read u64 Nothing true [Value(*)],
+    S_STD = 24 Write u64 Nothing true [],
+    ENUMSTD = 25 ReadWrite Standard Nothing true [
+        Value(id), Text(name), Value(frameperiod to framelines), Zero(reserved)
+    ],
+    ENUMINPUT = 26 ReadWrite Input Nothing true [Text(name), Value(type_ to capabilities)],
+    G_CTRL = 27 ReadWrite Control Nothing true [Value(value)],
+    S_CTRL = 28 ReadWrite Control Nothing true [Value(value)],
+    G_TUNER = 29 ReadWrite Tuner Nothing true [Text(name), Value(type_ to afc)],
+    S_TUNER = 30 Write Tuner Nothing true [],
+    G_AUDIO = 33 Read Audio Nothing true [Value(index), Text(name), Value(capability to mode)],
+    S_AUDIO = 34 Write Audio Nothing true [],
+    QUERYCTRL = 36 ReadWrite QueryCtrl Nothing true [
+        Next(id), Value(type_), Text(name), Value(minimum to flags)
+    ],
+    QUERYMENU = 37 ReadWrite QueryMenu Nothing true [Text(name)],
+    G_INPUT = 38 Read i32 Nothing true [Value(*)],
+    S_INPUT = 39 ReadWrite i32 Nothing true [],
+    G_EDID = 40 ReadWrite Edid Edid true [Value(blocks), Zero(reserved)],
+    S_EDID = 41 ReadWrite Edid Edid true [Value(blocks), Zero(reserved)],
+    G_OUTPUT = 46 Read i32 Nothing true [Value(*)],
+    S_OUTPUT = 47 ReadWrite i32 Nothing true [],
+    ENUMOUTPUT = 48 ReadWrite Output Nothing true [Text(name), Value(type_ to capabilities)],
+    G_AUDOUT = 49 Read Audio Nothing true [Value(index), Text(name), Value(capability to mode)],
+    S_AUDOUT = 50 Write Audio Nothing true [],
+    G_MODULATOR = 54 ReadWrite Modulator Nothing true [Text(name), Value(capability to type_)],
+    S_MODULATOR = 55 Write Modulator Nothing true [],
+    G_FREQUENCY = 56 ReadWrite Frequency Nothing true [Value(type_ to frequency)],
+    S_FREQUENCY = 57 Write Frequency Nothing true [],
+    CROPCAP = 58 ReadWrite CropCap Nothing true [Value(bounds to pixelaspect)],
+    G_CROP = 59 ReadWrite Crop Nothing true [Value(c)],
+    S_CROP = 60 Write Crop Nothing true [],
+    G_JPEGCOMP = 61 Read JpegCompression Nothing false [],
+    S_JPEGCOMP = 62 Write JpegCompression Nothing false [],
+    QUERYSTD = 63 Read u64 Nothing true [Value(*)],
+    TRY_FMT = 64 ReadWrite Format Nothing true [],
+    ENUMAUDIO = 65 ReadWrite Audio Nothing true [Text(name), Value(capability to mode)],
+    ENUMAUDOUT = 66 ReadWrite Audio Nothing true [Text(name), Value(capability to mode)],
+    G_PRIORITY = 67 Read u32 Nothing true [Value(*)],
+    S_PRIORITY = 68 Write u32 Nothing true [],
+    G_SLICED_VBI_CAP = 69 ReadWrite SlicedVbiCap Nothing true [Value(service_set to service_lines)],
+    LOG_STATUS = 70 None () Nothing false [],
+    G_EXT_CTRLS = 71 ReadWrite ExtControls Controls true [Value(error_idx)],
+    S_EXT_CTRLS = 72 ReadWrite ExtControls Controls true [Value(error_idx)],
+    TRY_EXT_CTRLS = 73 ReadWrite ExtControls Controls true [Value(error_idx)],
+    ENUM_FRAMESIZES = 74 ReadWrite FrmSizeEnum Nothing true [Value(type_ to stepwise)],
+    ENUM_FRAMEINTERVALS = 75 ReadWrite FrmIvalEnum Nothing true [Value(type_ to stepwise)],
+    G_ENC_INDEX = 76 Read EncIdx Nothing true [
+        AtMost<ENC_IDX_ENTRIES>(entries), Value(entries_cap), Value(entry)
+    ],
+    ENCODER_CMD = 77 ReadWrite EncoderCmd Nothing true [Value(flags)],
+    TRY_ENCODER_CMD = 78 ReadWrite EncoderCmd Nothing true [Value(flags)],
+    DBG_S_REGISTER = 79 Write DbgRegister Nothing true [],
+    DBG_G_REGISTER = 80 ReadWrite DbgRegister Nothing true [Value(size), Value(val)],
+    S_HW_FREQ_SEEK = 82 Write HwFreqSeek Nothing true [],
+    S_DV_TIMINGS = 87 ReadWrite DvTimings Nothing true [Value(bt), Zero(reserved)],
+    G_DV_TIMINGS = 88 ReadWrite DvTimings Nothing true [Value(type_ to bt), Zero(reserved)],
+    DQEVENT = 89 Read Event Nothing false [],
+    SUBSCRIBE_EVENT = 90 Write EventSubscription Nothing true [],
+    UNSUBSCRIBE_EVENT = 91 Write EventSubscription Nothing true [],
+    CREATE_BUFS = 92 ReadWrite CreateBuffers Nothing true [
+        Value(index to count), Value(capabilities), Fewer(flags), Value(max_num_buffers)
+    ],
+    PREPARE_BUF = 93 ReadWrite Buffer Planes true [],
+    G_SELECTION = 94 ReadWrite Selection Nothing true [Value(r)],
+    S_SELECTION = 95 ReadWrite Selection Nothing true [Value(r)],
+    DECODER_CMD = 96 ReadWrite DecoderCmd Nothing true [Value(flags to command)],
+    TRY_DECODER_CMD = 97 ReadWrite DecoderCmd Nothing true [Value(flags to command)],
+    ENUM_DV_TIMINGS = 98 ReadWrite EnumDvTimings Nothing true [Value(type_ to bt)],
+    QUERY_DV_TIMINGS = 99 Read DvTimings Nothing true [Value(type_ to bt)],
+    DV_TIMINGS_CAP = 100 ReadWrite DvTimingsCap Nothing true [Value(type_), Value(bt)],
+    ENUM_FREQ_BANDS = 101 ReadWrite FrequencyBand Nothing true [
+        Value(capability to modulation), Zero(reserved)
+    ],
+    DBG_G_CHIP_INFO = 102 ReadWrite DbgChipInfo Nothing true [Text(name), Value(flags)],
+    QUERY_EXT_CTRL = 103 ReadWrite QueryExtCtrl Nothing true [
+        Next(id), Value(type_), Text(name), Value(minimum to elems),
+        AtMost<CTRL_MAX_DIMS>(nr_of_dims), Value(dims)
+    ],
+    REMOVE_BUFS = 104 ReadWrite RemoveBuffers Nothing true [],
 }
 
 /// Size of the largest payload without its array, in bytes.

@@ -6,35 +6,14 @@
 //! Unions are kept as raw bytes or as their widest member, with accessors that name the member. All
 //! other payloads pass through as bytes of the size that [`ioctl`](super::ioctl) states.
 
+use core::mem::offset_of;
 use zerocopy::{FromBytes as _, IntoBytes as _};
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// `VIDEO_MAX_PLANES`, also `VIRTIO_MEDIA_MAX_PLANES`.
-pub const VIDEO_MAX_PLANES: usize = 8;
-/// `VIDEO_MAX_FRAME`, the customary limit of buffers in a queue.
-pub const VIDEO_MAX_FRAME: u32 = 32;
-/// `V4L2_CID_MAX_CTRLS`, the limit of controls in one ioctl.
-pub const MAX_CONTROLS: usize = 1024;
-/// Size of an EDID block, in bytes.
-pub const EDID_BLOCK: usize = 128;
-/// Limit of EDID blocks in one ioctl.
-pub const MAX_EDID_BLOCKS: usize = 256;
+mod constants;
 
-/// `V4L2_MEMORY_MMAP`: buffers of the device.
-pub const MEMORY_MMAP: u32 = 1;
-/// `V4L2_MEMORY_USERPTR`, on the wire `VIRTIO_MEDIA_SHARED_PAGES`: pages of the guest.
-pub const MEMORY_USERPTR: u32 = 2;
-/// `V4L2_MEMORY_DMABUF`, on the wire `VIRTIO_MEDIA_OBJECT`: virtio objects.
-pub const MEMORY_DMABUF: u32 = 4;
-
-/// `V4L2_BUF_TYPE_VIDEO_OVERLAY`.
-pub const BUF_TYPE_VIDEO_OVERLAY: u32 = 3;
-/// `V4L2_BUF_TYPE_VIDEO_OUTPUT_OVERLAY`.
-pub const BUF_TYPE_VIDEO_OUTPUT_OVERLAY: u32 = 8;
-/// `V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE`.
-pub const BUF_TYPE_VIDEO_CAPTURE_MPLANE: u32 = 9;
-/// `V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE`.
-pub const BUF_TYPE_VIDEO_OUTPUT_MPLANE: u32 = 10;
+pub use constants::*;
+pub use payloads::*;
 
 /// Whether buffers of `buf_type` (`V4L2_BUF_TYPE_*`) are described by an array of planes.
 pub const fn is_multiplanar(buf_type: u32) -> bool {
@@ -43,7 +22,17 @@ pub const fn is_multiplanar(buf_type: u32) -> bool {
 
 /// Whether buffers of `buf_type` carry data to the device: `V4L2_TYPE_IS_OUTPUT`.
 pub const fn is_output(buf_type: u32) -> bool {
-    matches!(buf_type, 2 | 3 | 5 | 7 | 8 | 10 | 12 | 14)
+    matches!(
+        buf_type,
+        BUF_TYPE_VIDEO_OUTPUT
+            | BUF_TYPE_VIDEO_OVERLAY
+            | BUF_TYPE_VBI_OUTPUT
+            | BUF_TYPE_SLICED_VBI_OUTPUT
+            | BUF_TYPE_VIDEO_OUTPUT_OVERLAY
+            | BUF_TYPE_VIDEO_OUTPUT_MPLANE
+            | BUF_TYPE_SDR_OUTPUT
+            | BUF_TYPE_META_OUTPUT
+    )
 }
 
 macro_rules! v4l2 {
@@ -66,6 +55,9 @@ macro_rules! v4l2 {
         }
     };
 }
+
+// After the macro, which it uses.
+mod payloads;
 
 v4l2!(Timeval = "timeval", 16 { tv_sec: i64, tv_usec: i64, });
 v4l2!(Timespec = "timespec", 16 { tv_sec: i64, tv_nsec: i64, });
@@ -115,7 +107,8 @@ v4l2!(PixFormatMplane = "v4l2_pix_format_mplane", 192 {
 impl Format {
     /// Where `fmt.win`, which overlays use, has `clips`, `clipcount` and `bitmap`, one behind the
     /// other: in bytes from the start of `fmt`.
-    pub const WINDOW_POINTERS: core::ops::Range<usize> = 24..48;
+    pub const WINDOW_POINTERS: core::ops::Range<usize> =
+        offset_of!(Window, clips)..offset_of!(Window, global_alpha);
 
     /// Sets the pointers in the format of an overlay to zero: they mean nothing but to who made
     /// them.
