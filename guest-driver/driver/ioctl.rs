@@ -16,10 +16,10 @@ mod stream;
 
 pub(super) use mmap::map;
 
-use crate::driver::caps;
 use crate::driver::session::{Session, SessionNode};
 use crate::media::ioctl::number;
 use crate::media::{Handle, Request};
+use crate::wire::v4l2::CAP_HW_FREQ_SEEK;
 use forward::forward;
 use kernel::prelude::*;
 
@@ -58,11 +58,11 @@ pub(super) fn run(handle: &Handle<SessionNode>, mut request: Request<'_>) -> Res
         number::ENUM_FMT => info::enum_fmt(session, &mut request),
         number::G_TUNER | number::G_MODULATOR | number::ENUM_FREQ_BANDS => {
             forward(session, &mut request)?;
-            info::without_rds(request.number, request.payload)
+            info::without_rds(&mut request)
         }
         number::G_PARM | number::S_PARM => {
             forward(session, &mut request)?;
-            info::without_read(request.payload)
+            info::without_read(&mut request)
         }
         // A seek waits for what it finds.
         number::S_HW_FREQ_SEEK if request.nonblocking && can_seek(session) => Err(EAGAIN),
@@ -71,5 +71,5 @@ pub(super) fn run(handle: &Handle<SessionNode>, mut request: Request<'_>) -> Res
 }
 
 fn can_seek(session: &Session) -> bool {
-    session.channel().config().device_caps & caps::HW_FREQ_SEEK != 0
+    session.channel().config().device_caps & CAP_HW_FREQ_SEEK != 0
 }

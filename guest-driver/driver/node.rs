@@ -2,24 +2,25 @@
 
 //! The node: what the V4L2 core calls.
 
-use super::caps::{self, direction};
+use super::caps::direction;
 use super::device::MediaDevice;
 use super::ioctl;
 use super::session::{Session, SessionHandle, SessionNode};
 use crate::media::{self, Handle, Node, Request, Vma};
 use crate::wire::config::{Config, DeviceType};
+use crate::wire::v4l2;
 use kernel::c_str;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
 /// Capabilities that are not the host's to promise: the driver has no `read(2)` and `write(2)`, by
 /// which RDS blocks travel, and the node is no part of a media controller's graph.
-const NOT_OURS: u32 = caps::READWRITE
-    | caps::RDS_CAPTURE
-    | caps::RDS_OUTPUT
-    | caps::IO_MC
-    | caps::DEVICE_CAPS
-    | caps::EXT_PIX_FORMAT;
+const NOT_OURS: u32 = v4l2::CAP_READWRITE
+    | v4l2::CAP_RDS_CAPTURE
+    | v4l2::CAP_RDS_OUTPUT
+    | v4l2::CAP_IO_MC
+    | v4l2::CAP_DEVICE_CAPS
+    | v4l2::CAP_EXT_PIX_FORMAT;
 
 /// What node the device's configuration asks for.
 ///

@@ -10,13 +10,10 @@ use crate::media::ioctl::number;
 use crate::media::Request;
 use crate::virtio::request::{copy_from_device, physical_runs};
 use crate::wire::sg::SgEntry;
-use crate::wire::v4l2::{ExtControl, QueryExtCtrl};
+use crate::wire::v4l2::{ExtControl, QueryExtCtrl, CTRL_FLAG_HAS_PAYLOAD};
 use kernel::prelude::*;
 use kernel::uaccess::{UserPtr, UserSlice};
 use zerocopy::IntoBytes;
-
-/// `V4L2_CTRL_FLAG_HAS_PAYLOAD`.
-const HAS_PAYLOAD: u32 = 0x0100;
 
 /// Most bytes that the controls of one ioctl may have besides their structures.
 const MAX_PAYLOADS: usize = 1 << 20;
@@ -154,7 +151,7 @@ fn has_payload(session: &Session, id: u32) -> Result<bool> {
     );
     match result {
         Ok(()) => {
-            let elsewhere = query.flags & HAS_PAYLOAD != 0;
+            let elsewhere = query.flags & CTRL_FLAG_HAS_PAYLOAD != 0;
             session.kinds().note(id, elsewhere);
             Ok(elsewhere)
         }

@@ -7,19 +7,13 @@ use super::forward::forward;
 use crate::driver::session::Session;
 use crate::media::ioctl::number;
 use crate::media::Request;
-use crate::wire::v4l2::{FmtDesc, StreamParm};
+use crate::wire::v4l2::{
+    Capability, FmtDesc, FrequencyBand, Modulator, StreamParm, Tuner, TUNER_CAP_RDS,
+    TUNER_CAP_RDS_BLOCK_IO, TUNER_CAP_RDS_CONTROLS, TUNER_SUB_RDS,
+};
 use kernel::prelude::*;
-use zerocopy::FromBytes;
 
-/// `struct v4l2_capability`, whose other fields the core fills in.
-#[derive(zerocopy_derive::FromBytes, zerocopy_derive::IntoBytes, zerocopy_derive::KnownLayout)]
-#[repr(C)]
-struct Capability {
-    driver: [u8; 16],
-    card: [u8; 32],
-    rest: [u32; 14],
-}
-
+/// The core fills in the other fields.
 pub(super) fn querycap(session: &Session, request: &mut Request<'_>) -> Result {
     let config = session.channel().config();
     let capability = payload::<Capability>(request)?;
@@ -46,28 +40,26 @@ pub(super) fn enum_fmt(session: &Session, request: &mut Request<'_>) -> Result {
 }
 
 /// There is no `read(2)`, which buffers in the kernel would be for.
-pub(super) fn without_read(payload: &mut [u8]) -> Result {
-    StreamParm::mut_from_bytes(payload)
-        .map_err(|_| EINVAL)?
-        .buffers = 0;
+pub(super) fn without_read(request: &mut Request<'_>) -> Result {
+    payload::<StreamParm>(request)?.buffers = 0;
     Ok(())
 }
 
 /// Takes RDS from a tuner, modulator or band: its blocks travel by `read(2)` and `write(2)`.
-pub(super) fn without_rds(number: u32, payload: &mut [u8]) -> Result {
-    /// `V4L2_TUNER_CAP_RDS*`.
-    const CAPABILITY: u32 = 0x0380;
-    /// `V4L2_TUNER_SUB_RDS`.
-    const SUBCHANNEL: u32 = 0x0010;
-    let words: &[(usize, u32)] = match number {
-        number::G_TUNER => &[(40, CAPABILITY), (52, SUBCHANNEL)],
-        number::G_MODULATOR => &[(36, CAPABILITY), (48, SUBCHANNEL)],
-        _ => &[(12, CAPABILITY)],
-    };
-    for (at, mask) in words {
-        let word = payload.get_mut(*at..*at + 4).ok_or(EINVAL)?;
-        let word = u32::mut_from_bytes(word).map_err(|_| EINVAL)?;
-        *word &= !mask;
+pub(super) fn without_rds(request: &mut Request<'_>) -> Result {
+    const CAPABILITY: u32 = TUNER_CAP_RDS | TUNER_CAP_RDS_BLOCK_IO | TUNER_CAP_RDS_CONTROLS;
+    match request.number {
+        number::G_TUNER => {
+            let tuner = payload::<Tuner>(request)?;
+            tuner.capability &= !CAPABILITY;
+            tuner.rxsubchans &= !TUNER_SUB_RDS;
+        }
+        number::G_MODULATOR => {
+            let modulator = payload::<Modulator>(request)?;
+            modulator.capability &= !CAPABILITY;
+            modulator.txsubchans &= !TUNER_SUB_RDS;
+        }
+        _ => payload::<FrequencyBand>(request)?.capability &= !CAPABILITY,
     }
     Ok(())
 }

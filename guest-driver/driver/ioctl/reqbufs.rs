@@ -9,29 +9,19 @@ use crate::driver::session::{Session, SessionNode, Slots};
 use crate::media::ioctl::number;
 use crate::media::{Handle, Request};
 use crate::wire::v4l2::{
-    is_multiplanar, is_output, Buffer, CreateBuffers, Format, Plane, RequestBuffers, MEMORY_DMABUF,
-    MEMORY_MMAP, MEMORY_USERPTR, VIDEO_MAX_PLANES,
+    self, is_multiplanar, is_output, Buffer, CreateBuffers, Format, Plane, RequestBuffers,
+    MEMORY_DMABUF, MEMORY_MMAP, MEMORY_USERPTR, VIDEO_MAX_PLANES,
 };
 use kernel::prelude::*;
 use zerocopy::{FromBytes, IntoBytes};
-
-/// `V4L2_FIELD_NONE`.
-const FIELD_NONE: u32 = 1;
-
-/// `V4L2_BUF_CAP_SUPPORTS_*`.
-mod supports {
-    pub(super) const MMAP: u32 = 0x1;
-    pub(super) const USERPTR: u32 = 0x2;
-    pub(super) const DMABUF: u32 = 0x4;
-}
 
 /// What the client can have, if the device has `capabilities`.
 fn capabilities(session: &Session, capabilities: u32) -> u32 {
     let mut answer = capabilities;
     if session.device().check_import().is_err() {
-        answer &= !supports::USERPTR;
-    } else if capabilities & supports::USERPTR != 0 {
-        answer |= supports::MMAP | supports::DMABUF;
+        answer &= !v4l2::BUF_CAP_SUPPORTS_USERPTR;
+    } else if capabilities & v4l2::BUF_CAP_SUPPORTS_USERPTR != 0 {
+        answer |= v4l2::BUF_CAP_SUPPORTS_MMAP | v4l2::BUF_CAP_SUPPORTS_DMABUF;
     }
     answer
 }
@@ -143,7 +133,7 @@ fn send_reqbufs(session: &Session, request: &mut Request<'_>) -> Result<Made> {
         Ok(())
     })?;
     let made = payload::<RequestBuffers>(request)?;
-    let objects = made.capabilities & supports::DMABUF != 0;
+    let objects = made.capabilities & v4l2::BUF_CAP_SUPPORTS_DMABUF != 0;
     made.memory = wanted.memory;
     made.capabilities = capabilities(session, made.capabilities);
     session.imports().clear(wanted.type_);
@@ -214,7 +204,7 @@ fn send_create_bufs(session: &Session, request: &mut Request<'_>) -> Result<Made
         None => attempt(session, request, candidates, set),
     }?;
     let made = payload::<CreateBuffers>(request)?;
-    let objects = made.capabilities & supports::DMABUF != 0;
+    let objects = made.capabilities & v4l2::BUF_CAP_SUPPORTS_DMABUF != 0;
     made.memory = wanted.memory;
     made.capabilities = capabilities(session, made.capabilities);
     made.max_num_buffers = made.max_num_buffers.min(MAX_BUFFERS);
@@ -247,7 +237,7 @@ fn rules(session: &Session, buf_type: u32, capabilities: u32, count: u32, made: 
     let field = if output && count > 0 {
         field(session, buf_type)
     } else {
-        FIELD_NONE
+        v4l2::FIELD_NONE
     };
     Rules {
         output,
@@ -261,10 +251,8 @@ fn rules(session: &Session, buf_type: u32, capabilities: u32, count: u32, made: 
 
 /// The field of the format. (What has no field has no frames with one.)
 fn field(session: &Session, buf_type: u32) -> u32 {
-    const VIDEO_OUTPUT: u32 = 2;
-    const VIDEO_OUTPUT_MPLANE: u32 = 10;
-    if buf_type != VIDEO_OUTPUT && buf_type != VIDEO_OUTPUT_MPLANE {
-        return FIELD_NONE;
+    if buf_type != v4l2::BUF_TYPE_VIDEO_OUTPUT && buf_type != v4l2::BUF_TYPE_VIDEO_OUTPUT_MPLANE {
+        return v4l2::FIELD_NONE;
     }
     let mut format = Format {
         type_: buf_type,
@@ -282,7 +270,7 @@ fn field(session: &Session, buf_type: u32) -> u32 {
     match asked {
         Ok(()) if is_multiplanar(buf_type) => format.pix_mp().field,
         Ok(()) => format.pix().field,
-        Err(_) => FIELD_NONE,
+        Err(_) => v4l2::FIELD_NONE,
     }
 }
 

@@ -7,13 +7,19 @@ use super::forward::forward;
 use crate::driver::channel::ioctl_request;
 use crate::driver::session::{Session, SessionNode};
 use crate::media::{Handle, Request};
+use crate::wire::v4l2::{
+    DecoderCmd, EncoderCmd, DEC_CMD_START, DEC_CMD_STOP, ENC_CMD_START, ENC_CMD_STOP,
+};
+use core::mem::offset_of;
 use kernel::prelude::*;
 use zerocopy::FromBytes;
 
-/// `V4L2_ENC_CMD_START`, `V4L2_DEC_CMD_START`.
-const CMD_START: u32 = 0;
-/// `V4L2_ENC_CMD_STOP`, `V4L2_DEC_CMD_STOP`.
-const CMD_STOP: u32 = 1;
+// A command means the same whichever of the two structures carries it.
+const _: () = {
+    assert!(ENC_CMD_START == DEC_CMD_START && ENC_CMD_STOP == DEC_CMD_STOP);
+    assert!(offset_of!(EncoderCmd, cmd) == 0 && offset_of!(DecoderCmd, cmd) == 0);
+    assert!(offset_of!(EncoderCmd, flags) == offset_of!(DecoderCmd, flags));
+};
 
 pub(super) fn streamon(session: &Session, request: &mut Request<'_>) -> Result {
     let buf_type = *payload::<u32>(request)?;
@@ -42,11 +48,11 @@ pub(super) fn codec_cmd(handle: &Handle<SessionNode>, request: &mut Request<'_>)
     let session: &Session = handle;
     let _passing = session.gate().pass()?;
     let (command, _) = u32::read_from_prefix(request.payload).map_err(|_| EINVAL)?;
-    if matches!(command, CMD_START | CMD_STOP) && waits(handle, command, request)? {
+    if matches!(command, ENC_CMD_START | ENC_CMD_STOP) && waits(handle, command, request)? {
         return Ok(());
     }
     forward(session, request)?;
-    if command == CMD_START {
+    if command == ENC_CMD_START {
         session.state().lock().streams.resume();
     }
     Ok(())
@@ -65,11 +71,12 @@ fn waits(handle: &Handle<SessionNode>, command: u32, request: &mut Request<'_>) 
         Some(queue) if queue.stops() => return Err(EBUSY),
         Some(_) => drop(state),
     }
-    if command != CMD_STOP {
+    if command != ENC_CMD_STOP {
         return Ok(false);
     }
     // The flags of a STOP say how to cut the stream off, which the order of the frames rules out.
-    if let Some(flags) = request.payload.get_mut(4..8) {
+    let flags = offset_of!(EncoderCmd, flags)..offset_of!(EncoderCmd, raw);
+    if let Some(flags) = request.payload.get_mut(flags) {
         flags.fill(0);
     }
     let stop = ioctl_request(handle.id(), request.number, request.payload)?;

@@ -4,9 +4,9 @@
 
 use super::clock::Clock;
 use super::fence::Fence;
-use super::rules::{flag, ImportRequest, Imported, OnWire, Rules};
+use super::rules::{ImportRequest, Imported, OnWire, Rules};
 use super::slot::{Slot, State};
-use crate::wire::v4l2::{Buffer, Plane, VIDEO_MAX_PLANES};
+use crate::wire::v4l2::{self, Buffer, Plane, VIDEO_MAX_PLANES};
 use kernel::prelude::*;
 
 /// The buffers of a queue. Those that were removed leave gaps.
@@ -453,7 +453,7 @@ impl<R, F: Fence> Queue<R, F> {
         let slot = self.slot(first).map_err(|_| Nothing::Ever(EIO))?;
         slot.check_planes(planes).map_err(Nothing::Ever)?;
         slot.fill(&rules, buffer, planes);
-        buffer.flags &= !flag::DONE;
+        buffer.flags &= !v4l2::BUF_FLAG_DONE;
         slot.state = State::Dequeued;
         slot.prepared = false;
         let next = slot.next;
@@ -463,7 +463,7 @@ impl<R, F: Fence> Queue<R, F> {
         } else {
             next.map(|next| (next, last))
         };
-        if !rules.output && buffer.flags & flag::LAST != 0 {
+        if !rules.output && buffer.flags & v4l2::BUF_FLAG_LAST != 0 {
             self.last_dequeued = true;
         }
         Ok(())

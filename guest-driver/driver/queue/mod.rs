@@ -36,8 +36,6 @@ pub(super) use clock::Clock;
 pub(super) use fate::{Fate, Span};
 pub(super) use fence::{Fence, Ready};
 pub(super) use mapping::{Mappable, User};
-pub(super) use rules::{
-    flag, ImportRequest, Imported, Layout, OnWire, Purpose, Rules, MAX_BUFFERS,
-};
+pub(super) use rules::{ImportRequest, Imported, Layout, OnWire, Purpose, Rules, MAX_BUFFERS};
 pub(super) use slot::Slot;
 pub(super) use streams::{Streams, TYPES};

@@ -8,27 +8,28 @@ use crate::wire::v4l2::{Buffer, Plane, VIDEO_MAX_PLANES};
 /// Most buffers of a queue that the driver keeps account of.
 pub(in crate::driver) const MAX_BUFFERS: u32 = 1024;
 
-/// `V4L2_BUF_FLAG_*`.
-pub(in crate::driver) mod flag {
-    pub(in crate::driver) const MAPPED: u32 = 0x0000_0001;
-    pub(in crate::driver) const QUEUED: u32 = 0x0000_0002;
-    pub(in crate::driver) const DONE: u32 = 0x0000_0004;
-    pub(in crate::driver) const ERROR: u32 = 0x0000_0040;
-    pub(in crate::driver) const TIMECODE: u32 = 0x0000_0100;
-    pub(in crate::driver) const HOLD_CAPTURE: u32 = 0x0000_0200;
-    pub(in crate::driver) const PREPARED: u32 = 0x0000_0400;
-    pub(in crate::driver) const CACHE_HINTS: u32 = 0x0000_0800 | 0x0000_1000;
-    pub(in crate::driver) const TIMESTAMP_MASK: u32 = 0x0000_e000;
-    pub(in crate::driver) const TIMESTAMP_MONOTONIC: u32 = 0x0000_2000;
-    pub(in crate::driver) const TIMESTAMP_COPY: u32 = 0x0000_4000;
-    pub(in crate::driver) const TIMESTAMP_SOURCE: u32 = 0x0007_0000;
-    pub(in crate::driver) const LAST: u32 = 0x0010_0000;
-    pub(in crate::driver) const REQUEST_FD: u32 = 0x0080_0000;
+/// Groups of `V4L2_BUF_FLAG_*`.
+pub(super) mod flag {
+    use crate::wire::v4l2;
+
     /// Not the client's to say: state, mapping, requests, and the kind of timestamp.
-    pub(in crate::driver) const OURS: u32 =
-        MAPPED | QUEUED | DONE | ERROR | 0x0080 | PREPARED | REQUEST_FD | TIMESTAMP_MASK;
+    pub(in super::super) const OURS: u32 = v4l2::BUF_FLAG_MAPPED
+        | v4l2::BUF_FLAG_QUEUED
+        | v4l2::BUF_FLAG_DONE
+        | v4l2::BUF_FLAG_ERROR
+        | v4l2::BUF_FLAG_IN_REQUEST
+        | v4l2::BUF_FLAG_PREPARED
+        | v4l2::BUF_FLAG_REQUEST_FD
+        | v4l2::BUF_FLAG_TIMESTAMP_MASK;
     /// What a frame is; said of OUTPUT buffers by the client, of CAPTURE buffers by the device.
-    pub(in crate::driver) const FRAME: u32 = 0x0008 | 0x0010 | 0x0020 | TIMECODE | HOLD_CAPTURE;
+    pub(in super::super) const FRAME: u32 = v4l2::BUF_FLAG_KEYFRAME
+        | v4l2::BUF_FLAG_PFRAME
+        | v4l2::BUF_FLAG_BFRAME
+        | v4l2::BUF_FLAG_TIMECODE
+        | v4l2::BUF_FLAG_M2M_HOLD_CAPTURE_BUF;
+    /// Which caches the client flushes itself.
+    pub(in super::super) const CACHE_HINTS: u32 =
+        v4l2::BUF_FLAG_NO_CACHE_INVALIDATE | v4l2::BUF_FLAG_NO_CACHE_CLEAN;
 }
 
 /// What holds for all buffers of a queue.

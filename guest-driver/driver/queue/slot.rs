@@ -6,22 +6,12 @@ use super::clock::Clock;
 use super::fate::Fate;
 use super::mapping::{offset, Users};
 use super::rules::{flag, ImportRequest, Imported, Layout, OnWire, Purpose, Rules};
-use crate::wire::v4l2::{is_multiplanar, Buffer, Plane, MEMORY_MMAP, VIDEO_MAX_PLANES};
+use crate::wire::v4l2::{self, is_multiplanar, Buffer, Plane, MEMORY_MMAP, VIDEO_MAX_PLANES};
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
 /// "Invalid request descriptor", which the `kernel` crate has no name for.
 const EBADR: i32 = 53;
-
-/// `V4L2_FIELD_ANY`.
-const FIELD_ANY: u32 = 0;
-/// `V4L2_FIELD_ALTERNATE`.
-const FIELD_ALTERNATE: u32 = 7;
-
-/// `V4L2_BUF_CAP_SUPPORTS_M2M_HOLD_CAPTURE_BUF`.
-const CAP_HOLD_CAPTURE: u32 = 0x0020;
-/// `V4L2_BUF_CAP_SUPPORTS_MMAP_CACHE_HINTS`.
-const CAP_CACHE_HINTS: u32 = 0x0040;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -101,7 +91,7 @@ impl<R, F> Slot<R, F> {
             users: Users::none()?,
             wire_memory: MEMORY_MMAP,
         };
-        slot.buffer.flags &= flag::TIMESTAMP_MASK | flag::TIMESTAMP_SOURCE;
+        slot.buffer.flags &= v4l2::BUF_FLAG_TIMESTAMP_MASK | v4l2::BUF_FLAG_TSTAMP_SRC_MASK;
         if is_multiplanar(buffer.type_) {
             let count = buffer.length as usize;
             slot.layout.planes = count;
@@ -129,7 +119,7 @@ impl<R, F> Slot<R, F> {
     }
 
     fn copies_timestamps(&self) -> bool {
-        self.buffer.flags & flag::TIMESTAMP_MASK == flag::TIMESTAMP_COPY
+        self.buffer.flags & v4l2::BUF_FLAG_TIMESTAMP_MASK == v4l2::BUF_FLAG_TIMESTAMP_COPY
     }
 
     /// What the client says of a plane.
@@ -176,7 +166,7 @@ impl<R, F> Slot<R, F> {
             return Err(EINVAL);
         }
         self.check_planes(planes)?;
-        if prepare && buffer.flags & flag::REQUEST_FD != 0 {
+        if prepare && buffer.flags & v4l2::BUF_FLAG_REQUEST_FD != 0 {
             return Err(EINVAL);
         }
         if rules.output && !self.prepared {
@@ -187,11 +177,11 @@ impl<R, F> Slot<R, F> {
                     check_payload(length, &self.said(at, buffer, planes))?;
                 }
             }
-            if buffer.field == FIELD_ALTERNATE {
+            if buffer.field == v4l2::FIELD_ALTERNATE {
                 return Err(EINVAL);
             }
         }
-        if !prepare && buffer.flags & flag::REQUEST_FD != 0 {
+        if !prepare && buffer.flags & v4l2::BUF_FLAG_REQUEST_FD != 0 {
             return Err(Error::from_errno(-EBADR));
         }
         if self.state != State::Dequeued || (prepare && self.prepared) {
@@ -286,23 +276,23 @@ impl<R, F> Slot<R, F> {
             };
         }
         let mut flags = buffer.flags & !flag::OURS;
-        if rules.capabilities & CAP_CACHE_HINTS == 0 {
+        if rules.capabilities & v4l2::BUF_CAP_SUPPORTS_MMAP_CACHE_HINTS == 0 {
             flags &= !flag::CACHE_HINTS;
         }
         if rules.output {
-            flags &= !flag::TIMECODE;
-            if rules.capabilities & CAP_HOLD_CAPTURE == 0 {
-                flags &= !flag::HOLD_CAPTURE;
+            flags &= !v4l2::BUF_FLAG_TIMECODE;
+            if rules.capabilities & v4l2::BUF_CAP_SUPPORTS_M2M_HOLD_CAPTURE_BUF == 0 {
+                flags &= !v4l2::BUF_FLAG_M2M_HOLD_CAPTURE_BUF;
             }
             self.buffer.field = match buffer.field {
-                FIELD_ANY => rules.field,
+                v4l2::FIELD_ANY => rules.field,
                 field => field,
             };
         } else {
-            flags &= !(flag::FRAME | flag::LAST);
+            flags &= !(flag::FRAME | v4l2::BUF_FLAG_LAST);
         }
         if !rules.output || !self.copies_timestamps() {
-            flags &= !flag::TIMESTAMP_SOURCE;
+            flags &= !v4l2::BUF_FLAG_TSTAMP_SRC_MASK;
         }
         self.set_flags(flags);
         self.buffer.sequence = 0;
@@ -317,8 +307,8 @@ impl<R, F> Slot<R, F> {
         if self.copies_timestamps() {
             self.buffer.timestamp = buffer.timestamp;
         }
-        if buffer.flags & flag::TIMECODE != 0 {
-            self.buffer.flags |= flag::TIMECODE;
+        if buffer.flags & v4l2::BUF_FLAG_TIMECODE != 0 {
+            self.buffer.flags |= v4l2::BUF_FLAG_TIMECODE;
             self.buffer.timecode = buffer.timecode;
         }
     }
@@ -326,9 +316,9 @@ impl<R, F> Slot<R, F> {
     /// Replaces the flags that are not of the driver's making. Who does not copy timestamps takes
     /// them all from one source.
     fn set_flags(&mut self, flags: u32) {
-        let mut kept = flag::TIMESTAMP_MASK;
+        let mut kept = v4l2::BUF_FLAG_TIMESTAMP_MASK;
         if !self.copies_timestamps() {
-            kept |= flag::TIMESTAMP_SOURCE;
+            kept |= v4l2::BUF_FLAG_TSTAMP_SRC_MASK;
         }
         self.buffer.flags = self.buffer.flags & kept | flags & !flag::OURS & !kept;
     }
@@ -337,7 +327,7 @@ impl<R, F> Slot<R, F> {
     /// `data_offset` to `bytesused`: more than the length is an error, and so is what ends before
     /// it begins.
     pub(super) fn take_back(&mut self, buffer: &Buffer, planes: &[Plane; VIDEO_MAX_PLANES]) {
-        self.failed = buffer.flags & flag::ERROR != 0;
+        self.failed = buffer.flags & v4l2::BUF_FLAG_ERROR != 0;
         for at in 0..self.layout.planes {
             let said = self.said(at, buffer, planes);
             let Some(plane) = self.planes.get_mut(at) else {
@@ -360,7 +350,7 @@ impl<R, F> Slot<R, F> {
     /// Makes a time of the device's clock one of this machine's; `last` is the one before in the
     /// queue.
     pub(super) fn translate(&mut self, clock: &mut Clock, last: &mut i64, now: i64) {
-        if self.buffer.flags & flag::TIMESTAMP_MASK == flag::TIMESTAMP_MONOTONIC {
+        if self.buffer.flags & v4l2::BUF_FLAG_TIMESTAMP_MASK == v4l2::BUF_FLAG_TIMESTAMP_MONOTONIC {
             self.buffer.timestamp = clock.translate(self.buffer.timestamp, last, now);
         }
     }
@@ -384,14 +374,14 @@ impl<R, F> Slot<R, F> {
             ..self.buffer
         };
         buffer.flags |= match self.state {
-            State::Dequeued if self.prepared => flag::PREPARED,
+            State::Dequeued if self.prepared => v4l2::BUF_FLAG_PREPARED,
             State::Dequeued => 0,
-            State::Pending | State::Queued => flag::QUEUED,
-            State::Done if self.failed => flag::DONE | flag::ERROR,
-            State::Done => flag::DONE,
+            State::Pending | State::Queued => v4l2::BUF_FLAG_QUEUED,
+            State::Done if self.failed => v4l2::BUF_FLAG_DONE | v4l2::BUF_FLAG_ERROR,
+            State::Done => v4l2::BUF_FLAG_DONE,
         };
         if rules.memory == MEMORY_MMAP && self.users.any() {
-            buffer.flags |= flag::MAPPED;
+            buffer.flags |= v4l2::BUF_FLAG_MAPPED;
         }
         if is_multiplanar(self.buffer.type_) {
             buffer.m = pointer;
@@ -425,7 +415,7 @@ impl<R, F> Slot<R, F> {
         };
         self.fill(rules, &mut wire.buffer, &mut []);
         wire.buffer.memory = self.wire_memory;
-        wire.buffer.flags = self.buffer.flags & !flag::TIMESTAMP_MASK;
+        wire.buffer.flags = self.buffer.flags & !v4l2::BUF_FLAG_TIMESTAMP_MASK;
         // Where clients have or map the memory is none of the device's business.
         let own = match self.wire_memory {
             MEMORY_MMAP => self.offsets,

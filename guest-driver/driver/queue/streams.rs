@@ -7,12 +7,14 @@ use super::clock::Clock;
 use super::fence::Fence;
 use super::mapping::{Mappable, User, RESIDUES};
 use super::rules::MAX_BUFFERS;
-use crate::wire::v4l2::{is_output, Buffer, Plane, MEMORY_MMAP, VIDEO_MAX_PLANES};
+use crate::wire::v4l2::{
+    is_output, Buffer, Plane, BUF_TYPE_META_OUTPUT, MEMORY_MMAP, VIDEO_MAX_PLANES,
+};
 use kernel::page::PAGE_SHIFT;
 use kernel::prelude::*;
 
 /// Number of buffer types, the unused 0 included (`enum v4l2_buf_type`).
-pub(in crate::driver) const TYPES: usize = 15;
+pub(in crate::driver) const TYPES: usize = BUF_TYPE_META_OUTPUT as usize + 1;
 
 /// All buffers of a session, by type.
 pub(in crate::driver) struct Streams<R, F> {

@@ -3,10 +3,10 @@
 //! Waiting for buffers and events.
 
 use super::file::{Session, State};
-use crate::driver::caps::{self, direction};
-use crate::driver::queue::{flag, Nothing};
+use crate::driver::caps::direction;
+use crate::driver::queue::Nothing;
 use crate::media::{poll, Direction};
-use crate::wire::v4l2::{Buffer, Plane};
+use crate::wire::v4l2::{self, Buffer, Plane};
 use kernel::prelude::*;
 
 impl Session {
@@ -52,7 +52,7 @@ impl Session {
             Nothing::Yet => EAGAIN,
             Nothing::Ever(error) => error,
         })?;
-        if buffer.flags & flag::LAST != 0 {
+        if buffer.flags & v4l2::BUF_FLAG_LAST != 0 {
             // Others who wait are to learn that nothing comes any more.
             self.notify();
         }
@@ -114,7 +114,7 @@ impl Session {
             Err(_) => return poll::ERR,
         }
         let capabilities = self.channel().config().device_caps;
-        if requested & (poll::IN | poll::OUT) == 0 || capabilities & caps::STREAMING == 0 {
+        if requested & (poll::IN | poll::OUT) == 0 || capabilities & v4l2::CAP_STREAMING == 0 {
             return 0;
         }
         let state = self.state().lock();

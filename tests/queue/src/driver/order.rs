@@ -2,9 +2,9 @@
 
 //! Buffers that wait for other devices, and the order of everything.
 
-use crate::driver::queue::{flag, Nothing, Ready};
+use crate::driver::queue::{Nothing, Ready};
 use crate::driver::support::*;
-use crate::wire::v4l2::MEMORY_MMAP;
+use crate::wire::v4l2::{self, MEMORY_MMAP};
 use proptest::prelude::*;
 use std::collections::VecDeque;
 
@@ -18,7 +18,7 @@ fn buffers_wait_in_order() {
     let first = session.queue(OUTPUT, 2, Some(fence.clone())).unwrap();
     let second = session.queue(OUTPUT, 0, None).unwrap();
     assert_eq!(session.posted, []);
-    assert_eq!(session.flags(OUTPUT, 0), flag::QUEUED);
+    assert_eq!(session.flags(OUTPUT, 0), v4l2::BUF_FLAG_QUEUED);
     assert!(session.give_back(OUTPUT, 0, 0, 0).is_err());
     fence.0.set(Ready::Signalled);
     session.advance();
@@ -74,7 +74,7 @@ fn a_failed_fence_is_a_buffer_with_an_error() {
     fence.0.set(Ready::Failed);
     session.advance();
     assert_eq!(session.posted, [second]);
-    assert_eq!(session.dqbuf(OUTPUT), Ok((0, flag::ERROR)));
+    assert_eq!(session.dqbuf(OUTPUT), Ok((0, v4l2::BUF_FLAG_ERROR)));
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn what_cannot_be_posted_is_done_with_an_error() {
     session.gone = true;
     fence.0.set(Ready::Signalled);
     session.advance();
-    assert_eq!(session.dqbuf(OUTPUT), Ok((0, flag::ERROR)));
+    assert_eq!(session.dqbuf(OUTPUT), Ok((0, v4l2::BUF_FLAG_ERROR)));
 }
 
 #[test]
@@ -198,7 +198,7 @@ proptest! {
             prop_assert_eq!(readiness.done, !model.done.is_empty());
             prop_assert_eq!(readiness.busy, (0..5).any(|index| model.has(index)));
             for index in 0..5 {
-                let queued = session.flags(OUTPUT, index) & flag::QUEUED != 0;
+                let queued = session.flags(OUTPUT, index) & v4l2::BUF_FLAG_QUEUED != 0;
                 prop_assert_eq!(queued, model.has(index) && !model.done.contains(&index));
             }
         }

@@ -2,10 +2,10 @@
 
 //! What clients may do, and what they are told.
 
-use crate::driver::queue::{flag, Clock, Fate, Nothing, Slot, Slots, Span};
+use crate::driver::queue::{Clock, Fate, Nothing, Slot, Slots, Span};
 use crate::driver::support::*;
 use crate::prelude::{Error, EBUSY, EINVAL, EIO, EPIPE, GFP_KERNEL_ACCOUNT};
-use crate::wire::v4l2::{Plane, Timeval, MEMORY_DMABUF, MEMORY_MMAP, MEMORY_USERPTR};
+use crate::wire::v4l2::{self, Plane, Timeval, MEMORY_DMABUF, MEMORY_MMAP, MEMORY_USERPTR};
 
 #[test]
 fn a_buffer_goes_round() {
@@ -13,11 +13,11 @@ fn a_buffer_goes_round() {
     assert_eq!(session.flags(CAPTURE, 1), 0);
     let number = session.queue(CAPTURE, 1, None).unwrap();
     assert_eq!(session.posted, [number]);
-    assert_eq!(session.flags(CAPTURE, 1), flag::QUEUED);
+    assert_eq!(session.flags(CAPTURE, 1), v4l2::BUF_FLAG_QUEUED);
     assert_eq!(session.queue(CAPTURE, 1, None), Err(EINVAL));
     assert_eq!(session.dqbuf(CAPTURE), Err(Nothing::Yet));
     session.give_back(CAPTURE, 1, 100, 0).unwrap();
-    assert_eq!(session.flags(CAPTURE, 1), flag::DONE);
+    assert_eq!(session.flags(CAPTURE, 1), v4l2::BUF_FLAG_DONE);
     assert_eq!(session.dqbuf(CAPTURE), Ok((1, 0)));
     assert_eq!(session.flags(CAPTURE, 1), 0);
     assert_eq!(session.dqbuf(CAPTURE), Err(Nothing::Yet));
@@ -38,7 +38,7 @@ fn a_payload_beyond_the_plane_is_an_error() {
     let mut session = Session::with_buffers(CAPTURE, MEMORY_MMAP, 1, 1);
     session.queue(CAPTURE, 0, None).unwrap();
     session.give_back(CAPTURE, 0, LENGTH + 1, 0).unwrap();
-    assert_eq!(session.dqbuf(CAPTURE), Ok((0, flag::ERROR)));
+    assert_eq!(session.dqbuf(CAPTURE), Ok((0, v4l2::BUF_FLAG_ERROR)));
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn a_refused_qbuf_comes_back_with_an_error() {
     let answered = session.streams.answered(OUTPUT, 0, number, true, number);
     assert!(answered.done);
     assert_eq!(answered.left, None);
-    assert_eq!(session.dqbuf(OUTPUT), Ok((0, flag::ERROR)));
+    assert_eq!(session.dqbuf(OUTPUT), Ok((0, v4l2::BUF_FLAG_ERROR)));
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn a_late_answer_is_no_answer_to_a_later_qbuf() {
     let answered = session.streams.answered(CAPTURE, 0, first, true, first);
     assert!(!answered.done);
     assert_eq!(answered.left, Some(first));
-    assert_eq!(session.flags(CAPTURE, 0), flag::QUEUED);
+    assert_eq!(session.flags(CAPTURE, 0), v4l2::BUF_FLAG_QUEUED);
 }
 
 #[test]
@@ -82,8 +82,10 @@ fn dqbuf_wants_a_stream_and_ends_after_the_last_buffer() {
     session.streams.start(CAPTURE);
     session.queue(CAPTURE, 0, None).unwrap();
     session.queue(CAPTURE, 1, None).unwrap();
-    session.give_back(CAPTURE, 0, 0, flag::LAST).unwrap();
-    assert_eq!(session.dqbuf(CAPTURE), Ok((0, flag::LAST)));
+    session
+        .give_back(CAPTURE, 0, 0, v4l2::BUF_FLAG_LAST)
+        .unwrap();
+    assert_eq!(session.dqbuf(CAPTURE), Ok((0, v4l2::BUF_FLAG_LAST)));
     assert_eq!(session.dqbuf(CAPTURE), Err(Nothing::Ever(EPIPE)));
     session.streams.resume();
     assert_eq!(session.dqbuf(CAPTURE), Err(Nothing::Yet));
@@ -121,7 +123,7 @@ fn what_is_not_the_clients_to_say_is_refused() {
     assert_eq!(session.qbuf(&memory, &[], None), Err(EINVAL));
     let field = with(&|buffer| buffer.field = 7);
     assert_eq!(session.qbuf(&field, &[], None), Err(EINVAL));
-    let request = with(&|buffer| buffer.flags = flag::REQUEST_FD);
+    let request = with(&|buffer| buffer.flags = v4l2::BUF_FLAG_REQUEST_FD);
     assert_eq!(
         session.qbuf(&request, &[], None),
         Err(Error::from_errno(-53))
@@ -150,11 +152,11 @@ fn clients_and_device_have_numbers_of_their_own_for_planes() {
         );
         assert_eq!(found.at, wire.planes[at].m);
         assert_eq!(
-            session.flags(CAPTURE_MPLANE, 2) & flag::MAPPED,
-            flag::MAPPED
+            session.flags(CAPTURE_MPLANE, 2) & v4l2::BUF_FLAG_MAPPED,
+            v4l2::BUF_FLAG_MAPPED
         );
     }
-    assert_eq!(session.flags(CAPTURE_MPLANE, 2) & flag::MAPPED, 0);
+    assert_eq!(session.flags(CAPTURE_MPLANE, 2) & v4l2::BUF_FLAG_MAPPED, 0);
     assert_eq!(session.streams.mappable_at(u64::MAX).err(), Some(EINVAL));
 }
 
@@ -200,7 +202,7 @@ fn create_bufs_fills_gaps_that_remove_bufs_leaves() {
     for index in [2, 3, 4] {
         session.queue(CAPTURE, index, None).unwrap();
     }
-    assert_eq!(session.flags(CAPTURE, 1), flag::QUEUED);
+    assert_eq!(session.flags(CAPTURE, 1), v4l2::BUF_FLAG_QUEUED);
 }
 
 #[test]

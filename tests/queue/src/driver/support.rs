@@ -3,19 +3,19 @@
 //! A session's buffers without a session, and a device that notes what it is given.
 
 use crate::driver::queue::{
-    flag, Clock, Fence, Imported, Nothing, Posted, Ready, Rules, Slot, Slots, Streams,
+    Clock, Fence, Imported, Nothing, Posted, Ready, Rules, Slot, Slots, Streams,
 };
 use crate::prelude::{Error, Result, ENODEV, GFP_KERNEL_ACCOUNT};
 use crate::wire::v4l2::{
-    Buffer, Plane, MEMORY_DMABUF, MEMORY_MMAP, MEMORY_USERPTR, VIDEO_MAX_PLANES,
+    self, Buffer, Plane, MEMORY_DMABUF, MEMORY_MMAP, MEMORY_USERPTR, VIDEO_MAX_PLANES,
 };
 use std::cell::Cell;
 use std::rc::Rc;
 
-pub(crate) const CAPTURE: u32 = 1;
-pub(crate) const OUTPUT: u32 = 2;
-pub(crate) const CAPTURE_MPLANE: u32 = 9;
-pub(crate) const OUTPUT_MPLANE: u32 = 10;
+pub(crate) const CAPTURE: u32 = v4l2::BUF_TYPE_VIDEO_CAPTURE;
+pub(crate) const OUTPUT: u32 = v4l2::BUF_TYPE_VIDEO_OUTPUT;
+pub(crate) const CAPTURE_MPLANE: u32 = v4l2::BUF_TYPE_VIDEO_CAPTURE_MPLANE;
+pub(crate) const OUTPUT_MPLANE: u32 = v4l2::BUF_TYPE_VIDEO_OUTPUT_MPLANE;
 
 /// Bytes of a plane of the buffers here.
 pub(crate) const LENGTH: u32 = 4096;
@@ -215,7 +215,7 @@ impl Session {
         let (mut buffer, mut planes, count) = empty(buf_type, index);
         let queue = self.streams.get(buf_type).unwrap();
         queue.fill(&mut buffer, &mut planes[..count]).unwrap();
-        buffer.flags & !flag::TIMESTAMP_MASK
+        buffer.flags & !v4l2::BUF_FLAG_TIMESTAMP_MASK
     }
 }
 
@@ -243,7 +243,7 @@ pub(crate) fn rules(buf_type: u32, memory: u32) -> Rules {
             MEMORY_DMABUF | MEMORY_USERPTR => MEMORY_USERPTR,
             other => other,
         },
-        field: 1,
+        field: v4l2::FIELD_NONE,
         ..Rules::default()
     }
 }
