@@ -19,15 +19,12 @@ use std::sync::{Arc, MutexGuard};
 use nix::errno::Errno;
 use protocol::wire::event::{DQBUF, ERROR, EVENT, EventDqbuf, EventError, EventEvent, EventHeader};
 use protocol::wire::v4l2::{
-    Buffer, Event, EventCtrl, MEMORY_MMAP, Plane, VIDEO_MAX_PLANES, is_multiplanar,
+    Buffer, EVENT_CTRL, Event, EventCtrl, MEMORY_MMAP, Plane, VIDEO_MAX_PLANES, is_multiplanar,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::counters::Counters;
 use crate::fair::FairMutex;
-
-/// `V4L2_EVENT_CTRL`.
-const EVENT_CTRL: u32 = 3;
 
 /// State of a session as its events see it: alive, closed, or lost with an errno.
 #[derive(Debug)]

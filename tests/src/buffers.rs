@@ -6,7 +6,7 @@ use nix::errno::Errno;
 use protocol::wire::event::EventDqbuf;
 use protocol::wire::ioctl;
 use protocol::wire::sg::Uuid;
-use protocol::wire::v4l2::{Buffer, Plane, VIDEO_MAX_PLANES, is_multiplanar};
+use protocol::wire::v4l2::{Buffer, FIELD_NONE, Plane, VIDEO_MAX_PLANES, is_multiplanar};
 use zerocopy::IntoBytes;
 
 use crate::client::{Client, Mapping, WireEvent};
@@ -116,7 +116,7 @@ impl Buffers {
             index,
             type_: self.type_,
             memory: self.memory,
-            field: 1,
+            field: FIELD_NONE,
             ..Buffer::default()
         }
     }

@@ -9,14 +9,10 @@ use protocol::wire::ioctl;
 use protocol::wire::sg::Uuid;
 use protocol::wire::v4l2::{
     BUF_TYPE_VIDEO_CAPTURE_MPLANE, BUF_TYPE_VIDEO_OUTPUT_MPLANE, Buffer, Control, EncoderCmd,
-    EventSubscription, Format, MEMORY_DMABUF, MEMORY_MMAP, MEMORY_USERPTR, PixFormatMplane, Plane,
-    Timeval,
+    EventSubscription, FIELD_NONE, Format, MEMORY_DMABUF, MEMORY_MMAP, MEMORY_USERPTR,
+    PixFormatMplane, Plane, Timeval,
 };
-use v4l2r::bindings::{
-    V4L2_BUF_FLAG_LAST, V4L2_ENC_CMD_START, V4L2_ENC_CMD_STOP, V4L2_EVENT_EOS,
-    v4l2_field_V4L2_FIELD_NONE,
-};
-
+use v4l2r::bindings::{V4L2_BUF_FLAG_LAST, V4L2_ENC_CMD_START, V4L2_ENC_CMD_STOP, V4L2_EVENT_EOS};
 use zerocopy::IntoBytes;
 
 use crate::client::{Client, Mapping, WireEvent};
@@ -189,7 +185,7 @@ impl Stream {
             width: settings.width,
             height: settings.height,
             pixelformat: u32::from_le_bytes(settings.raw),
-            field: v4l2_field_V4L2_FIELD_NONE,
+            field: FIELD_NONE,
             ..PixFormatMplane::default()
         };
         let coded = set_format(client, session, BUF_TYPE_VIDEO_CAPTURE_MPLANE, &coded)?;

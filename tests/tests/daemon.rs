@@ -19,7 +19,8 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use protocol::wire::ioctl;
 use protocol::wire::v4l2::{
-    BUF_TYPE_VIDEO_CAPTURE_MPLANE, BUF_TYPE_VIDEO_OUTPUT_MPLANE, FmtDesc, RequestBuffers,
+    BUF_TYPE_VIDEO_CAPTURE_MPLANE, BUF_TYPE_VIDEO_OUTPUT_MPLANE, FmtDesc, MEMORY_MMAP,
+    RequestBuffers,
 };
 
 /// A session that lists formats and has a buffer.
@@ -35,7 +36,7 @@ fn uses(client: &mut Client) {
     let mut request = RequestBuffers {
         count: 2,
         type_: BUF_TYPE_VIDEO_OUTPUT_MPLANE,
-        memory: 1,
+        memory: MEMORY_MMAP,
         ..RequestBuffers::default()
     };
     client.ioctl(session, ioctl::REQBUFS, &mut request).unwrap();
@@ -439,7 +440,7 @@ fn few_files() {
                 let mut request = RequestBuffers {
                     count,
                     type_,
-                    memory: 1,
+                    memory: MEMORY_MMAP,
                     ..RequestBuffers::default()
                 };
                 let result = client.ioctl(session, ioctl::REQBUFS, &mut request);

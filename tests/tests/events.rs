@@ -14,16 +14,14 @@ use nix::errno::Errno;
 use protocol::wire::event::MAX_EVENT_SIZE;
 use protocol::wire::ioctl;
 use protocol::wire::v4l2::{
-    BUF_TYPE_VIDEO_CAPTURE_MPLANE, BUF_TYPE_VIDEO_OUTPUT_MPLANE, Buffer, Event, EventCtrl,
-    EventSubscription, Format, MEMORY_DMABUF, MEMORY_MMAP, MEMORY_USERPTR, Plane,
+    BUF_FLAG_KEYFRAME, BUF_FLAG_LAST, BUF_TYPE_VIDEO_CAPTURE_MPLANE, BUF_TYPE_VIDEO_OUTPUT_MPLANE,
+    Buffer, EVENT_CTRL, EVENT_EOS, Event, EventCtrl, EventSubscription, FIELD_NONE, Format,
+    MEMORY_DMABUF, MEMORY_MMAP, MEMORY_USERPTR, Plane,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Long enough to say that nothing comes.
 const QUIET: Duration = Duration::from_millis(50);
-
-const EVENT_EOS: u32 = 2;
-const EVENT_CTRL: u32 = 3;
 
 fn pair_with(event_buffers: usize) -> (Fake, Pair) {
     let fake = Fake::default();
@@ -92,8 +90,8 @@ fn a_buffer_comes_back_as_it_is_but_for_pointers() {
         let sent = Buffer {
             memory,
             bytesused: 1,
-            flags: 0x0010_0008,
-            field: 1,
+            flags: BUF_FLAG_LAST | BUF_FLAG_KEYFRAME,
+            field: FIELD_NONE,
             sequence: 77,
             m: 0xdead_beef,
             length: 2,

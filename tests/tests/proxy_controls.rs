@@ -10,7 +10,12 @@ use frontend::Pages;
 use nix::errno::Errno;
 use protocol::wire::ioctl;
 use protocol::wire::v4l2::{
-    Control, EventSubscription, ExtControl, ExtControls, QueryCtrl, QueryExtCtrl, QueryMenu,
+    CTRL_TYPE_BITMASK as BITMASK, CTRL_TYPE_BOOLEAN as BOOLEAN, CTRL_TYPE_BUTTON as BUTTON,
+    CTRL_TYPE_CTRL_CLASS as CLASS, CTRL_TYPE_INTEGER as INTEGER,
+    CTRL_TYPE_INTEGER_MENU as INTEGER_MENU, CTRL_TYPE_INTEGER64 as INTEGER64,
+    CTRL_TYPE_MENU as MENU, CTRL_TYPE_STRING as STRING, CTRL_TYPE_U8 as U8, CTRL_TYPE_U16 as U16,
+    CTRL_TYPE_U32 as U32, Control, EventSubscription, ExtControl, ExtControls, QueryCtrl,
+    QueryExtCtrl, QueryMenu,
 };
 use v4l2r::bindings;
 use virtio_v4l2d::config::Limits;
@@ -29,19 +34,6 @@ const NEXT: u32 = bindings::V4L2_CTRL_FLAG_NEXT_CTRL | bindings::V4L2_CTRL_FLAG_
 const HAS_PAYLOAD: u32 = bindings::V4L2_CTRL_FLAG_HAS_PAYLOAD;
 const UNREADABLE: u32 = bindings::V4L2_CTRL_FLAG_WRITE_ONLY | bindings::V4L2_CTRL_FLAG_VOLATILE;
 const FIXED: u32 = bindings::V4L2_CTRL_FLAG_READ_ONLY | bindings::V4L2_CTRL_FLAG_VOLATILE;
-
-const INTEGER: u32 = 1;
-const BOOLEAN: u32 = 2;
-const MENU: u32 = 3;
-const BUTTON: u32 = 4;
-const INTEGER64: u32 = 5;
-const CLASS: u32 = 6;
-const STRING: u32 = 7;
-const BITMASK: u32 = 8;
-const INTEGER_MENU: u32 = 9;
-const U8: u32 = 0x100;
-const U16: u32 = 0x101;
-const U32: u32 = 0x102;
 
 /// All controls of a device; both sides tell the same of each.
 fn controls(both: &mut Both) -> Vec<QueryExtCtrl> {

@@ -17,7 +17,8 @@ use proptest::sample::select;
 use protocol::wire::ioctl::{self, TABLE};
 use protocol::wire::sg::SgEntry;
 use protocol::wire::v4l2::{
-    Buffer, ExtControl, ExtControls, Format, MEMORY_DMABUF, MEMORY_MMAP, MEMORY_USERPTR, Plane,
+    BUF_TYPE_VIDEO_CAPTURE_MPLANE, Buffer, EVENT_CTRL, ExtControl, ExtControls, FIELD_NONE, Format,
+    MEMORY_DMABUF, MEMORY_MMAP, MEMORY_USERPTR, Plane,
 };
 use virtio_v4l2d::config::Limits;
 use zerocopy::IntoBytes;
@@ -221,7 +222,7 @@ fn pointers_in_buffers() {
             m,
             length,
             type_: VIDEO_CAPTURE,
-            field: 1,
+            field: FIELD_NONE,
             ..Buffer::default()
         };
         let list = lent.lent[0][0].as_bytes();
@@ -239,9 +240,9 @@ fn pointers_in_buffers() {
     );
     // Planes of a type that has none.
     let mut buffer = Buffer {
-        type_: 9,
+        type_: BUF_TYPE_VIDEO_CAPTURE_MPLANE,
         length: 8,
-        memory: 1,
+        memory: MEMORY_MMAP,
         m: 0x1000,
         ..Buffer::default()
     };
@@ -305,7 +306,7 @@ fn all_that_one_may_have() {
             let _ = both.pair.reqbufs(session, (VIDEO_OUTPUT, 32, MEMORY_MMAP));
             for id in 0..40 {
                 let mut wanted = protocol::wire::v4l2::EventSubscription {
-                    type_: 3,
+                    type_: EVENT_CTRL,
                     id: 0x0098_0900 + id,
                     ..Default::default()
                 };

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::proxy::{Both, VIVID, node};
+use common::proxy::{Both, VIDEO_CAPTURE, VIVID, node};
 use frontend::Host;
 use nix::errno::Errno;
 use protocol::wire::config::DeviceType;
@@ -388,7 +388,7 @@ fn parameters() {
     let mut both = Both::open("VIVID_CAP");
     for (numerator, denominator) in [(1, 25), (1, 10), (0, 0), (1, 1000), (7, 3)] {
         let mut parm = StreamParm {
-            type_: 1,
+            type_: VIDEO_CAPTURE,
             ..StreamParm::default()
         };
         (parm.timeperframe.numerator, parm.timeperframe.denominator) = (numerator, denominator);
@@ -396,7 +396,7 @@ fn parameters() {
         both.same(
             ioctl::G_PARM,
             &StreamParm {
-                type_: 1,
+                type_: VIDEO_CAPTURE,
                 ..StreamParm::default()
             },
         )

@@ -251,7 +251,7 @@ fn two_sessions() {
         Err(Errno::EBUSY)
     );
     let mut format = Format {
-        type_: 1,
+        type_: VIDEO_CAPTURE,
         ..Format::default()
     };
     both.pair.ioctl(second, ioctl::G_FMT, &mut format).unwrap();
@@ -309,13 +309,13 @@ fn created_and_removed() {
     let session = both.session;
     both.set_format(VIDEO_CAPTURE, b"YUYV", (640, 360));
     let mut format = Format {
-        type_: 1,
+        type_: VIDEO_CAPTURE,
         ..Format::default()
     };
     both.pair.ioctl(session, ioctl::G_FMT, &mut format).unwrap();
     let mut create = CreateBuffers {
         count: 3,
-        memory: 1,
+        memory: MEMORY_MMAP,
         format,
         ..CreateBuffers::default()
     };
@@ -330,7 +330,7 @@ fn created_and_removed() {
     let mut remove = RemoveBuffers {
         index: 1,
         count: 2,
-        type_: 1,
+        type_: VIDEO_CAPTURE,
         ..RemoveBuffers::default()
     };
     both.pair
@@ -376,7 +376,7 @@ fn memory_is_bounded() {
         assert_eq!(request(&mut both, 0), Ok(0));
     }
     let mut format = Format {
-        type_: 1,
+        type_: VIDEO_CAPTURE,
         ..Format::default()
     };
     both.pair.ioctl(session, ioctl::G_FMT, &mut format).unwrap();
@@ -384,7 +384,7 @@ fn memory_is_bounded() {
     for _ in 0..40 {
         let mut create = CreateBuffers {
             count: 1,
-            memory: 1,
+            memory: MEMORY_MMAP,
             format,
             ..CreateBuffers::default()
         };

@@ -14,7 +14,7 @@ use frontend::stream::Memory;
 use frontend::{Buffers, Client, PATIENCE, WireEvent};
 use nix::errno::Errno;
 use protocol::wire::ioctl;
-use protocol::wire::v4l2::{EventSubscription, Format};
+use protocol::wire::v4l2::{EVENT_CTRL, EventSubscription, Format};
 
 const DRIVER: &str = "/sys/bus/platform/drivers/vivid";
 
@@ -170,7 +170,7 @@ fn gone_while_idle() {
         let mut pair = Pair::new(device(&path));
         let session = pair.open().unwrap();
         let mut events = EventSubscription {
-            type_: 3,
+            type_: EVENT_CTRL,
             id: 0x0098_0900,
             ..EventSubscription::default()
         };

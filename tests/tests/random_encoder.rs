@@ -13,6 +13,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use protocol::wire::ioctl;
+use protocol::wire::v4l2::BUF_TYPE_VIDEO_OUTPUT;
 use protocol::wire::v4l2::*;
 use v4l2r::bindings as v4l2;
 
@@ -221,13 +222,13 @@ fn run(
                 height,
             };
             let mut selection = Selection {
-                type_: 2,
+                type_: BUF_TYPE_VIDEO_OUTPUT,
                 r,
                 ..Selection::default()
             };
             client.ioctl(id, ioctl::S_SELECTION, &mut selection)?;
             let mut back = Selection {
-                type_: 2,
+                type_: BUF_TYPE_VIDEO_OUTPUT,
                 ..Selection::default()
             };
             client.ioctl(id, ioctl::G_SELECTION, &mut back)?;

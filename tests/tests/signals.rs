@@ -14,7 +14,7 @@ use frontend::stream::{Queue, Settings, Step, Stream};
 use frontend::{Client, Options, PATIENCE};
 use nix::errno::Errno;
 use protocol::wire::ioctl;
-use protocol::wire::v4l2::{BUF_TYPE_VIDEO_CAPTURE_MPLANE, Buffer, Format};
+use protocol::wire::v4l2::{BUF_TYPE_VIDEO_CAPTURE_MPLANE, Buffer, Format, MEMORY_MMAP};
 use virtio_v4l2d::config::DeviceSpec;
 use zerocopy::IntoBytes;
 
@@ -217,7 +217,7 @@ fn a_refused_qbuf_is_signalled_anyway() {
         let buffer = Buffer {
             index,
             type_: BUF_TYPE_VIDEO_CAPTURE_MPLANE,
-            memory: 1,
+            memory: MEMORY_MMAP,
             ..Buffer::default()
         };
         ioctl_parts(session, code, buffer.as_bytes(), &[], &[])

@@ -15,7 +15,7 @@ use frontend::{Client, Options, PATIENCE};
 use nix::errno::Errno;
 use protocol::wire::ioctl;
 use protocol::wire::sg::SgEntry;
-use protocol::wire::v4l2::{Buffer, Format, MEMORY_MMAP, MEMORY_USERPTR};
+use protocol::wire::v4l2::{BUF_TYPE_VIDEO_OUTPUT, Buffer, Format, MEMORY_MMAP, MEMORY_USERPTR};
 use virtio_v4l2d::config::Limits;
 use virtio_v4l2d::device::Device;
 use virtio_v4l2d::transport::{Stop, serve_stream};
@@ -57,7 +57,7 @@ fn qbuf_that_takes_long() {
         let client = pair.client.as_mut().unwrap();
         let [first, second] = [(); 2].map(|()| client.open().unwrap());
         let buffer = Buffer {
-            type_: 2,
+            type_: BUF_TYPE_VIDEO_OUTPUT,
             memory,
             length: 4096,
             ..Buffer::default()

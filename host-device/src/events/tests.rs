@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
 use super::*;
+use protocol::wire::v4l2::{BUF_TYPE_VIDEO_OUTPUT_MPLANE, MEMORY_USERPTR};
 
 /// Counts its signals; events stay where they are.
 #[derive(Clone, Default)]
@@ -183,8 +184,8 @@ fn pointers_do_not_leak() {
     let outbox = hub();
     let events = Events::new(Arc::clone(&outbox), 7);
     let buffer = Buffer {
-        type_: 10,
-        memory: 2,
+        type_: BUF_TYPE_VIDEO_OUTPUT_MPLANE,
+        memory: MEMORY_USERPTR,
         m: 0xdead,
         length: 1,
         ..Buffer::default()

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use protocol::wire::config::{Config, DeviceType};
+use protocol::wire::v4l2::{CAP_STREAMING, CAP_VIDEO_CAPTURE_MPLANE};
 use virtio_media::devices::SimpleCaptureDevice;
 use virtio_media::io::WriteToDescriptorChain;
 use virtio_media::protocol::V4l2Event;
@@ -19,8 +20,7 @@ use zerocopy::IntoBytes;
 
 use super::front::{Answer, Device, REGION, Vmm};
 
-/// `V4L2_CAP_VIDEO_CAPTURE_MPLANE` and `V4L2_CAP_STREAMING`.
-const CAPABILITIES: u32 = 0x0000_1000 | 0x0400_0000;
+const CAPABILITIES: u32 = CAP_VIDEO_CAPTURE_MPLANE | CAP_STREAMING;
 
 const PAGE: u64 = 4096;
 

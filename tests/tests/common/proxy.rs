@@ -13,22 +13,21 @@ use std::sync::{Arc, MutexGuard};
 use frontend::{Client, Host, Options};
 use nix::errno::Errno;
 use protocol::wire::ioctl;
-use protocol::wire::v4l2::{Format, PixFormat};
+use protocol::wire::v4l2::{self, FIELD_NONE, Format, PixFormat};
 use virtio_v4l2d::config::{DeviceSpec, Limits};
 use virtio_v4l2d::device::Device;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{Pair, alone, panics};
 
-/// `V4L2_BUF_TYPE_*`.
-pub const VIDEO_CAPTURE: u32 = 1;
-pub const VIDEO_OUTPUT: u32 = 2;
-pub const VBI_CAPTURE: u32 = 4;
-pub const VBI_OUTPUT: u32 = 5;
-pub const SLICED_VBI_CAPTURE: u32 = 6;
-pub const SDR_CAPTURE: u32 = 11;
-pub const META_CAPTURE: u32 = 13;
-pub const META_OUTPUT: u32 = 14;
+pub const META_CAPTURE: u32 = v4l2::BUF_TYPE_META_CAPTURE;
+pub const META_OUTPUT: u32 = v4l2::BUF_TYPE_META_OUTPUT;
+pub const SDR_CAPTURE: u32 = v4l2::BUF_TYPE_SDR_CAPTURE;
+pub const SLICED_VBI_CAPTURE: u32 = v4l2::BUF_TYPE_SLICED_VBI_CAPTURE;
+pub const VBI_CAPTURE: u32 = v4l2::BUF_TYPE_VBI_CAPTURE;
+pub const VBI_OUTPUT: u32 = v4l2::BUF_TYPE_VBI_OUTPUT;
+pub const VIDEO_CAPTURE: u32 = v4l2::BUF_TYPE_VIDEO_CAPTURE;
+pub const VIDEO_OUTPUT: u32 = v4l2::BUF_TYPE_VIDEO_OUTPUT;
 
 /// Nodes of vivid, by the variables that have them.
 pub const VIVID: [&str; 10] = [
@@ -188,7 +187,7 @@ pub fn set_format(
         width,
         height,
         pixelformat: u32::from_le_bytes(*pixelformat),
-        field: 1,
+        field: FIELD_NONE,
         ..PixFormat::default()
     });
     client.ioctl(session, ioctl::S_FMT, &mut format).unwrap();

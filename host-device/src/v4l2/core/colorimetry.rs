@@ -29,6 +29,42 @@ pub struct Colorimetry {
 /// "Unspecified" of ITU-T H.273, in each of its tables.
 pub const UNSPECIFIED: u8 = 2;
 
+/// `ColourPrimaries` of ITU-T H.273.
+mod primaries {
+    pub const BT709: u8 = 1;
+    pub const BT470_SYSTEM_M: u8 = 4;
+    pub const BT470_SYSTEM_BG: u8 = 5;
+    pub const BT601: u8 = 6;
+    pub const SMPTE240M: u8 = 7;
+    pub const BT2020: u8 = 9;
+    /// SMPTE RP 431-2.
+    pub const DCI_P3: u8 = 11;
+}
+
+/// `TransferCharacteristics` of ITU-T H.273.
+mod transfer {
+    pub const BT709: u8 = 1;
+    pub const BT601: u8 = 6;
+    pub const SMPTE240M: u8 = 7;
+    pub const LINEAR: u8 = 8;
+    /// IEC 61966-2-1.
+    pub const SRGB: u8 = 13;
+    pub const BT2020_10_BIT: u8 = 14;
+    pub const SMPTE2084: u8 = 16;
+    /// SMPTE ST 428-1.
+    pub const DCI: u8 = 17;
+}
+
+/// `MatrixCoefficients` of ITU-T H.273.
+mod matrix {
+    pub const BT709: u8 = 1;
+    pub const BT601: u8 = 6;
+    pub const SMPTE240M: u8 = 7;
+    pub const BT2020: u8 = 9;
+    /// For constant luminance.
+    pub const BT2020_CONSTANT: u8 = 10;
+}
+
 /// What a stream says of its samples: code points of ITU-T H.273.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Vui {
@@ -46,9 +82,9 @@ impl Colorimetry {
     /// That of a session that was just opened.
     pub const INITIAL: Self = Self {
         colorspace: COLORSPACE_RAW,
-        xfer_func: 0,
-        ycbcr_enc: 0,
-        quantization: 0,
+        xfer_func: XFER_FUNC_DEFAULT,
+        ycbcr_enc: YCBCR_ENC_DEFAULT,
+        quantization: QUANTIZATION_DEFAULT,
         unstated: true,
     };
 
@@ -58,16 +94,17 @@ impl Colorimetry {
     /// Programs that change one field of a format send the others back as they were answered; so
     /// does FFmpeg with what it learnt by TRY_FMT, and `echo` says that. That states nothing.
     pub fn of(pix: &PixFormatMplane, before: Self, echo: bool) -> Self {
+        // The default is 0 in each of them.
         let known = |value: u8, last: u8| if value <= last { value } else { 0 };
         let asked = Self {
             colorspace: match pix.colorspace {
-                0 => COLORSPACE_REC709,
-                valid @ 1..=12 => valid,
+                COLORSPACE_DEFAULT => COLORSPACE_REC709,
+                valid @ COLORSPACE_SMPTE170M..=COLORSPACE_DCI_P3 => valid,
                 _ => before.colorspace,
             },
-            xfer_func: known(pix.xfer_func, 7),
-            ycbcr_enc: known(pix.ycbcr_enc, 8),
-            quantization: known(pix.quantization, 2),
+            xfer_func: known(pix.xfer_func, XFER_FUNC_SMPTE2084),
+            ycbcr_enc: known(pix.ycbcr_enc, YCBCR_ENC_SMPTE240M),
+            quantization: known(pix.quantization, QUANTIZATION_LIM_RANGE),
             unstated: true,
         };
         Self {
@@ -96,16 +133,16 @@ impl Colorimetry {
         }
         if rgb && self.xfer_func == XFER_FUNC_NONE {
             // GStreamer writes that for an unknown one. Eight bits of linear light nobody has.
-            self.xfer_func = 0;
+            self.xfer_func = XFER_FUNC_DEFAULT;
         }
         let matrix = self.matrix();
         Vui {
             primaries: self.primaries(),
             transfer: self.transfer(),
             matrix: match matrix {
-                UNSPECIFIED if rgb => 1,
+                UNSPECIFIED if rgb => matrix::BT709,
                 // We convert with constant weights, not for constant luminance.
-                10 if rgb => 9,
+                matrix::BT2020_CONSTANT if rgb => matrix::BT2020,
                 _ => matrix,
             },
             full_range: !rgb && self.full_range(),
@@ -114,13 +151,13 @@ impl Colorimetry {
 
     fn primaries(self) -> u8 {
         match self.colorspace {
-            COLORSPACE_SMPTE170M | COLORSPACE_BT878 => 6,
-            COLORSPACE_SMPTE240M => 7,
-            COLORSPACE_REC709 | COLORSPACE_JPEG | COLORSPACE_SRGB => 1,
-            COLORSPACE_470_SYSTEM_M => 4,
-            COLORSPACE_470_SYSTEM_BG => 5,
-            COLORSPACE_BT2020 => 9,
-            COLORSPACE_DCI_P3 => 11,
+            COLORSPACE_SMPTE170M | COLORSPACE_BT878 => primaries::BT601,
+            COLORSPACE_SMPTE240M => primaries::SMPTE240M,
+            COLORSPACE_REC709 | COLORSPACE_JPEG | COLORSPACE_SRGB => primaries::BT709,
+            COLORSPACE_470_SYSTEM_M => primaries::BT470_SYSTEM_M,
+            COLORSPACE_470_SYSTEM_BG => primaries::BT470_SYSTEM_BG,
+            COLORSPACE_BT2020 => primaries::BT2020,
+            COLORSPACE_DCI_P3 => primaries::DCI_P3,
             // H.273 has no opRGB.
             _ => UNSPECIFIED,
         }
@@ -129,24 +166,24 @@ impl Colorimetry {
     fn transfer(self) -> u8 {
         // `V4L2_MAP_XFER_FUNC_DEFAULT`.
         let xfer_func = match (self.xfer_func, self.colorspace) {
-            (0, COLORSPACE_RAW) => return UNSPECIFIED,
-            (0, COLORSPACE_OPRGB) => 3,
-            (0, COLORSPACE_SMPTE240M) => 4,
-            (0, COLORSPACE_DCI_P3) => 6,
-            (0, COLORSPACE_SRGB | COLORSPACE_JPEG) => 2,
-            (0, _) => 1,
+            (XFER_FUNC_DEFAULT, COLORSPACE_RAW) => return UNSPECIFIED,
+            (XFER_FUNC_DEFAULT, COLORSPACE_OPRGB) => XFER_FUNC_OPRGB,
+            (XFER_FUNC_DEFAULT, COLORSPACE_SMPTE240M) => XFER_FUNC_SMPTE240M,
+            (XFER_FUNC_DEFAULT, COLORSPACE_DCI_P3) => XFER_FUNC_DCI_P3,
+            (XFER_FUNC_DEFAULT, COLORSPACE_SRGB | COLORSPACE_JPEG) => XFER_FUNC_SRGB,
+            (XFER_FUNC_DEFAULT, _) => XFER_FUNC_709,
             (stated, _) => stated,
         };
         match (xfer_func, self.colorspace) {
             // One curve under several numbers: players expect that of the standard.
-            (1, COLORSPACE_SMPTE170M | COLORSPACE_BT878) => 6,
-            (1, COLORSPACE_BT2020) => 14,
-            (1, _) => 1,
-            (2, _) => 13,
-            (4, _) => 7,
-            (5, _) => 8,
-            (6, _) => 17,
-            (7, _) => 16,
+            (XFER_FUNC_709, COLORSPACE_SMPTE170M | COLORSPACE_BT878) => transfer::BT601,
+            (XFER_FUNC_709, COLORSPACE_BT2020) => transfer::BT2020_10_BIT,
+            (XFER_FUNC_709, _) => transfer::BT709,
+            (XFER_FUNC_SRGB, _) => transfer::SRGB,
+            (XFER_FUNC_SMPTE240M, _) => transfer::SMPTE240M,
+            (XFER_FUNC_NONE, _) => transfer::LINEAR,
+            (XFER_FUNC_DCI_P3, _) => transfer::DCI,
+            (XFER_FUNC_SMPTE2084, _) => transfer::SMPTE2084,
             _ => UNSPECIFIED,
         }
     }
@@ -154,27 +191,27 @@ impl Colorimetry {
     fn matrix(self) -> u8 {
         // `V4L2_MAP_YCBCR_ENC_DEFAULT`.
         let ycbcr_enc = match (self.ycbcr_enc, self.colorspace) {
-            (0, COLORSPACE_RAW) => return UNSPECIFIED,
-            (0, COLORSPACE_REC709 | COLORSPACE_DCI_P3) => 2,
-            (0, COLORSPACE_BT2020) => 6,
-            (0, COLORSPACE_SMPTE240M) => 8,
-            (0, _) => 1,
+            (YCBCR_ENC_DEFAULT, COLORSPACE_RAW) => return UNSPECIFIED,
+            (YCBCR_ENC_DEFAULT, COLORSPACE_REC709 | COLORSPACE_DCI_P3) => YCBCR_ENC_709,
+            (YCBCR_ENC_DEFAULT, COLORSPACE_BT2020) => YCBCR_ENC_BT2020,
+            (YCBCR_ENC_DEFAULT, COLORSPACE_SMPTE240M) => YCBCR_ENC_SMPTE240M,
+            (YCBCR_ENC_DEFAULT, _) => YCBCR_ENC_601,
             (stated, _) => stated,
         };
         match ycbcr_enc {
-            2 | 4 => 1,
-            6 => 9,
-            7 => 10,
-            8 => 7,
-            _ => 6,
+            YCBCR_ENC_709 | YCBCR_ENC_XV709 => matrix::BT709,
+            YCBCR_ENC_BT2020 => matrix::BT2020,
+            YCBCR_ENC_BT2020_CONST_LUM => matrix::BT2020_CONSTANT,
+            YCBCR_ENC_SMPTE240M => matrix::SMPTE240M,
+            _ => matrix::BT601,
         }
     }
 
     /// `V4L2_MAP_QUANTIZATION_DEFAULT` of Y'CbCr.
     fn full_range(self) -> bool {
         match self.quantization {
-            1 => true,
-            2 => false,
+            QUANTIZATION_FULL_RANGE => true,
+            QUANTIZATION_LIM_RANGE => false,
             _ => self.colorspace == COLORSPACE_JPEG,
         }
     }
@@ -220,12 +257,22 @@ mod tests {
 
     #[test]
     fn what_is_stated_goes_before_the_default() {
-        let of = colorimetry(COLORSPACE_REC709, 2, 1, 1);
+        let of = colorimetry(
+            COLORSPACE_REC709,
+            XFER_FUNC_SRGB,
+            YCBCR_ENC_601,
+            QUANTIZATION_FULL_RANGE,
+        );
         assert_eq!(codes(of.vui(false)), (1, 13, 6, true));
-        let of = colorimetry(COLORSPACE_JPEG, 7, 7, 2);
+        let of = colorimetry(
+            COLORSPACE_JPEG,
+            XFER_FUNC_SMPTE2084,
+            YCBCR_ENC_BT2020_CONST_LUM,
+            QUANTIZATION_LIM_RANGE,
+        );
         assert_eq!(codes(of.vui(false)), (1, 16, 10, false));
         // Of a client that states its range alone nothing else is claimed.
-        let of = colorimetry(COLORSPACE_RAW, 0, 0, 1);
+        let of = colorimetry(COLORSPACE_RAW, 0, 0, QUANTIZATION_FULL_RANGE);
         assert_eq!(codes(of.vui(false)), (2, 2, 2, true));
     }
 
@@ -255,7 +302,10 @@ mod tests {
             let of = Colorimetry::of(&asked, before, echo);
             assert_eq!(of.unstated, !stated, "{asked:?} after {before:?}, {echo}");
             assert_eq!(of.vui(false).primaries == UNSPECIFIED, !stated);
-            assert_eq!(of.vui(false).full_range, asked.quantization == 1);
+            assert_eq!(
+                of.vui(false).full_range,
+                asked.quantization == QUANTIZATION_FULL_RANGE
+            );
         }
     }
 
@@ -266,7 +316,12 @@ mod tests {
             assert_eq!(codes(of.vui(true)), (1, 13, 6, false));
             let of = colorimetry(COLORSPACE_RAW, 0, 0, quantization);
             assert_eq!(codes(of.vui(true)), (2, 2, 1, false));
-            let of = colorimetry(COLORSPACE_BT2020, 0, 7, quantization);
+            let of = colorimetry(
+                COLORSPACE_BT2020,
+                0,
+                YCBCR_ENC_BT2020_CONST_LUM,
+                quantization,
+            );
             assert_eq!(codes(of.vui(true)), (9, 14, 9, false));
         }
     }

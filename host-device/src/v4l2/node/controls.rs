@@ -7,12 +7,12 @@ use std::os::fd::AsFd;
 use nix::errno::Errno;
 use protocol::wire::ioctl::{self, Attached, Ioctl};
 use protocol::wire::v4l2::{
-    EDID_BLOCK, Edid, ExtControl, ExtControls, MAX_CONTROLS, QueryCtrl, QueryExtCtrl,
+    CTRL_TYPE_STRING, EDID_BLOCK, Edid, ExtControl, ExtControls, MAX_CONTROLS, QueryCtrl,
+    QueryExtCtrl,
 };
 use v4l2r::bindings::{
     V4L2_CTRL_FLAG_DYNAMIC_ARRAY, V4L2_CTRL_FLAG_HAS_PAYLOAD, V4L2_CTRL_FLAG_NEXT_COMPOUND,
     V4L2_CTRL_FLAG_NEXT_CTRL, V4L2_CTRL_ID_MASK,
-    v4l2_ctrl_type_V4L2_CTRL_TYPE_STRING as TYPE_STRING,
 };
 use zerocopy::IntoBytes;
 
@@ -132,7 +132,7 @@ impl Node {
             Ok(()) if query.id != id => Ok(PayloadKind::Unknown),
             Ok(()) if query.flags & V4L2_CTRL_FLAG_HAS_PAYLOAD != 0 => Ok(PayloadKind::Bytes {
                 capacity: capacity(&query),
-                string: query.type_ == TYPE_STRING,
+                string: query.type_ == CTRL_TYPE_STRING,
             }),
             Ok(()) => Ok(PayloadKind::Value),
             Err(Errno::ENOTTY) => self.old_control_kind(id),
@@ -149,7 +149,7 @@ impl Node {
         };
         match self.call(entry(ioctl::QUERYCTRL)?, &mut query) {
             Ok(()) if query.id != id => Ok(PayloadKind::Unknown),
-            Ok(()) if query.type_ == TYPE_STRING => Ok(PayloadKind::Bytes {
+            Ok(()) if query.type_ == CTRL_TYPE_STRING => Ok(PayloadKind::Bytes {
                 capacity: usize::try_from(query.maximum).unwrap_or_default() + 1,
                 string: true,
             }),

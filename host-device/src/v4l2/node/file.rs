@@ -173,18 +173,33 @@ fn drop_window_pointers(ioctl: &Ioctl, payload: &mut [u8]) -> Result<(), Errno> 
 mod tests {
     use super::*;
     use protocol::wire::ioctl::lookup;
+    use protocol::wire::v4l2::{
+        BUF_TYPE_VIDEO_CAPTURE, BUF_TYPE_VIDEO_CAPTURE_MPLANE, BUF_TYPE_VIDEO_OUTPUT_OVERLAY,
+        BUF_TYPE_VIDEO_OVERLAY,
+    };
+    use v4l2r::bindings::v4l2_window;
 
     #[test]
     fn windows_lose_their_pointers() {
-        for (code, at) in [(ioctl::S_FMT, 0), (ioctl::CREATE_BUFS, 16)] {
+        for (code, at) in [
+            (ioctl::S_FMT, 0),
+            (ioctl::CREATE_BUFS, offset_of!(CreateBuffers, format)),
+        ] {
             let ioctl = lookup(code).unwrap();
-            for (buf_type, has_window) in [(3_u8, true), (8, true), (1, false), (9, false)] {
+            for (buf_type, has_window) in [
+                (BUF_TYPE_VIDEO_OVERLAY, true),
+                (BUF_TYPE_VIDEO_OUTPUT_OVERLAY, true),
+                (BUF_TYPE_VIDEO_CAPTURE, false),
+                (BUF_TYPE_VIDEO_CAPTURE_MPLANE, false),
+            ] {
                 let mut payload = vec![0xa5; ioctl.size];
-                payload[at..at + 4].copy_from_slice(&[buf_type, 0, 0, 0]);
+                payload[at..at + 4].copy_from_slice(&buf_type.to_le_bytes());
                 let before = payload.clone();
                 drop_window_pointers(ioctl, &mut payload).unwrap();
                 if has_window {
-                    let pointers = at + 8 + 24..at + 8 + 48;
+                    let fmt = at + offset_of!(Format, fmt);
+                    let pointers = fmt + offset_of!(v4l2_window, clips)
+                        ..fmt + offset_of!(v4l2_window, global_alpha);
                     assert!(payload[pointers.clone()].iter().all(|byte| *byte == 0));
                     payload[pointers.clone()].copy_from_slice(&before[pointers]);
                 }

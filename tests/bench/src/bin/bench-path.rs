@@ -16,11 +16,9 @@ use frontend::client::{Pending, WireEvent, ioctl_parts};
 use frontend::stream::{Queue, Settings};
 use frontend::{Client, Options, PATIENCE, Stream};
 use protocol::wire::ioctl;
-use protocol::wire::v4l2::{Plane, StreamParm, Timeval};
+use protocol::wire::v4l2::{CID_MPEG_VIDEO_BITRATE, Plane, StreamParm, Timeval};
 use zerocopy::IntoBytes;
 
-/// `V4L2_CID_MPEG_VIDEO_BITRATE`.
-const BITRATE: u32 = 0x0099_09cf;
 /// Answers to QBUF that may be outstanding: far fewer than the queue has room for.
 const UNREAD: usize = 32;
 
@@ -88,7 +86,11 @@ impl Run {
 
     /// The rates of bits and of frames, which vicodec does not know.
     fn set_rates(client: &mut Client, stream: &Stream, (width, height): (u32, u32)) -> Result<()> {
-        stream.set_control(client, BITRATE, (width * height * 5).cast_signed())?;
+        stream.set_control(
+            client,
+            CID_MPEG_VIDEO_BITRATE,
+            (width * height * 5).cast_signed(),
+        )?;
         let mut parm = StreamParm {
             type_: stream.output.type_,
             ..StreamParm::default()

@@ -8,13 +8,12 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use protocol::wire::ioctl;
 use protocol::wire::v4l2::{
-    Buffer, CreateBuffers, Format, MEMORY_DMABUF, MEMORY_MMAP, MEMORY_USERPTR, Plane,
+    Buffer, CreateBuffers, FIELD_NONE, Format, MEMORY_DMABUF, MEMORY_MMAP, MEMORY_USERPTR, Plane,
     RemoveBuffers, RequestBuffers, VIDEO_MAX_PLANES, is_multiplanar,
 };
 use v4l2r::bindings::{
     V4L2_BUF_CAP_SUPPORTS_DMABUF, V4L2_BUF_CAP_SUPPORTS_MMAP_CACHE_HINTS,
     V4L2_BUF_CAP_SUPPORTS_REQUESTS, V4L2_BUF_CAP_SUPPORTS_USERPTR,
-    v4l2_field_V4L2_FIELD_NONE as FIELD_NONE,
 };
 
 use super::queue::{Queue, Slot};
