@@ -477,18 +477,18 @@ impl Device<device::Core<'_>> {
                 GFP_KERNEL,
             )?;
         }
-        let mut rings = KVec::from_elem(ptr::null_mut(), count, GFP_KERNEL)?;
+        let mut virtqueues = KVec::from_elem(ptr::null_mut(), count, GFP_KERNEL)?;
         // SAFETY: The device is valid and bound, and has no queues. Both arrays have `count`
         // elements.
         to_result(unsafe {
             bindings::virtio_helper_find_vqs(
                 self.as_raw(),
                 count as u32,
-                rings.as_mut_ptr(),
+                virtqueues.as_mut_ptr(),
                 infos.as_mut_ptr(),
             )
         })?;
-        for (index, ring) in rings.iter().enumerate() {
+        for (index, ring) in virtqueues.iter().enumerate() {
             if let (Some(queue), Some(ring)) = (handler.queue(index), NonNull::new(*ring)) {
                 // SAFETY: The queue is fresh, and lives until `take_queues` has detached it.
                 unsafe { queue.attach(ring) };

@@ -170,8 +170,8 @@ impl MediaDevice {
         &self.sessions
     }
 
-    /// The device goes away: nothing new is sent to it, and whoever waits learns of it. Returns
-    /// whether it still answers.
+    /// The device goes away: nothing new is sent to it, and whoever waits fails. Returns whether
+    /// it still answers.
     pub(super) fn remove(&self) -> bool {
         let alive = self.channel.remove();
         self.memory.close();
@@ -179,8 +179,8 @@ impl MediaDevice {
         alive
     }
 
-    /// The system is to be suspended, in which the device forgets everything. Waits a little until
-    /// it has answered what nobody waits for. May sleep.
+    /// The system is to be suspended, and the device will lose its state. Waits a little until it
+    /// has answered posted commands. May sleep.
     ///
     /// # Errors
     ///

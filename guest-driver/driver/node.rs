@@ -96,7 +96,7 @@ impl media::Driver for SessionNode {
             if !nonblocking && !handle.has_events() {
                 handle.wait_until(|| handle.has_events())?;
             }
-            // Nobody else takes what is there.
+            // Nobody else takes the event that is seen now.
             let _taking = handle.events().pass()?;
             if handle.has_events() {
                 return Ok(take());
@@ -110,7 +110,7 @@ impl media::Driver for SessionNode {
     fn poll(handle: &Handle<Self>, requested: u32) -> u32 {
         let ready = handle.ready(requested);
         if ready & requested == 0 {
-            // Whatever the device does not know of may be what the program is going to wait for.
+            // The program may wait for a buffer that the device has not been notified of.
             handle.channel().announce();
         }
         ready

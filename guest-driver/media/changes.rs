@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Noticing that memory of a process is not what it was.
+//! Notices that memory of a process has been unmapped or replaced.
 //!
 //! C header: `include/linux/mmu_notifier.h`
 

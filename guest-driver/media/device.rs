@@ -92,28 +92,11 @@ impl<T: Driver> Registration<T> {
         }
         // SAFETY: `vdev` is zeroed and ours. `Device` is a transparent wrapper of `struct device`.
         let ret = unsafe {
-            copy_name(&mut (*vdev).name, &node.name);
+            describe::<T>(&mut *vdev, node);
             (*vdev).v4l2_dev = v4l2_dev;
             (*vdev).dev_parent = parent.cast_mut().cast();
-            (*vdev).fops = &T::FILE_OPERATIONS;
-            (*vdev).ioctl_ops = &raw const IoctlTable::<T>::OPS.ops;
-            (*vdev).release = Some(bindings::video_device_release_empty);
-            (*vdev).device_caps = node.device_caps;
-            // S_STD is passed on with any standard, ENUMSTD as it is: what there is depends on the
-            // input.
-            (*vdev).tvnorms = u64::MAX;
-            (*vdev).vfl_dir = match node.direction {
-                Direction::Rx => bindings::vfl_devnode_direction_VFL_DIR_RX,
-                Direction::Tx => bindings::vfl_devnode_direction_VFL_DIR_TX,
-                Direction::M2m => bindings::vfl_devnode_direction_VFL_DIR_M2M,
-            };
-            bindings::__video_register_device(
-                vdev,
-                node.kind,
-                -1,
-                0,
-                bindings::v4l2_helper_this_module(),
-            )
+            let module = bindings::v4l2_helper_this_module();
+            bindings::__video_register_device(vdev, node.kind, -1, 0, module)
         };
         if ret < 0 {
             // SAFETY: The reference of `v4l2_device_register` is ours; this frees `inner`.
@@ -147,6 +130,22 @@ impl<T: Driver> Drop for Registration<T> {
         // which has one.
         unsafe { bindings::v4l2_device_put(v4l2_dev) };
     }
+}
+
+/// Fills in what the V4L2 core is to know of a node.
+fn describe<T: Driver>(vdev: &mut bindings::video_device, node: &Node) {
+    copy_name(&mut vdev.name, &node.name);
+    vdev.fops = &T::FILE_OPERATIONS;
+    vdev.ioctl_ops = &raw const IoctlTable::<T>::OPS.ops;
+    vdev.release = Some(bindings::video_device_release_empty);
+    vdev.device_caps = node.device_caps;
+    // S_STD is passed on with any standard, ENUMSTD as it is: what there is depends on the input.
+    vdev.tvnorms = u64::MAX;
+    vdev.vfl_dir = match node.direction {
+        Direction::Rx => bindings::vfl_devnode_direction_VFL_DIR_RX,
+        Direction::Tx => bindings::vfl_devnode_direction_VFL_DIR_TX,
+        Direction::M2m => bindings::vfl_devnode_direction_VFL_DIR_M2M,
+    };
 }
 
 fn copy_name<const N: usize>(to: &mut [kernel::ffi::c_char; N], from: &[u8]) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Buffers that are shared between devices, as who imports them sees them.
+//! Buffers that are shared between devices: importing.
 //!
 //! C headers: `include/linux/dma-buf.h`, `include/linux/virtio_dma_buf.h`
 
@@ -89,15 +89,15 @@ impl DmaBuf {
         (ret == 0).then_some(uuid.b)
     }
 
-    /// What must be over before the memory may be read or, if `writable`, written to: `None` if
-    /// nothing is under way.
+    /// The fence that must have signalled before the memory may be read or, if `writable`, written
+    /// to; `None` if no other device uses the memory.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
     pub(crate) fn fence(&self, writable: bool) -> Result<Option<Fence>> {
         let usage = if writable {
-            // Who writes waits for all.
+            // A writer waits for readers, too.
             bindings::dma_resv_usage_DMA_RESV_USAGE_READ
         } else {
             bindings::dma_resv_usage_DMA_RESV_USAGE_WRITE

@@ -81,8 +81,8 @@ pub(crate) trait Driver: Sized + 'static {
         take: &mut dyn FnMut() -> isize,
     ) -> Result<isize>;
 
-    /// What of `requested` is the case. Called after the file's wait queue has been registered; the
-    /// V4L2 core's events are added by the caller.
+    /// Returns the ready subset of `requested`, excluding events, which the caller adds. Called
+    /// after the file's wait queue has been registered.
     fn poll(handle: &Handle<Self>, requested: u32) -> u32;
 
     /// A mapping is wanted.

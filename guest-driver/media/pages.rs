@@ -112,15 +112,15 @@ impl PinnedPages {
         }
         while this.pages.len() < count {
             let have = this.pages.len();
-            let room = this.pages.spare_capacity_mut();
-            let wanted = (count - have).min(room.len()).min(i32::MAX as usize);
-            // SAFETY: There is room for as many pointers. The function checks addresses.
+            let spare = this.pages.spare_capacity_mut();
+            let wanted = (count - have).min(spare.len()).min(i32::MAX as usize);
+            // SAFETY: There is capacity for as many pointers. The function checks addresses.
             let got = unsafe {
                 bindings::pin_user_pages_fast(
                     addr - offset + have * PAGE_SIZE,
                     wanted as i32,
                     flags,
-                    room.as_mut_ptr().cast(),
+                    spare.as_mut_ptr().cast(),
                 )
             };
             // Dropping `this` undoes what has been pinned so far.

@@ -125,7 +125,7 @@ pub(crate) trait Context: Send {
 
 impl Context for () {}
 
-/// Whether a request waits for room in a virtqueue, and in which.
+/// Whether a request waits for free descriptors of a virtqueue, and of which.
 ///
 /// # Invariants
 ///

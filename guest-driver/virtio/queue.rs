@@ -17,7 +17,7 @@ use kernel::sync::{rcu, LockClassKey};
 /// and [`drain`](Self::drain) hands it out. When the device goes away the queue drops what the
 /// device still had; a context whose owner waits must therefore wake it when it is dropped.
 ///
-/// A queue that is full lets further requests wait and passes them on as room appears.
+/// While a queue is full further requests wait, and are passed on as descriptors become free.
 ///
 /// The device notifies only while somebody [awaits](Request::set_awaited) a request or there is a
 /// line; what else it has returned is found by whoever drains the queue next.
@@ -136,7 +136,7 @@ impl Ring {
 /// A request that was not taken, and why.
 pub(crate) type Refused<C> = (KBox<Request<C>>, Error);
 
-/// Whether what went wrong will be right later: no room, or no memory to map a request just now.
+/// Whether submitting may succeed later: no free descriptor, or no memory to map a request now.
 fn is_passing(error: Error) -> bool {
     error == ENOSPC || error == ENOMEM
 }
@@ -147,7 +147,7 @@ impl<C: Context> Inner<C> {
         ptr::from_ref(self).addr()
     }
 
-    /// Lets `request` wait for room, behind all others or, if `first`, before them.
+    /// Lets `request` wait for free descriptors, behind all others or, if `first`, before them.
     fn wait(&mut self, mut request: KBox<Request<C>>, first: bool) {
         let at = &raw mut *request;
         if let Some(place) = request.context().place() {
@@ -202,7 +202,8 @@ impl<C: Context> Inner<C> {
         Ok(request)
     }
 
-    /// Gives `request` to the device. Fails with the request when there is no room, or no device.
+    /// Gives `request` to the device. Fails with the request without free descriptors, or without
+    /// a device.
     fn add(&mut self, request: KBox<Request<C>>) -> Result<(), Refused<C>> {
         let Some(ring) = self.ring else {
             return Err((request, ENODEV));
@@ -246,7 +247,7 @@ impl<C: Context> Inner<C> {
         self.awaited > 0 || !self.waiting.is_empty()
     }
 
-    /// Passes waiting requests to the device while there is room.
+    /// Passes waiting requests to the device while there are free descriptors.
     ///
     /// # Errors
     ///
@@ -316,7 +317,7 @@ impl<C: Context> Virtqueue<C> {
         })
     }
 
-    /// Gives `request` to the device, at once or when there is room. Never sleeps.
+    /// Gives `request` to the device, at once or when descriptors are free. Never sleeps.
     ///
     /// # Errors
     ///
@@ -421,7 +422,7 @@ impl<C: Context> Virtqueue<C> {
         }
     }
 
-    /// Takes back the request with that `place`, if it waits for room. What the device has is not
+    /// Takes back the request with that `place`, if it still waits. One that the device has is not
     /// found.
     pub(crate) fn withdraw(&self, place: &Place) -> Option<KBox<Request<C>>> {
         self.inner.lock().withdraw(place)

@@ -64,7 +64,7 @@ unsafe impl Send for Entries {}
 unsafe impl Sync for Entries {}
 
 impl<C> Request<C> {
-    /// A request with bytes for the device and room for `writable` bytes of its answer.
+    /// A request with bytes for the device and space for `writable` bytes of its answer.
     ///
     /// # Errors
     ///
@@ -142,7 +142,7 @@ impl<C> Request<C> {
         &mut self.readable
     }
 
-    /// Lengths of the bytes for the device and of the room for its answer.
+    /// Lengths of the bytes for the device and of the space for its answer.
     pub(crate) fn lengths(&self) -> (usize, usize) {
         (self.readable.len(), self.writable.len())
     }
@@ -222,7 +222,7 @@ impl<C> Completed<C> {
     ///
     /// # Errors
     ///
-    /// `EIO` if the device claims to have written more than there was room for.
+    /// `EIO` if the device claims to have written more than there was space for.
     pub(crate) fn copy(&self, to: &mut [u8]) -> Result<usize> {
         let from = &self.request.writable;
         if self.written > from.len() {

@@ -144,7 +144,7 @@ impl Channel {
 
     /// Sends a command whose answer nobody waits for. May be called in interrupts.
     pub(in crate::driver) fn post(&self, request: CommandRequest) {
-        // If the device is gone there is nothing left to be told to it.
+        // Fails if the device is gone; then nothing is left to be done there.
         if self
             .commands()
             .submit(request, Notify::Now)

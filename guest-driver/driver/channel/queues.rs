@@ -22,23 +22,23 @@ use kernel::sync::Arc;
 use kernel::time::delay::fsleep;
 use kernel::time::Delta;
 
-/// At most this many buffers are left on the event queue. What comes faster than they are emptied
-/// is held back by the device.
+/// Most buffers on the event queue. While the driver has not emptied one, the device keeps further
+/// events back.
 const MAX_EVENT_BUFFERS: usize = 64;
 
-/// How the device is.
+/// State of the device.
 mod health {
     /// It answers.
     pub(super) const ALIVE: u32 = 0;
     /// It left a command unanswered for too long. Any answer makes it alive again.
     pub(super) const SILENT: u32 = 1;
-    /// It says itself that only a reset helps.
+    /// It has set `DEVICE_NEEDS_RESET`.
     pub(super) const FAILED: u32 = 2;
     /// It is being removed.
     pub(super) const GONE: u32 = 3;
 }
 
-/// Whom the channel tells of what the device has said. All methods may be called in interrupts.
+/// What takes the answers and events of the device. All methods may be called in interrupts.
 pub(in crate::driver) trait Completion: Send + Sync {
     /// The device has answered a QBUF. Returns the request if there is no use for it.
     fn buffer_answered(
@@ -60,13 +60,13 @@ pub(in crate::driver) trait Completion: Send + Sync {
     /// queue must be drained; `None` if there is no such session.
     fn advance(&self, session: u32) -> Option<bool>;
 
-    /// Whoever waits for something of that session is to look at how it is.
+    /// Wakes whoever waits for a buffer or event of that session.
     fn wake(&self, session: u32);
 
-    /// Whoever waits for anything is to look at how the device is.
+    /// Wakes whoever waits for anything of the device.
     fn wake_all(&self);
 
-    /// Whether there is somebody who may wait.
+    /// Whether there are sessions, so that somebody may be waiting.
     fn is_used(&self) -> bool;
 }
 
@@ -88,7 +88,7 @@ pub(crate) struct Channel {
     stats: Stats,
     /// Number of the last QBUF.
     postings: Atomic<u64>,
-    /// Requests that own memory, on their way out.
+    /// Requests that own memory and are to be dropped outside of interrupts.
     later: Arc<Later<Pending>>,
     dev: ARef<virtio::Device>,
 }
@@ -221,7 +221,7 @@ impl Channel {
 
     /// A period of the watchdog is over. Called in interrupts.
     pub(super) fn look_after(&self) {
-        // Nobody should have to wait for this; but who does is not to wait for ever.
+        // If a notification got lost, nobody waits for longer than a period.
         self.deliver_events();
         self.reap();
         self.commands.kick();
@@ -272,18 +272,17 @@ impl Channel {
         self.health.cmpxchg(from, to, Relaxed).is_ok()
     }
 
-    /// Has whoever waits for something of that session look at how it is. May be called in
-    /// interrupts.
+    /// Wakes whoever waits for a buffer or event of that session. May be called in interrupts.
     pub(in crate::driver) fn wake(&self, session: u32) {
         self.completion.wake(session);
     }
 
-    /// Has everybody who waits look at how the device is, after that has changed.
+    /// Wakes everybody who waits, after the state of the device has changed.
     pub(in crate::driver) fn wake_all(&self) {
         self.completion.wake_all();
     }
 
-    /// Logs that the device does what it should not, unless it does so all the time.
+    /// Logs that the device breaks the protocol; rate-limited.
     pub(in crate::driver) fn complain(&self, what: &CStr) {
         if virtio::may_log() {
             dev_warn!(self.dev, "bad device: {}\n", what);
@@ -303,8 +302,8 @@ impl Channel {
         }
     }
 
-    /// Delivers the events that are there, and notifies the device of what it has not been notified
-    /// of if it has run out of buffers.
+    /// Delivers the events that are there. If the device has run out of buffers of a queue, it is
+    /// notified of those that are posted.
     fn deliver_events(&self) {
         let mut kick = false;
         self.events
@@ -317,14 +316,14 @@ impl Channel {
         }
     }
 
-    /// A program is about to wait: the device is to know all that it may be waiting for.
+    /// Notifies the device of everything, as a program is about to wait.
     pub(in crate::driver) fn announce(&self) {
         self.reap();
         self.commands.kick();
     }
 
-    /// What that session's buffers waited for is over. Called in any context, with a fence's lock
-    /// held and interrupts off.
+    /// Posts the pending buffers of a session whose fences have signalled. Called in any context,
+    /// with a fence's lock held and interrupts off.
     pub(in crate::driver) fn advance(&self, session: u32) {
         if let Some(drain) = self.completion.advance(session) {
             self.advanced(drain);
@@ -340,14 +339,14 @@ impl Channel {
         self.commands.kick();
     }
 
-    /// Looks at the answers that are there.
+    /// Handles the answers that are there.
     pub(in crate::driver) fn reap(&self) {
         self.commands.drain(|completed| {
             self.pulse.hear();
             if self.change_health(health::SILENT, health::ALIVE) {
                 dev_info!(self.dev, "the device answers again\n");
             }
-            // What the device sent before the answer is to be seen before the answer.
+            // An event that precedes an answer is delivered before it.
             self.deliver_events();
             self.answered(completed);
         });

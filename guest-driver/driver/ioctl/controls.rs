@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Controls. The values of extended ones may stand in memory of their own.
+//! Extended controls. The value of a compound one stands in memory of the process.
 
 use super::args::elements_mut;
 use super::forward::{exchange, forward};
@@ -34,7 +34,7 @@ struct Elsewhere {
 ///
 /// - `EFAULT`: a control's pointer is wrong.
 /// - `EINVAL`: the values are larger than any control.
-/// - `EOPNOTSUPP`: there are values elsewhere, and the device cannot be told where.
+/// - `EOPNOTSUPP`: values stand elsewhere, and the device cannot reach memory of the guest.
 /// - the device's; as any command.
 pub(super) fn run(session: &Session, request: &mut Request<'_>) -> Result {
     let count = elements_mut::<ExtControl>(request.array)?.len();

@@ -156,7 +156,7 @@ pub(super) fn exchange_tail(
         session.channel().complain(match fault {
             Fault::NoPayload => c_str!("it answered an ioctl without its payload"),
             Fault::Cut => c_str!("it answered an ioctl with less than it says"),
-            Fault::TooMany => c_str!("it answered an ioctl with more than there is room for"),
+            Fault::TooMany => c_str!("it answered an ioctl with more elements than were asked for"),
         });
         EIO
     })?;

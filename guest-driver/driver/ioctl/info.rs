@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the driver changes in what the device says of itself.
+//! What the driver adds to, or takes from, the device's description of itself.
 
 use super::args::payload;
 use super::forward::forward;
@@ -39,7 +39,7 @@ pub(super) fn enum_fmt(session: &Session, request: &mut Request<'_>) -> Result {
     Ok(())
 }
 
-/// There is no `read(2)`, which buffers in the kernel would be for.
+/// Reports no buffers for `read(2)`, which the driver does not have.
 pub(super) fn without_read(request: &mut Request<'_>) -> Result {
     payload::<StreamParm>(request)?.buffers = 0;
     Ok(())

@@ -15,7 +15,7 @@ use crate::wire::v4l2::{
 use kernel::prelude::*;
 use zerocopy::{FromBytes, IntoBytes};
 
-/// What the client can have, if the device has `capabilities`.
+/// `V4L2_BUF_CAP_*` that the client gets, if the device has `capabilities`.
 fn capabilities(session: &Session, capabilities: u32) -> u32 {
     let mut answer = capabilities;
     if session.device().check_import().is_err() {
@@ -75,7 +75,7 @@ fn attempt(
     result
 }
 
-/// What the device has made buffers of.
+/// The memory that the device has made buffers of.
 #[derive(Clone, Copy)]
 struct Made {
     /// `V4L2_MEMORY_*` as the device was asked for it.
@@ -214,7 +214,7 @@ fn send_create_bufs(session: &Session, request: &mut Request<'_>) -> Result<Made
     })
 }
 
-/// Has the device free buffers that are of no use.
+/// Has the device free buffers that the driver cannot use.
 fn free(session: &Session, buf_type: u32, memory: u32) {
     let mut reqbufs = RequestBuffers {
         type_: buf_type,
@@ -249,7 +249,7 @@ fn rules(session: &Session, buf_type: u32, capabilities: u32, count: u32, made: 
     }
 }
 
-/// The field of the format. (What has no field has no frames with one.)
+/// The field of the format. Formats without a field are progressive.
 fn field(session: &Session, buf_type: u32) -> u32 {
     if buf_type != v4l2::BUF_TYPE_VIDEO_OUTPUT && buf_type != v4l2::BUF_TYPE_VIDEO_OUTPUT_MPLANE {
         return v4l2::FIELD_NONE;
@@ -274,7 +274,7 @@ fn field(session: &Session, buf_type: u32) -> u32 {
     }
 }
 
-/// Asks for all that is to be known of new buffers.
+/// Asks the device for the planes of new buffers.
 ///
 /// # Errors
 ///
@@ -290,7 +290,7 @@ fn learn(session: &Session, buf_type: u32, first: u32, count: u32, rules: &Rules
         let mut buffer = Buffer {
             index,
             type_: buf_type,
-            // Of other memory it would announce where it is.
+            // With other memory the request would have to say where it is.
             memory: MEMORY_MMAP,
             ..Default::default()
         };

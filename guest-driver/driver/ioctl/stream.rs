@@ -58,8 +58,7 @@ pub(super) fn codec_cmd(handle: &Handle<SessionNode>, request: &mut Request<'_>)
     Ok(())
 }
 
-/// Whether a command of the codec has been dealt with: STOP waits behind frames that wait
-/// themselves.
+/// Whether a STOP was queued behind pending frames; then it is not to be sent now.
 ///
 /// # Errors
 ///

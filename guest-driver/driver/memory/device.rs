@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What memory the device can reach, and what of its own it shows.
+//! Memory of the guest that the device can reach, and memory of the device that processes map.
 
 use super::mappings::Mappings;
 use crate::driver::channel::Channel;
@@ -24,7 +24,7 @@ pub(in crate::driver) struct DeviceMemory {
     #[pin]
     mappings: Mutex<Mappings>,
     shm: Option<ShmRegion>,
-    /// Whether the device can be told where memory of the guest is.
+    /// Whether the device can reach memory of the guest by its physical address.
     imports: bool,
     dma_device: ARef<kernel::device::Device>,
     revocable: Arc<Revocable>,
@@ -77,8 +77,8 @@ impl DeviceMemory {
         self.shm
     }
 
-    /// Whether the device can be told where memory of the guest is. Says so in the log if it
-    /// cannot.
+    /// Whether the device can reach memory of the guest by its physical address. If not, the log
+    /// says so.
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Waiting, without sleeping, for what other devices have yet to do with a buffer.
+//! Waiting for the fences of a buffer without sleeping.
 
 use super::plane::ImportedBuffer;
 use crate::driver::channel::Channel;
@@ -10,7 +10,7 @@ use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Full, Relaxed};
 use kernel::sync::Arc;
 
-/// What is known of the fences of one QBUF. May be looked at and dropped in any context.
+/// State of the fences of one QBUF. May be read and dropped in any context.
 pub(in crate::driver) struct FenceState {
     pending: Atomic<i32>,
     failed: Atomic<u32>,
@@ -30,7 +30,7 @@ impl Fence for Arc<FenceState> {
 }
 
 impl FenceState {
-    /// One of the fences is over. Returns whether it was the last.
+    /// One of the fences has signalled. Returns whether it was the last.
     fn end(&self, result: Result) -> bool {
         if result.is_err() {
             self.failed.store(1, Relaxed);
@@ -71,8 +71,7 @@ impl Watches {
         }
     }
 
-    /// Watches what other devices have yet to do with the memory: who reads it waits for writers,
-    /// who writes to it for everybody.
+    /// Watches the fences of the memory: a reader waits for writers, a writer for everybody.
     ///
     /// # Errors
     ///
@@ -124,7 +123,7 @@ impl Watches {
         Ok(this)
     }
 
-    /// What is known of them, if there are any.
+    /// Their state, if there are any.
     pub(super) fn state(&self) -> Option<Arc<FenceState>> {
         self.state.clone()
     }

@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory of a session's buffers that is not the device's: imported for as long as the device may
+//! Memory of a session's buffers that is not the device's, imported for as long as the device may
 //! use it.
 //!
-//! | the client's buffers | what the device is told |
+//! | memory of the client's buffers | what QBUF names to the device |
 //! |---|---|
 //! | MMAP, and the device has no memory that can be mapped | pages of the driver's own |
 //! | USERPTR | the process's pages, pinned |
 //! | DMABUF | its pages; its UUID, if it is of a virtio device and this one takes objects |
 //!
-//! What a buffer was queued with stays pinned or attached until it is queued with something else: a
-//! client that uses the same memory again costs nothing. What that replaces stays as well until the
-//! device has [forgotten](crate::driver::queue::Span) it, which is looked at when the buffer is
-//! queued again. The tables are only touched by processes. So nothing is unpinned in an interrupt,
-//! and nothing while the device may use it: buffers that are with the device are not queued again,
+//! The memory of a buffer stays pinned or attached until the buffer is queued with other memory, so
+//! a client that uses the same memory again costs nothing. Memory that was replaced stays imported
+//! until the device has [forgotten](crate::driver::queue::Span) it, which is checked when the
+//! buffer is queued again.
+//!
+//! Only processes change the table, so nothing is unpinned in an interrupt. Nothing is unpinned
+//! while the device may use it either: a buffer that is with the device is not queued again,
 //! REQBUFS and REMOVE_BUFS are answered before their buffers go, and the memory of a closed session
 //! goes when its CLOSE has been answered.
 
@@ -44,11 +46,11 @@ struct Entry {
     imported: Option<ImportedBuffer>,
     /// What it was queued with before, and the device may remember.
     replaced: KVec<ImportedBuffer>,
-    /// What other devices have yet to do with that.
+    /// The fences of `imported`.
     watches: Watches,
 }
 
-/// What comes of a buffer's memory: see [`ImportTable::import`].
+/// The result of [`ImportTable::import`].
 pub(in crate::driver) enum Outcome {
     /// What is imported; `None` if the memory is the device's.
     Ready(Option<Import>),
@@ -56,7 +58,7 @@ pub(in crate::driver) enum Outcome {
     Pin(Unpinned),
 }
 
-/// What the device is to be told of a buffer's memory in QBUF and PREPARE_BUF.
+/// What QBUF or PREPARE_BUF says of a buffer's memory.
 pub(in crate::driver) struct Import {
     imported: Imported,
     entries: Arc<KVVec<u8>>,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Buffers of the device in the memory of processes.
+//! Buffers that the device has mapped into its shared memory region.
 
 use super::device::DeviceMemory;
 use crate::driver::channel::{munmap_request, set_mapping, Undo};
@@ -10,8 +10,8 @@ use kernel::page::page_align;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
-/// A buffer that the device has mapped into its shared memory region. Dropping it tells the device
-/// to take it out again.
+/// A buffer that the device has mapped into its shared memory region. Dropping it has the device
+/// unmap it.
 ///
 /// A mapping belongs to areas of process memory or to a dmabuf, not to the session: it stays when
 /// the buffer is freed, and when the session is closed.
@@ -21,7 +21,7 @@ pub(in crate::driver) struct Mapping {
 }
 
 impl Mapping {
-    /// What it is part of.
+    /// The device's memory, which it is part of.
     pub(in crate::driver) fn memory(&self) -> &Arc<Revocable> {
         self.device.revocable()
     }

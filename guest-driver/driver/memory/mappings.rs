@@ -22,7 +22,7 @@ impl Mappings {
         }
     }
 
-    /// There is a mapping; returns what it is known by here, or gives the request back.
+    /// Adds a mapping. Returns its ID, or the request if the device goes away.
     pub(super) fn add(&mut self, munmap: CommandRequest) -> Result<u64, CommandRequest> {
         if self.ended || self.list.reserve(1, GFP_KERNEL_ACCOUNT).is_err() {
             return Err(munmap);

@@ -22,7 +22,7 @@ const OTHER_DESCRIPTORS: usize = 4;
 /// Longest part of one entry, in bytes: whole pages.
 const MAX_ENTRY: u64 = u32::MAX as u64 + 1 - PAGE_SIZE as u64;
 
-/// How memory is named to the device.
+/// How QBUF names memory to the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WireMemory {
     /// `VIRTIO_MEDIA_SHARED_PAGES`: SG entries.
@@ -88,7 +88,7 @@ impl NamedMemory {
         both.take(self.planes)
     }
 
-    /// Whether these are the pages that it means.
+    /// Whether it names these pages.
     fn is_of<'a>(&self, mut pages: impl Iterator<Item = &'a PinnedPages>) -> bool {
         let same = |(addr, len): (u64, u32)| {
             let pages = pages.next();
@@ -102,7 +102,7 @@ impl NamedMemory {
 pub(super) struct ImportedBuffer {
     /// The device has yet to say whether it takes the objects.
     pub(super) trial: bool,
-    /// The commands that told the device of it.
+    /// The commands that named it to the device.
     pub(super) span: Span,
     /// Of the planes, in bytes; where the client left them out, of all the memory.
     lengths: [u32; VIDEO_MAX_PLANES],
@@ -170,12 +170,12 @@ pub(in crate::driver) struct Unpinned {
     writable: bool,
 }
 
-/// The same when it is.
+/// Memory of the calling process that is pinned.
 pub(in crate::driver) struct Pinned(KVec<PinnedPages>);
 
 impl Unpinned {
-    /// Pins it. This takes as long as the process's memory takes, for ever even: no lock is held,
-    /// nor the session's gate.
+    /// Pins it. Its pages may have to be read from a file system that never answers, so neither a
+    /// lock nor the session's gate may be held.
     ///
     /// # Errors
     ///
@@ -199,7 +199,7 @@ impl Pinned {
     }
 }
 
-/// Makes memory fit for the device.
+/// Turns memory into what QBUF carries to the device: SG entries or UUIDs.
 pub(super) struct Importer<'a> {
     pub(super) device: &'a DeviceMemory,
     /// The device only reads.

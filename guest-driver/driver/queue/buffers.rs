@@ -33,7 +33,7 @@ pub(in crate::driver) struct Queue<R, F> {
     last_stamp: i64,
 }
 
-/// What DQBUF gives.
+/// Why DQBUF gives no buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::driver) enum Nothing {
     /// There may be a buffer later.
@@ -44,7 +44,7 @@ pub(in crate::driver) enum Nothing {
 
 /// What came of the answer to a QBUF.
 pub(in crate::driver) struct Answered<R> {
-    /// The request, if it is of no use here any more.
+    /// The request, if the buffer does not keep it.
     pub(in crate::driver) left: Option<R>,
     /// The buffer can be dequeued now.
     pub(in crate::driver) done: bool,
@@ -421,7 +421,7 @@ impl<R, F: Fence> Queue<R, F> {
         Ok(self.wants_kick(batch, true))
     }
 
-    /// A buffer that was queued or held can be dequeued.
+    /// A buffer that was queued or pending can be dequeued.
     pub(super) fn finish(&mut self, index: u32) {
         if let Ok(slot) = self.slot(index) {
             slot.state = State::Done;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a buffer may have to wait for.
+//! The fence that a buffer may be pending on.
 
 /// Whether a buffer may be given to the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,12 +9,12 @@ pub(in crate::driver) enum Ready {
     Pending,
     /// It may.
     Signalled,
-    /// What another device was to do has failed: the buffer's content is not what it should be.
+    /// Another device has failed: the buffer's content is undefined.
     Failed,
 }
 
-/// What other devices have yet to do with a buffer.
+/// The fence of a buffer: whether other devices are done with its memory.
 pub(in crate::driver) trait Fence {
-    /// Whether they have done it.
+    /// Its state.
     fn ready(&self) -> Ready;
 }

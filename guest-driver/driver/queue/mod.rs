@@ -7,7 +7,7 @@
 //! is a stand-in for.
 //!
 //! The driver knows all that videobuf2 would: QBUF is checked here and posted, so that nobody waits
-//! for the device, and QUERYBUF is answered here. A buffer goes round:
+//! for the device, and QUERYBUF is answered here. The states of a buffer:
 //!
 //! ```text
 //!           QBUF                DQBUF event, QBUF refused            DQBUF ioctl

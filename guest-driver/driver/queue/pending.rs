@@ -2,11 +2,11 @@
 
 //! Buffers that wait for other devices.
 //!
-//! A buffer that another device still writes to (or reads) is not given to ours, but QBUF does not
-//! wait either: the buffer is pending in its queue with its request, and every later one of that
-//! queue behind it, so that their order is kept. What is ready is posted from the head of the list,
-//! by whoever makes it ready. A STOP stands behind the buffers that came before it: it must not
-//! overtake their frames. A queue has one at most.
+//! While another device still writes to a buffer (or reads it), QBUF neither waits nor gives the
+//! buffer to our device: the buffer is pending in its queue with its request, and so is every later
+//! buffer of that queue, so that their order is kept. Whoever makes buffers ready posts them from
+//! the head of the list. A STOP is queued behind the pending buffers, whose frames it must not
+//! overtake. A queue has one STOP at most.
 
 use super::buffers::{Advanced, Post, Queue};
 use super::fence::{Fence, Ready};
@@ -23,8 +23,8 @@ impl<R, F: Fence> Queue<R, F> {
         self.pending.stop.is_some()
     }
 
-    /// QBUF number `posting` is to be posted when it is its turn and `fence` is over. Returns a
-    /// request that is of no use here any more, to be dropped without a lock.
+    /// Appends QBUF number `posting`, to be posted when those before it are and `fence` has
+    /// signalled. Returns a request that is not needed, to be dropped without a lock.
     pub(in crate::driver) fn wait(
         &mut self,
         index: u32,
@@ -51,8 +51,7 @@ impl<R, F: Fence> Queue<R, F> {
         old
     }
 
-    /// STOP is to be posted when it is its turn. Comes back if no buffer is pending, or
-    /// another STOP is.
+    /// Appends a STOP behind the pending buffers. Returns it if there are none, or another STOP.
     pub(in crate::driver) fn wait_stop(&mut self, request: R) -> Option<R> {
         match self.pending.ends {
             Some((_, last)) if self.pending.stop.is_none() => {

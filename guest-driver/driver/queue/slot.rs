@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A buffer: what a client may say of it, and what it is told.
+//! A buffer: checks what a client passes in, fills in what it gets back.
 
 use super::clock::Clock;
 use super::fate::Fate;
@@ -259,7 +259,7 @@ impl<R, F> Slot<R, F> {
         }
     }
 
-    /// Takes over what the client says of a buffer that [`Self::check`] has let pass.
+    /// Takes over the client's argument, which [`Self::check`] has let pass.
     pub(super) fn take_argument(&mut self, rules: &Rules, buffer: &Buffer, planes: &[Plane]) {
         if self.prepared {
             return;
@@ -313,8 +313,8 @@ impl<R, F> Slot<R, F> {
         }
     }
 
-    /// Replaces the flags that are not of the driver's making. Who does not copy timestamps takes
-    /// them all from one source.
+    /// Replaces the flags that the driver does not set itself. Where timestamps are not copied
+    /// their source is fixed.
     fn set_flags(&mut self, flags: u32) {
         let mut kept = v4l2::BUF_FLAG_TIMESTAMP_MASK;
         if !self.copies_timestamps() {
@@ -323,9 +323,8 @@ impl<R, F> Slot<R, F> {
         self.buffer.flags = self.buffer.flags & kept | flags & !flag::OURS & !kept;
     }
 
-    /// Takes over what the device says of a buffer that it returns. A program reads from
-    /// `data_offset` to `bytesused`: more than the length is an error, and so is what ends before
-    /// it begins.
+    /// Takes over a buffer that the device returns. A program reads from `data_offset` to
+    /// `bytesused`, so it is an error if that range is not within the plane.
     pub(super) fn take_back(&mut self, buffer: &Buffer, planes: &[Plane; VIDEO_MAX_PLANES]) {
         self.failed = buffer.flags & v4l2::BUF_FLAG_ERROR != 0;
         for at in 0..self.layout.planes {
@@ -363,7 +362,8 @@ impl<R, F> Slot<R, F> {
         }
     }
 
-    /// Fills in what the client is told. `planes` are as many as [`Self::check_planes`] wants.
+    /// Fills in the client's `struct v4l2_buffer`. There are as many `planes` as
+    /// [`Self::check_planes`] wants.
     pub(super) fn fill(&self, rules: &Rules, buffer: &mut Buffer, planes: &mut [Plane]) {
         let pointer = buffer.m;
         *buffer = Buffer {
@@ -397,7 +397,7 @@ impl<R, F> Slot<R, F> {
         }
     }
 
-    /// A plane, as the client is told of it.
+    /// A plane, as the client sees it.
     fn describe(&self, rules: &Rules, at: usize) -> Plane {
         let mut plane = self.planes.get(at).copied().unwrap_or_default();
         if rules.memory == MEMORY_MMAP {

@@ -104,7 +104,7 @@ impl<R, F: Fence> Streams<R, F> {
         self.get(buf_type).ok().and_then(Queue::give_up)
     }
 
-    /// Posts what is ready in all lines.
+    /// Posts the pending buffers of all queues that are ready.
     pub(in crate::driver) fn advance(&mut self, post: Post<'_, R>) -> Advanced {
         let mut advanced = Advanced::default();
         for queue in self.queues.iter_mut().filter(|queue| queue.has_pending()) {

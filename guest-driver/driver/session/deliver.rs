@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What comes from the device for a session, and what that lets go on.
+//! Buffers, answers and events of the device for a session, and the buffers that they let be
+//! posted.
 
 use super::file::SessionNode;
 use crate::driver::channel::{Channel, CommandRequest, Posting, MAX_ERRNO};
@@ -10,7 +11,7 @@ use crate::media::{monotonic_us, poll, Handle};
 use crate::wire::v4l2::{is_output, Buffer, Plane, VIDEO_MAX_PLANES};
 use kernel::prelude::*;
 
-/// Posts what has waited; the device is notified of it later.
+/// Posts a request that was pending; the device is notified of it later.
 fn post(channel: &Channel, request: CommandRequest) -> Result<Posted, (CommandRequest, Error)> {
     let submitted = channel.post_later(request)?;
     Ok(Posted {
@@ -71,7 +72,7 @@ impl Handle<SessionNode> {
         answered.left
     }
 
-    /// Posts what is ready of the buffers that wait for other devices.
+    /// Posts the pending buffers that are ready.
     pub(in crate::driver) fn advance(&self) {
         let drain = self.advance_pending();
         self.channel().advanced(drain);
@@ -94,8 +95,8 @@ impl Handle<SessionNode> {
         advanced.drain
     }
 
-    /// Buffers of that type which wait for others stay where they are: the device may be about to
-    /// give up all of them. A STOP among them is sent.
+    /// Stops posting pending buffers of that type, as an ioctl that may return all of them is about
+    /// to be sent; posts a pending STOP.
     ///
     /// # Errors
     ///
@@ -108,7 +109,7 @@ impl Handle<SessionNode> {
         Ok(())
     }
 
-    /// The device has not given them up.
+    /// Ends [`Self::freeze`]: the ioctl has failed.
     pub(in crate::driver) fn thaw(&self, buf_type: u32) {
         let mut state = self.state().lock();
         if let Ok(queue) = state.streams.get(buf_type) {

@@ -65,7 +65,7 @@ impl Drop for Close {
     }
 }
 
-/// What interrupts change.
+/// The part of a session that interrupts change.
 pub(in crate::driver) struct State {
     pub(in crate::driver) streams: Streams,
     /// The session is over: what every call fails with.
@@ -165,16 +165,16 @@ impl Session {
         self.state.lock().lost.map_or(Ok(()), Err)
     }
 
-    /// The session is of no use any more: a command was sent of which it is unknown whether it was
-    /// done. Everything but closing fails from now on, and whoever waits learns of it.
+    /// Ends the session, as it is unknown whether the device carried out a command. Everything but
+    /// closing fails from now on, and whoever waits is woken.
     pub(in crate::driver) fn abandon(&self) {
         if self.end(EIO) {
             self.channel().wake(self.id);
         }
     }
 
-    /// Everything but closing fails with `error` from now on. Returns whether the session was of
-    /// use before.
+    /// Everything but closing fails with `error` from now on. Returns whether the session was
+    /// alive before.
     pub(super) fn end(&self, error: Error) -> bool {
         let mut state = self.state.lock();
         let alive = state.lost.is_none();

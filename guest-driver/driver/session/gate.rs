@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One at a time.
+//! A lock that lets one task through at a time, and may be waited for with signals.
 
 use kernel::prelude::*;
 use kernel::sync::{new_condvar, new_mutex, CondVar, Mutex};
@@ -14,7 +14,7 @@ pub(in crate::driver) struct Gate {
     free: CondVar,
 }
 
-/// The way through a [`Gate`] is one's own until this is dropped.
+/// Nobody else passes the [`Gate`] until this is dropped.
 pub(in crate::driver) struct Passing<'a>(&'a Gate);
 
 impl Gate {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a session knows of its controls.
+//! What a session knows of its controls, so that it need not ask the device for each use.
 
 use kernel::prelude::*;
 use kernel::sync::{new_mutex, Mutex};
@@ -8,7 +8,7 @@ use kernel::sync::{new_mutex, Mutex};
 /// Most controls of which a session notes what they are like.
 const MAX_KINDS: usize = 1024;
 
-/// Which of a session's controls have their value elsewhere: what is known of that.
+/// Which of a session's controls have their value behind a pointer, as far as that is known.
 #[pin_data]
 pub(in crate::driver) struct ControlKinds {
     #[pin]
@@ -28,7 +28,7 @@ impl ControlKinds {
         entry.map(|entry| entry.1)
     }
 
-    /// Without memory, or with too many, it is asked for again.
+    /// Remembers a control. If that fails (no memory, too many) the device is asked again.
     pub(in crate::driver) fn note(&self, id: u32, elsewhere: bool) {
         let mut known = self.known.lock();
         if known.len() < MAX_KINDS {

@@ -53,7 +53,7 @@ impl Session {
             Nothing::Ever(error) => error,
         })?;
         if buffer.flags & v4l2::BUF_FLAG_LAST != 0 {
-            // Others who wait are to learn that nothing comes any more.
+            // Others who wait fail with EPIPE from now on.
             self.notify();
         }
         Ok(())

@@ -100,21 +100,21 @@ pub const fn format_fields(buf_type: u32) -> &'static [Field] {
     }
 }
 
-/// Why an answer is of no use.
+/// What is wrong with an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// It ends before the payload does.
     NoPayload,
     /// It has fewer elements of the array than it says, or ends within one.
     Cut,
-    /// It says that there are more elements than there was room for.
+    /// It says that there are more elements than were asked for.
     TooMany,
 }
 
 /// Merges `answer`, which is what follows the response's header, into the payload and the array of
 /// `ioctl` as they were sent. `succeeded` says what the header's status is.
 ///
-/// An array may have fewer elements in the answer than there was room for; the others stay as they
+/// An array may have fewer elements in the answer than in what was sent; the others stay as they
 /// are.
 ///
 /// # Errors

@@ -11,7 +11,7 @@
 //! |---|---|
 //! | device-readable | a [`command`] structure |
 //! | | for `_IOW`/`_IOWR` ioctls: the payload, then the array that it points to |
-//! | | for memory that the guest lends: [`sg::SgEntry`] lists, or UUIDs of virtio objects |
+//! | | for memory that the device imports: [`sg::SgEntry`] lists, or UUIDs of virtio objects |
 //! | device-writable | the response structure that belongs to the command |
 //! | | for `_IOR`/`_IOWR` ioctls: the payload, then the array, then UUIDs (never SG lists) |
 //!

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Memory that the guest lends to the device.
+//! Memory of the guest that the device imports.
 
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
