@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Every structure of VIRTIO 1.4 "Media Device" against bytes that were written out by hand from the
-//! structure definitions of that section (and of `linux/videodev2.h` for what they contain).
+//! Every structure of VIRTIO 1.4 "Media Device" against bytes that were written out by hand from
+//! the structure definitions of that section (and of `linux/videodev2.h` for what they contain).
 
 use std::fmt::Debug;
 

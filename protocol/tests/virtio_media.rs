@@ -2,7 +2,8 @@
 
 //! Our bytes against those of the `virtio-media` crate, an implementation that is not ours.
 //!
-//! It reads a command's header and its body apart, so its body is compared with what follows our header.
+//! It reads a command's header and its body apart, so its body is compared with what follows our
+//! header.
 
 use protocol::wire::command::*;
 use protocol::wire::config::Config;

@@ -19,10 +19,15 @@ pub const MUNMAP: u32 = 5;
 pub const MMAP_FLAG_RW: u32 = 1 << 0;
 
 macro_rules! wire {
-    ($(#[$doc:meta])* $name:ident($size:literal) { $($(#[$fdoc:meta])* $field:ident: $ty:ty,)* }) => {
+    (
+        $(#[$doc:meta])* $name:ident($size:literal) {
+            $($(#[$fdoc:meta])* $field:ident: $ty:ty,)*
+        }
+    ) => {
         $(#[$doc])*
         #[derive(
-            Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+            Clone, Copy, Debug, Default, PartialEq, Eq,
+            FromBytes, IntoBytes, Immutable, KnownLayout,
         )]
         #[repr(C)]
         pub struct $name { $($(#[$fdoc])* pub $field: $ty,)* }

@@ -174,8 +174,8 @@ v4l2! {
     /// `capability` to `buffers` are the members of `parm.capture` and `parm.output`, which agree
     /// in layout.
     StreamParm = "v4l2_streamparm", 204 {
-        type_: u32, capability: u32, mode: u32, timeperframe: Fract, extendedmode: u32, buffers: u32,
-        reserved: [u32; 4], rest: [[u32; 8]; 5],
+        type_: u32, capability: u32, mode: u32, timeperframe: Fract, extendedmode: u32,
+        buffers: u32, reserved: [u32; 4], rest: [[u32; 8]; 5],
     }
 }
 
@@ -235,7 +235,8 @@ impl ExtControl {
 v4l2! {
     /// `controls` is the pointer; the array follows the payload.
     ExtControls = "v4l2_ext_controls", 32 {
-        which: u32, count: u32, error_idx: u32, request_fd: i32, reserved: u32, pad: u32, controls: u64,
+        which: u32, count: u32, error_idx: u32, request_fd: i32, reserved: u32, pad: u32,
+        controls: u64,
     }
 }
 
@@ -256,7 +257,9 @@ v4l2! {
 
 v4l2! {
     /// `edid` is the pointer; `blocks` times 128 bytes follow the payload.
-    Edid = "v4l2_edid", 40 { pad: u32, start_block: u32, blocks: u32, reserved: [u32; 5], edid: u64, }
+    Edid = "v4l2_edid", 40 {
+        pad: u32, start_block: u32, blocks: u32, reserved: [u32; 5], edid: u64,
+    }
 }
 
 v4l2!(EncoderCmd = "v4l2_encoder_cmd", 40 { cmd: u32, flags: u32, raw: [u32; 8], });
@@ -268,8 +271,8 @@ v4l2!(EventSubscription = "v4l2_event_subscription", 32 {
 v4l2! {
     /// `u` holds the union: an [`EventCtrl`] for `V4L2_EVENT_CTRL`.
     Event = "v4l2_event", 136 {
-        type_: u32, pad0: u32, u: [u8; 64], pending: u32, sequence: u32, timestamp: Timespec, id: u32,
-        reserved: [u32; 8], pad1: u32,
+        type_: u32, pad0: u32, u: [u8; 64], pending: u32, sequence: u32, timestamp: Timespec,
+        id: u32, reserved: [u32; 8], pad1: u32,
     }
 }
 

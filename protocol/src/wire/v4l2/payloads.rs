@@ -65,7 +65,9 @@ v4l2! {
     }
 }
 
-v4l2!(CropCap = "v4l2_cropcap", 44 { type_: u32, bounds: Rect, defrect: Rect, pixelaspect: Fract, });
+v4l2!(CropCap = "v4l2_cropcap", 44 {
+    type_: u32, bounds: Rect, defrect: Rect, pixelaspect: Fract,
+});
 v4l2!(Crop = "v4l2_crop", 20 { type_: u32, c: Rect, });
 
 v4l2!(JpegCompression = "v4l2_jpegcompression", 140 {
