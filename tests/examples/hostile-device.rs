@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! A device that lies to the guest's driver: the real encoder, whose answers, errors and events are tampered with.
+//! A device that lies to the guest's driver: the real encoder, whose answers, errors and events are
+//! tampered with.
 //!
 //! `hostile-device --socket-path PATH`; SEED chooses the lies, LEVEL how many: one call in LEVEL.
 
@@ -235,7 +236,11 @@ macro_rules! buffers {
                 // The buffer comes back before it is taken, or as well as it is refused.
                 self.events.dqbuf(*buffer, &[Plane::default(); 8]);
             }
-            let result = self.inner.$name(BufferArgs { buffer: &mut *buffer, planes: &mut *planes, memory });
+            let result = self.inner.$name(BufferArgs {
+                buffer: &mut *buffer,
+                planes: &mut *planes,
+                memory,
+            });
             if self.lies.now() {
                 self.lies.event(&self.events, &self.last);
             }

@@ -114,7 +114,8 @@ impl Host {
             assert!(buffer.length as usize <= planes.len());
             buffer.m = planes.as_mut_ptr() as u64;
         }
-        // SAFETY: `m` is where `length` planes are, or means nothing; buffers of the device have no other pointers.
+        // SAFETY: `m` is where `length` planes are, or means nothing; buffers of the device have no
+        // other pointers.
         let result = unsafe { self.raw(ioctl, buffer.as_mut_bytes()) };
         if is_multiplanar(buffer.type_) {
             buffer.m = sent;
@@ -145,8 +146,9 @@ impl Host {
         }
         header.count = controls.len() as u32;
         header.controls = controls.as_mut_ptr() as u64;
-        // SAFETY: `controls` are `count`, and each with a size has memory of that size behind its pointer. One without
-        // may be given memory that is too short only by saying so: the kernel compares `size`.
+        // SAFETY: `controls` are `count`, and each with a size has memory of that size behind its
+        // pointer. One without may be given memory that is too short only by saying so: the kernel
+        // compares `size`.
         let result = unsafe { self.raw(ioctl, header.as_mut_bytes()) };
         header.controls = 0;
         for control in controls {
@@ -179,8 +181,8 @@ impl Host {
     unsafe fn raw(&self, ioctl: &Ioctl, payload: &mut [u8]) -> Result<(), Errno> {
         assert_eq!(payload.len(), ioctl.size, "{}", ioctl.name);
         loop {
-            // SAFETY: the kernel reads and writes as many bytes as the request's number says, which `payload` has, and
-            // what the caller vouches for.
+            // SAFETY: the kernel reads and writes as many bytes as the request's number says, which
+            // `payload` has, and what the caller vouches for.
             let ret =
                 unsafe { libc::ioctl(self.0.as_raw_fd(), request(ioctl), payload.as_mut_ptr()) };
             match Errno::result(ret) {

@@ -41,8 +41,8 @@ impl Pages {
         }
     }
 
-    /// `len` bytes in single pages, no two of which follow each other; the first byte is `offset` bytes into its
-    /// page.
+    /// `len` bytes in single pages, no two of which follow each other; the first byte is `offset`
+    /// bytes into its page.
     pub fn scattered(memory: &Arc<GuestMemory>, len: usize, offset: usize) -> Self {
         let count = (offset + len).div_ceil(PAGE);
         let block = memory.alloc(count * PAGE, PAGE as u64);

@@ -344,8 +344,8 @@ impl Ring {
         }
     }
 
-    /// `avail_event`: the entry for which the device wants a kick. Where it equals the available index, the device
-    /// has looked at all there is.
+    /// `avail_event`: the entry for which the device wants a kick. Where it equals the available
+    /// index, the device has looked at all there is.
     pub fn avail_event(&self) -> u16 {
         let at = self.used.addr + 4 + 8 * u64::from(self.size);
         self.memory.load(at)

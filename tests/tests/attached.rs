@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! What stands behind payloads, from bytes to typed calls and back: planes, SG lists, UUIDs, controls, EDID blocks.
+//! What stands behind payloads, from bytes to typed calls and back: planes, SG lists, UUIDs,
+//! controls, EDID blocks.
 
 mod common;
 
@@ -51,8 +52,8 @@ fn planes(count: usize, length: u32) -> Vec<Plane> {
         .collect()
 }
 
-/// Sends a buffer ioctl; returns the buffer and planes that the device is expected to have made of it, before
-/// pointers are put back.
+/// Sends a buffer ioctl; returns the buffer and planes that the device is expected to have made of
+/// it, before pointers are put back.
 #[track_caller]
 fn send_buffer(
     (fake, pair): (&Fake, &mut Pair),
@@ -101,7 +102,8 @@ fn multiplanar_buffers_of_the_device() {
                     &[],
                     WireMemory::Nothing,
                 );
-                // `m.planes` is the driver's pointer; `m.mem_offset` of the planes is the device's to say.
+                // `m.planes` is the driver's pointer; `m.mem_offset` of the planes is the device's
+                // to say.
                 answer.m = sent.m;
                 assert_reply(
                     &reply,
@@ -149,7 +151,8 @@ fn buffers_of_guest_pages() {
     });
     let session = pair.open().unwrap();
     let lists = [
-        // Lengths are 4096, 4097 and 4098: one entry; two; three, the last with more than is needed.
+        // Lengths are 4096, 4097 and 4098: one entry; two; three, the last with more than is
+        // needed.
         entries(&[(0x10_0000, 4096)]),
         entries(&[(0x20_0000, 4096), (0x30_0000, 1)]),
         entries(&[(0x40_0001, 1), (0x50_0000, 4096), (0x60_0000, 4096)]),

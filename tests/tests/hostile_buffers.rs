@@ -6,6 +6,7 @@ mod common;
 
 use common::alone;
 use common::encoder::{CAPTURE, OUTPUT, WILD, baseline, encoder, encoder_limited, reqbufs, works};
+use frontend::Client;
 use frontend::stream::{Settings, Stream};
 use nix::errno::Errno;
 use protocol::wire::ioctl::{self, TABLE};
@@ -132,6 +133,71 @@ fn huge_buffers() {
     works(client);
 }
 
+/// An argument that is right for buffer 0 of the device.
+fn good(type_: u32) -> Buffer {
+    Buffer {
+        type_,
+        memory: MEMORY_MMAP,
+        length: 1,
+        ..Buffer::default()
+    }
+}
+
+/// Indices, types, numbers of planes and kinds of memory that the buffers of the session have not.
+fn wrong_arguments(client: &mut Client, session: u32, code: u32, type_: u32) {
+    for index in WILD.into_iter().filter(|index| *index >= 4) {
+        let mut buffer = Buffer {
+            index,
+            ..good(type_)
+        };
+        let result = client.buffer(session, code, &mut buffer, &mut [Plane::default()], &[]);
+        assert_eq!(result, Err(Errno::EINVAL), "index {index:#x}");
+    }
+    for length in [0, 9] {
+        let mut buffer = Buffer {
+            length,
+            ..good(type_)
+        };
+        let planes = &mut [Plane::default(); 9][..length as usize];
+        let result = client.buffer(session, code, &mut buffer, planes, &[]);
+        assert_eq!(result, Err(Errno::EINVAL), "{length} planes");
+    }
+    for type_ in [0, 1, 2, 8, 11, u32::MAX] {
+        let mut buffer = Buffer {
+            type_,
+            ..good(type_)
+        };
+        let result = client.buffer(session, code, &mut buffer, &mut [], &[]);
+        assert_eq!(result, Err(Errno::EINVAL), "type {type_}");
+    }
+    if code != ioctl::QUERYBUF {
+        for memory in [0, 3, u32::MAX] {
+            let mut buffer = Buffer {
+                memory,
+                ..good(type_)
+            };
+            let planes = &mut [Plane::default()];
+            let result = client.buffer(session, code, &mut buffer, planes, &[]);
+            assert_eq!(result, Err(Errno::EINVAL), "memory {memory}");
+        }
+        // Guest pages and objects for a buffer of the device.
+        let lists = SgEntry::new(0, 1 << 20).as_bytes().to_vec();
+        for memory in [MEMORY_USERPTR, MEMORY_DMABUF] {
+            let mut buffer = Buffer {
+                memory,
+                ..good(type_)
+            };
+            let planes = &mut [Plane {
+                length: 38016,
+                bytesused: 38016,
+                ..Plane::default()
+            }];
+            let result = client.buffer(session, code, &mut buffer, planes, &lists);
+            assert_eq!(result, Err(Errno::EINVAL), "memory {memory}");
+        }
+    }
+}
+
 /// Buffers that are not there, planes that do not fit, lengths that are wrong.
 #[test]
 fn buffers() {
@@ -156,67 +222,9 @@ fn buffers() {
         assert_eq!(result, Err(Errno::EINVAL));
     }
     let stream = Stream::prepare(client, session, &settings).unwrap();
-    let good = |type_| Buffer {
-        type_,
-        memory: MEMORY_MMAP,
-        length: 1,
-        ..Buffer::default()
-    };
-    let codes = [ioctl::QUERYBUF, ioctl::QBUF, ioctl::PREPARE_BUF];
     for type_ in [OUTPUT, CAPTURE] {
-        for code in codes {
-            for index in WILD.into_iter().filter(|index| *index >= 4) {
-                let mut buffer = Buffer {
-                    index,
-                    ..good(type_)
-                };
-                let result =
-                    client.buffer(session, code, &mut buffer, &mut [Plane::default()], &[]);
-                assert_eq!(result, Err(Errno::EINVAL), "index {index:#x}");
-            }
-            for length in [0, 9] {
-                let mut buffer = Buffer {
-                    length,
-                    ..good(type_)
-                };
-                let planes = &mut [Plane::default(); 9][..length as usize];
-                let result = client.buffer(session, code, &mut buffer, planes, &[]);
-                assert_eq!(result, Err(Errno::EINVAL), "{length} planes");
-            }
-            for type_ in [0, 1, 2, 8, 11, u32::MAX] {
-                let mut buffer = Buffer {
-                    type_,
-                    ..good(type_)
-                };
-                let result = client.buffer(session, code, &mut buffer, &mut [], &[]);
-                assert_eq!(result, Err(Errno::EINVAL), "type {type_}");
-            }
-            if code != ioctl::QUERYBUF {
-                for memory in [0, 3, u32::MAX] {
-                    let mut buffer = Buffer {
-                        memory,
-                        ..good(type_)
-                    };
-                    let planes = &mut [Plane::default()];
-                    let result = client.buffer(session, code, &mut buffer, planes, &[]);
-                    assert_eq!(result, Err(Errno::EINVAL), "memory {memory}");
-                }
-                // Guest pages and objects for a buffer of the device.
-                let lists = SgEntry::new(0, 1 << 20).as_bytes().to_vec();
-                for memory in [MEMORY_USERPTR, MEMORY_DMABUF] {
-                    let mut buffer = Buffer {
-                        memory,
-                        ..good(type_)
-                    };
-                    let planes = &mut [Plane {
-                        length: 38016,
-                        bytesused: 38016,
-                        ..Plane::default()
-                    }];
-                    let result = client.buffer(session, code, &mut buffer, planes, &lists);
-                    assert_eq!(result, Err(Errno::EINVAL), "memory {memory}");
-                }
-            }
+        for code in [ioctl::QUERYBUF, ioctl::QBUF, ioctl::PREPARE_BUF] {
+            wrong_arguments(client, session, code, type_);
         }
     }
     // Bytes that are not in the plane.

@@ -96,8 +96,8 @@ fn mappings_of_one_buffer() {
     assert_no_violation(&pair);
 }
 
-/// "The device MUST keep mappings […] valid until VIRTIO_MEDIA_CMD_MUNMAP is called, even if the buffers or
-/// session they belong to are released or closed by the driver."
+/// "The device MUST keep mappings […] valid until VIRTIO_MEDIA_CMD_MUNMAP is called, even if the
+/// buffers or session they belong to are released or closed by the driver."
 #[test]
 fn a_mapping_outlives_buffer_and_session() {
     let (fake, mut pair) = pair();
@@ -230,7 +230,8 @@ fn reset_ends_sessions_and_mappings() {
     assert!(fake.open_sessions().is_empty());
 }
 
-/// A VM that is paused goes on with its sessions, mappings and events; what it had asked is answered.
+/// A VM that is paused goes on with its sessions, mappings and events; what it had asked is
+/// answered.
 #[test]
 fn a_pause() {
     let (fake, mut pair) = pair();

@@ -38,7 +38,9 @@ struct RandomCall {
 fn words(most: usize) -> impl Strategy<Value = Vec<u32>> {
     let word = prop_oneof![
         6 => 0_u32..16,
-        1 => select(vec![31, 32, 64, 255, 640, 360, 4096, 0xffff, 0x7fff_ffff, 0x8000_0000, u32::MAX]),
+        1 => select(vec![
+            31, 32, 64, 255, 640, 360, 4096, 0xffff, 0x7fff_ffff, 0x8000_0000, u32::MAX,
+        ]),
         1 => select(vec![0x5659_5559, 0x3231_564e, 0x0098_0900, 0x0099_09cf, 0x7fff]),
         1 => any::<u32>(),
     ];
@@ -113,13 +115,21 @@ fn limits() -> Limits {
     }
 }
 
+const NODES: [&str; 6] = [
+    "VIVID_CAP",
+    "VIVID_OUT",
+    "VIVID_VBI_CAP",
+    "VIVID_RADIO_RX",
+    "VICODEC_ENC",
+    "VICODEC_DEC",
+];
+
 proptest! {
     #![proptest_config(config(25))]
 
     #[test]
     #[ignore = "needs a V4L2 device: cargo xtask test nested runs it"]
-    fn random_calls(calls in vec(calls(), 1..120), which in 0_usize..6) {
-        let name = ["VIVID_CAP", "VIVID_OUT", "VIVID_VBI_CAP", "VIVID_RADIO_RX", "VICODEC_ENC", "VICODEC_DEC"][which];
+    fn random_calls(calls in vec(calls(), 1..120), name in select(NODES.to_vec())) {
         let mut both = Both::open_with(name, &[], limits());
         for call in &calls {
             send(&mut both, call);
@@ -136,7 +146,6 @@ proptest! {
 fn pointers_in_buffers() {
     let mut both = Both::open("VIVID_CAP");
     both.set_format(VIDEO_CAPTURE, b"YUYV", (640, 360));
-    let session = both.session;
     let own = &mut [0u8; 4096];
     let wild = [
         0u64,
@@ -147,11 +156,24 @@ fn pointers_in_buffers() {
         5,
         0x7fff_ffff_f000,
     ];
+    memory_of_another_kind(&mut both, &wild);
+    lists_that_do_not_fit(&mut both, &wild, own.as_mut_ptr() as u64);
+    assert_eq!(
+        own, &[0; 4096],
+        "the device wrote to a pointer of the guest's"
+    );
+    planes_of_a_type_that_has_none(&mut both, own.as_mut_ptr() as u64);
+    both.works();
+}
+
+/// Buffers of the device, queued as if they were memory of the guest.
+fn memory_of_another_kind(both: &mut Both, wild: &[u64]) {
+    let session = both.session;
     let mapped =
         Buffers::request(&mut both.pair, session, (VIDEO_CAPTURE, 3, Memory::Mmap)).unwrap();
     let length = mapped.lengths[0][0];
     for memory in [MEMORY_USERPTR, MEMORY_DMABUF, 3, 0, u32::MAX] {
-        for m in wild {
+        for m in wild.iter().copied() {
             let mut buffer = Buffer {
                 memory,
                 m,
@@ -168,16 +190,18 @@ fn pointers_in_buffers() {
         }
     }
     mapped.free(&mut both.pair).unwrap();
-    drop(mapped);
-    let lent =
+}
+
+/// SG lists that are wrong, and pointers beside a good one.
+fn lists_that_do_not_fit(both: &mut Both, wild: &[u64], own: u64) {
+    let session = both.session;
+    let imported =
         Buffers::request(&mut both.pair, session, (VIDEO_CAPTURE, 3, Memory::InARow)).unwrap();
+    let length = imported.lengths[0][0];
     let end = both.pair.link.memory.end();
     for (entries, what) in [
         (vec![SgEntry::new(end, length)], "behind the guest's memory"),
-        (
-            vec![SgEntry::new(own.as_mut_ptr() as u64, length)],
-            "the daemon's address",
-        ),
+        (vec![SgEntry::new(own, length)], "the daemon's address"),
         (
             vec![SgEntry::new(0x1000, length - 1)],
             "one byte too little",
@@ -195,7 +219,7 @@ fn pointers_in_buffers() {
         ),
         (Vec::new(), "nothing"),
     ] {
-        for m in wild {
+        for m in wild.iter().copied() {
             let mut buffer = Buffer {
                 memory: MEMORY_USERPTR,
                 m,
@@ -214,7 +238,7 @@ fn pointers_in_buffers() {
         }
     }
     // The pointer that stands in a good one is nobody's business.
-    for m in wild {
+    for m in wild.iter().copied() {
         let index = 0;
         let mut buffer = Buffer {
             index,
@@ -225,7 +249,7 @@ fn pointers_in_buffers() {
             field: FIELD_NONE,
             ..Buffer::default()
         };
-        let list = lent.lent[0][0].as_bytes();
+        let list = imported.lent[0][0].as_bytes();
         both.pair
             .buffer(session, ioctl::QBUF, &mut buffer, &mut [], list)
             .unwrap();
@@ -234,11 +258,10 @@ fn pointers_in_buffers() {
             .ioctl(session, ioctl::STREAMOFF, &mut 1u32)
             .unwrap();
     }
-    assert_eq!(
-        own, &[0; 4096],
-        "the device wrote to a pointer of the guest's"
-    );
-    // Planes of a type that has none.
+}
+
+fn planes_of_a_type_that_has_none(both: &mut Both, own: u64) {
+    let session = both.session;
     let mut buffer = Buffer {
         type_: BUF_TYPE_VIDEO_CAPTURE_MPLANE,
         length: 8,
@@ -247,7 +270,7 @@ fn pointers_in_buffers() {
         ..Buffer::default()
     };
     let mut planes = [Plane {
-        m: own.as_mut_ptr() as u64,
+        m: own,
         length: 4096,
         ..Plane::default()
     }; 8];
@@ -258,7 +281,6 @@ fn pointers_in_buffers() {
                 .is_err()
         );
     }
-    both.works();
 }
 
 /// Formats of overlays hold pointers: they come back as nothing, and none is followed.
@@ -372,7 +394,8 @@ fn allow_list() {
     let settings = [
         (
             "ioctls",
-            "ENUM_FMT+G_FMT+S_FMT+REQBUFS+QUERYBUF+QBUF+STREAMON+STREAMOFF+QUERY_EXT_CTRL+G_EXT_CTRLS+S_EXT_CTRLS",
+            "ENUM_FMT+G_FMT+S_FMT+REQBUFS+QUERYBUF+QBUF+STREAMON+STREAMOFF+QUERY_EXT_CTRL+\
+             G_EXT_CTRLS+S_EXT_CTRLS",
         ),
         ("controls", "brightness+0x00980901"),
     ];

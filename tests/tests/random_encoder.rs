@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! The encoder under random sequences of plausible ioctls: it answers each with an errno that V4L2 knows, keeps what
-//! it promised, and the next session encodes.
+//! The encoder under random sequences of plausible ioctls: it answers each with an errno that V4L2
+//! knows, keeps what it promised, and the next session encodes.
 
 mod common;
+
+use std::time::Duration;
 
 use common::alone;
 use common::encoder::{CAPTURE, OUTPUT, config, encoder, works};
 use common::leaks::Holdings;
 use frontend::{Client, WireEvent};
+use nix::errno::Errno;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use protocol::wire::ioctl;
-use protocol::wire::v4l2::BUF_TYPE_VIDEO_OUTPUT;
 use protocol::wire::v4l2::*;
 use v4l2r::bindings as v4l2;
 
@@ -107,11 +109,18 @@ fn ops() -> impl Strategy<Value = Op> {
         v4l2::V4L2_CID_MIN_BUFFERS_FOR_OUTPUT,
         0,
     ]);
+    let data_offset = prop_oneof![8 => Just(0_u32), 1 => bytes()];
+    let planes = prop_oneof![8 => Just(1_u32), 1 => 0_u32..9];
+    let command = select(vec![ioctl::ENCODER_CMD, ioctl::TRY_ENCODER_CMD]);
+    let subscribe = select(vec![ioctl::SUBSCRIBE_EVENT, ioctl::UNSUBSCRIBE_EVENT]);
+    let set_or_get = select(vec![ioctl::S_CTRL, ioctl::G_CTRL]);
     prop_oneof![
-        3 => (type_(), fourcc, size(), size())
-            .prop_map(|(type_, fourcc, width, height)| Op::SetFormat { type_, fourcc, width, height }),
+        3 => (type_(), fourcc, size(), size()).prop_map(|(type_, fourcc, width, height)| {
+            Op::SetFormat { type_, fourcc, width, height }
+        }),
         1 => type_().prop_map(Op::GetFormat),
-        1 => (-20_i32..400, -20_i32..400, size(), size()).prop_map(|(x, y, w, h)| Op::Crop(x, y, w, h)),
+        1 => (-20_i32..400, -20_i32..400, size(), size())
+            .prop_map(|(x, y, w, h)| Op::Crop(x, y, w, h)),
         1 => (size(), size()).prop_map(|(n, d)| Op::Interval(n, d)),
         4 => (type_(), prop_oneof![8 => 0_u32..6, 1 => any::<u32>()])
             .prop_map(|(type_, count)| Op::Request { type_, count }),
@@ -120,18 +129,18 @@ fn ops() -> impl Strategy<Value = Op> {
         1 => (type_(), index(), 0_u32..4)
             .prop_map(|(type_, index, count)| Op::Remove { type_, index, count }),
         1 => (type_(), index()).prop_map(|(type_, index)| Op::Query { type_, index }),
-        12 => (type_(), index(), bytes(), prop_oneof![8 => Just(0_u32), 1 => bytes()], prop_oneof![8 => Just(1_u32), 1 => 0_u32..9])
+        12 => (type_(), index(), bytes(), data_offset, planes)
             .prop_map(|(type_, index, bytesused, data_offset, planes)| Op::Queue {
                 type_, index, bytesused, data_offset, planes,
             }),
         1 => (type_(), index()).prop_map(|(type_, index)| Op::Prepare { type_, index }),
         4 => type_().prop_map(Op::On),
         2 => type_().prop_map(Op::Off),
-        4 => (select(vec![ioctl::ENCODER_CMD, ioctl::TRY_ENCODER_CMD]), prop_oneof![3 => 0_u32..2, 1 => 0_u32..5], 0_u32..3)
+        4 => (command, prop_oneof![3 => 0_u32..2, 1 => 0_u32..5], 0_u32..3)
             .prop_map(|(code, cmd, flags)| Op::Command { code, cmd, flags }),
-        2 => (select(vec![ioctl::SUBSCRIBE_EVENT, ioctl::UNSUBSCRIBE_EVENT]), 0_u32..7, control.clone(), 0_u32..4)
+        2 => (subscribe, 0_u32..7, control.clone(), 0_u32..4)
             .prop_map(|(code, type_, id, flags)| Op::Subscribe { code, type_, id, flags }),
-        4 => (select(vec![ioctl::S_CTRL, ioctl::G_CTRL]), control, prop_oneof![-2_i32..60, any::<i32>()])
+        4 => (set_or_get, control, prop_oneof![-2_i32..60, any::<i32>()])
             .prop_map(|(code, id, value)| Op::Control { code, id, value }),
         1 => index().prop_map(|index| Op::Map { index }),
         1 => (0_usize..4).prop_map(Op::Unmap),
@@ -181,270 +190,286 @@ impl Model {
     }
 }
 
-fn run(
-    client: &mut Client,
-    session: &mut u32,
-    model: &mut Model,
-    op: &Op,
-) -> Result<(), nix::errno::Errno> {
-    let id = *session;
-    match *op {
-        Op::SetFormat {
-            type_,
-            fourcc,
-            width,
-            height,
-        } => {
-            let mut format = Format {
+/// A session of the guest that operations are tried on.
+struct Guest<'a> {
+    client: &'a mut Client,
+    session: u32,
+    model: Model,
+}
+
+impl Guest<'_> {
+    fn run(&mut self, op: &Op) -> Result<(), Errno> {
+        let id = self.session;
+        match *op {
+            Op::SetFormat {
                 type_,
-                ..Format::default()
-            };
-            format.set_pix_mp(&PixFormatMplane {
+                fourcc,
                 width,
                 height,
-                pixelformat: u32::from_le_bytes(fourcc),
-                ..PixFormatMplane::default()
-            });
-            client.ioctl(id, ioctl::S_FMT, &mut format)
-        }
-        Op::GetFormat(type_) => {
-            let mut format = Format {
-                type_,
-                ..Format::default()
-            };
-            client.ioctl(id, ioctl::G_FMT, &mut format)
-        }
-        Op::Crop(left, top, width, height) => {
-            let r = Rect {
+            } => self.set_format(type_, fourcc, width, height),
+            Op::GetFormat(type_) => self.format(type_).map(|_| ()),
+            Op::Crop(left, top, width, height) => self.crop(Rect {
                 left,
                 top,
                 width,
                 height,
-            };
-            let mut selection = Selection {
-                type_: BUF_TYPE_VIDEO_OUTPUT,
-                r,
-                ..Selection::default()
-            };
-            client.ioctl(id, ioctl::S_SELECTION, &mut selection)?;
-            let mut back = Selection {
-                type_: BUF_TYPE_VIDEO_OUTPUT,
-                ..Selection::default()
-            };
-            client.ioctl(id, ioctl::G_SELECTION, &mut back)?;
-            assert_eq!(back.r, selection.r);
-            Ok(())
-        }
-        Op::Interval(numerator, denominator) => {
-            let mut parm = StreamParm {
-                type_: OUTPUT,
-                timeperframe: Fract {
-                    numerator,
-                    denominator,
-                },
-                ..StreamParm::default()
-            };
-            client.ioctl(id, ioctl::S_PARM, &mut parm)
-        }
-        Op::Request { type_, count } => {
-            let mut request = RequestBuffers {
-                count,
-                type_,
-                memory: MEMORY_MMAP,
-                ..RequestBuffers::default()
-            };
-            let result = client.ioctl(id, ioctl::REQBUFS, &mut request);
-            if result.is_ok() {
-                // All of the queue are back: no event comes for them any more.
-                model.look(client, id);
-                model.queued.retain(|queued| queued.0 != type_);
+            }),
+            Op::Interval(numerator, denominator) => {
+                let mut parm = StreamParm {
+                    type_: OUTPUT,
+                    timeperframe: Fract {
+                        numerator,
+                        denominator,
+                    },
+                    ..StreamParm::default()
+                };
+                self.client.ioctl(id, ioctl::S_PARM, &mut parm)
             }
-            result
-        }
-        Op::Create { type_, count, size } => {
-            let mut format = Format {
-                type_,
-                ..Format::default()
-            };
-            client.ioctl(id, ioctl::G_FMT, &mut format)?;
-            let mut pix = format.pix_mp();
-            pix.plane_fmt[0].sizeimage = pix.plane_fmt[0].sizeimage.wrapping_add(size);
-            format.set_pix_mp(&pix);
-            let mut create = CreateBuffers {
-                count,
-                memory: MEMORY_MMAP,
-                format,
-                ..CreateBuffers::default()
-            };
-            client.ioctl(id, ioctl::CREATE_BUFS, &mut create)
-        }
-        Op::Remove {
-            type_,
-            index,
-            count,
-        } => {
-            let mut remove = RemoveBuffers {
-                index,
-                count,
-                type_,
-                ..RemoveBuffers::default()
-            };
-            client.ioctl(id, ioctl::REMOVE_BUFS, &mut remove)
-        }
-        Op::Query { type_, index } => {
-            let mut buffer = Buffer {
-                index,
-                type_,
-                length: 1,
-                ..Buffer::default()
-            };
-            client.buffer(
-                id,
-                ioctl::QUERYBUF,
-                &mut buffer,
-                &mut [Plane::default()],
-                &[],
-            )
-        }
-        Op::Queue {
-            type_,
-            index,
-            bytesused,
-            data_offset,
-            planes,
-        } => {
-            let mut buffer = Buffer {
-                index,
-                type_,
-                memory: MEMORY_MMAP,
-                length: planes,
-                ..Buffer::default()
-            };
-            let plane = Plane {
-                bytesused,
-                data_offset,
-                ..Plane::default()
-            };
-            let mut planes = vec![
-                plane;
-                if is_multiplanar(type_) {
-                    planes as usize
-                } else {
-                    0
-                }
-            ];
-            // The event may come before the reply.
-            model.queued.push((type_, index));
-            let result = client.buffer(id, ioctl::QBUF, &mut buffer, &mut planes, &[]);
-            if result.is_err() {
-                let at = model
-                    .queued
-                    .iter()
-                    .rposition(|queued| *queued == (type_, index));
-                model.queued.remove(at.expect("a refused buffer came back"));
-            } else {
-                model.look(client, id);
-                let times = model
-                    .queued
-                    .iter()
-                    .filter(|queued| **queued == (type_, index))
-                    .count();
-                assert!(times <= 1, "the device took a buffer twice");
+            Op::Command { code, cmd, flags } => {
+                let mut command = EncoderCmd {
+                    cmd,
+                    flags,
+                    ..EncoderCmd::default()
+                };
+                self.client.ioctl(id, code, &mut command)
             }
-            result
-        }
-        Op::Prepare { type_, index } => {
-            let mut buffer = Buffer {
-                index,
-                type_,
-                memory: MEMORY_MMAP,
-                length: 1,
-                ..Buffer::default()
-            };
-            client.buffer(
-                id,
-                ioctl::PREPARE_BUF,
-                &mut buffer,
-                &mut [Plane::default()],
-                &[],
-            )
-        }
-        Op::On(mut type_) => client.ioctl(id, ioctl::STREAMON, &mut type_),
-        Op::Off(mut type_) => {
-            let result = client.ioctl(id, ioctl::STREAMOFF, &mut type_);
-            if result.is_ok() {
-                model.look(client, id);
-                model.queued.retain(|queued| queued.0 != type_);
-            }
-            result
-        }
-        Op::Command { code, cmd, flags } => {
-            let mut command = EncoderCmd {
-                cmd,
-                flags,
-                ..EncoderCmd::default()
-            };
-            client.ioctl(id, code, &mut command)
-        }
-        Op::Subscribe {
-            code,
-            type_,
-            id: control,
-            flags,
-        } => {
-            let mut subscription = EventSubscription {
+            Op::Subscribe {
+                code,
                 type_,
                 id: control,
                 flags,
-                ..EventSubscription::default()
-            };
-            client.ioctl(id, code, &mut subscription)
+            } => {
+                let mut subscription = EventSubscription {
+                    type_,
+                    id: control,
+                    flags,
+                    ..EventSubscription::default()
+                };
+                self.client.ioctl(id, code, &mut subscription)
+            }
+            Op::Control {
+                code,
+                id: control,
+                value,
+            } => self
+                .client
+                .ioctl(id, code, &mut Control { id: control, value }),
+            Op::Reopen => {
+                self.client.close(id);
+                self.model.queued.clear();
+                self.session = self.client.open()?;
+                Ok(())
+            }
+            Op::Wait => {
+                if let Some(event) = self.client.wait_event(Duration::from_millis(5)) {
+                    self.model.see(&event, id);
+                }
+                Ok(())
+            }
+            _ => self.run_on_buffers(op),
         }
-        Op::Control {
-            code,
-            id: control,
-            value,
-        } => client.ioctl(id, code, &mut Control { id: control, value }),
-        Op::Map { index } => {
-            let mut buffer = Buffer {
+    }
+
+    fn run_on_buffers(&mut self, op: &Op) -> Result<(), Errno> {
+        let id = self.session;
+        match *op {
+            Op::Request { type_, count } => {
+                let mut request = RequestBuffers {
+                    count,
+                    type_,
+                    memory: MEMORY_MMAP,
+                    ..RequestBuffers::default()
+                };
+                let result = self.client.ioctl(id, ioctl::REQBUFS, &mut request);
+                self.all_back(type_, result)
+            }
+            Op::Create { type_, count, size } => self.create(type_, count, size),
+            Op::Remove {
+                type_,
                 index,
-                type_: OUTPUT,
-                length: 1,
-                ..Buffer::default()
-            };
-            let mut planes = [Plane::default()];
-            client.buffer(id, ioctl::QUERYBUF, &mut buffer, &mut planes, &[])?;
-            let mapping = client.mmap(id, planes[0].m as u32)?;
-            assert_eq!(mapping.len, u64::from(planes[0].length));
-            // A mapping can be written, whatever becomes of the buffer.
-            client
-                .link
-                .shared
-                .write(mapping.addr, &vec![0x55; mapping.len as usize])
-                .unwrap();
-            model.mapped.push(mapping.addr);
-            Ok(())
-        }
-        Op::Unmap(at) => {
-            if at < model.mapped.len() {
-                let addr = model.mapped.swap_remove(at);
-                client.link.shared.write(addr, b"still there").unwrap();
-                client.munmap(addr)
-            } else {
-                client.munmap(0x1000 * at as u64 + 1)
+                count,
+            } => {
+                let mut remove = RemoveBuffers {
+                    index,
+                    count,
+                    type_,
+                    ..RemoveBuffers::default()
+                };
+                self.client.ioctl(id, ioctl::REMOVE_BUFS, &mut remove)
             }
-        }
-        Op::Reopen => {
-            client.close(id);
-            model.queued.clear();
-            *session = client.open()?;
-            Ok(())
-        }
-        Op::Wait => {
-            if let Some(event) = client.wait_event(std::time::Duration::from_millis(5)) {
-                model.see(&event, id);
+            Op::Query { type_, index } => {
+                let mut buffer = Buffer {
+                    index,
+                    type_,
+                    length: 1,
+                    ..Buffer::default()
+                };
+                let planes = &mut [Plane::default()];
+                self.client
+                    .buffer(id, ioctl::QUERYBUF, &mut buffer, planes, &[])
             }
-            Ok(())
+            Op::Queue {
+                type_,
+                index,
+                bytesused,
+                data_offset,
+                planes,
+            } => {
+                let plane = Plane {
+                    bytesused,
+                    data_offset,
+                    ..Plane::default()
+                };
+                self.queue((type_, index), plane, planes)
+            }
+            Op::Prepare { type_, index } => {
+                let mut buffer = Buffer {
+                    index,
+                    type_,
+                    memory: MEMORY_MMAP,
+                    length: 1,
+                    ..Buffer::default()
+                };
+                let planes = &mut [Plane::default()];
+                self.client
+                    .buffer(id, ioctl::PREPARE_BUF, &mut buffer, planes, &[])
+            }
+            Op::On(mut type_) => self.client.ioctl(id, ioctl::STREAMON, &mut type_),
+            Op::Off(mut type_) => {
+                let result = self.client.ioctl(id, ioctl::STREAMOFF, &mut type_);
+                self.all_back(type_, result)
+            }
+            Op::Map { index } => self.map(index),
+            Op::Unmap(at) => self.unmap(at),
+            _ => unreachable!("{op:?}"),
+        }
+    }
+
+    /// After REQBUFS or STREAMOFF of a queue: if it succeeded no event comes for its buffers.
+    fn all_back(&mut self, type_: u32, result: Result<(), Errno>) -> Result<(), Errno> {
+        if result.is_ok() {
+            self.model.look(self.client, self.session);
+            self.model.queued.retain(|queued| queued.0 != type_);
+        }
+        result
+    }
+
+    fn set_format(
+        &mut self,
+        type_: u32,
+        fourcc: [u8; 4],
+        width: u32,
+        height: u32,
+    ) -> Result<(), Errno> {
+        let mut format = Format {
+            type_,
+            ..Format::default()
+        };
+        format.set_pix_mp(&PixFormatMplane {
+            width,
+            height,
+            pixelformat: u32::from_le_bytes(fourcc),
+            ..PixFormatMplane::default()
+        });
+        self.client.ioctl(self.session, ioctl::S_FMT, &mut format)
+    }
+
+    fn format(&mut self, type_: u32) -> Result<Format, Errno> {
+        let mut format = Format {
+            type_,
+            ..Format::default()
+        };
+        self.client.ioctl(self.session, ioctl::G_FMT, &mut format)?;
+        Ok(format)
+    }
+
+    fn crop(&mut self, r: Rect) -> Result<(), Errno> {
+        let empty = Selection {
+            type_: BUF_TYPE_VIDEO_OUTPUT,
+            ..Selection::default()
+        };
+        let mut selection = Selection { r, ..empty };
+        self.client
+            .ioctl(self.session, ioctl::S_SELECTION, &mut selection)?;
+        let mut back = empty;
+        self.client
+            .ioctl(self.session, ioctl::G_SELECTION, &mut back)?;
+        assert_eq!(back.r, selection.r);
+        Ok(())
+    }
+
+    fn create(&mut self, type_: u32, count: u32, size: u32) -> Result<(), Errno> {
+        let mut format = self.format(type_)?;
+        let mut pix = format.pix_mp();
+        pix.plane_fmt[0].sizeimage = pix.plane_fmt[0].sizeimage.wrapping_add(size);
+        format.set_pix_mp(&pix);
+        let mut create = CreateBuffers {
+            count,
+            memory: MEMORY_MMAP,
+            format,
+            ..CreateBuffers::default()
+        };
+        self.client
+            .ioctl(self.session, ioctl::CREATE_BUFS, &mut create)
+    }
+
+    fn queue(&mut self, wanted: (u32, u32), plane: Plane, planes: u32) -> Result<(), Errno> {
+        let (type_, index) = wanted;
+        let mut buffer = Buffer {
+            index,
+            type_,
+            memory: MEMORY_MMAP,
+            length: planes,
+            ..Buffer::default()
+        };
+        let count = if is_multiplanar(type_) { planes } else { 0 };
+        let mut planes = vec![plane; count as usize];
+        let queued = &mut self.model.queued;
+        // The event may come before the reply.
+        queued.push(wanted);
+        let result = self
+            .client
+            .buffer(self.session, ioctl::QBUF, &mut buffer, &mut planes, &[]);
+        if result.is_err() {
+            let at = queued.iter().rposition(|queued| *queued == wanted);
+            queued.remove(at.expect("a refused buffer came back"));
+        } else {
+            self.model.look(self.client, self.session);
+            let queued = self.model.queued.iter();
+            let times = queued.filter(|queued| **queued == wanted).count();
+            assert!(times <= 1, "the device took a buffer twice");
+        }
+        result
+    }
+
+    fn map(&mut self, index: u32) -> Result<(), Errno> {
+        let mut buffer = Buffer {
+            index,
+            type_: OUTPUT,
+            length: 1,
+            ..Buffer::default()
+        };
+        let mut planes = [Plane::default()];
+        self.client
+            .buffer(self.session, ioctl::QUERYBUF, &mut buffer, &mut planes, &[])?;
+        let mapping = self.client.mmap(self.session, planes[0].m as u32)?;
+        assert_eq!(mapping.len, u64::from(planes[0].length));
+        // A mapping can be written, whatever becomes of the buffer.
+        let shared = &self.client.link.shared;
+        shared
+            .write(mapping.addr, &vec![0x55; mapping.len as usize])
+            .unwrap();
+        self.model.mapped.push(mapping.addr);
+        Ok(())
+    }
+
+    fn unmap(&mut self, at: usize) -> Result<(), Errno> {
+        if at < self.model.mapped.len() {
+            let addr = self.model.mapped.swap_remove(at);
+            self.client.link.shared.write(addr, b"still there").unwrap();
+            self.client.munmap(addr)
+        } else {
+            self.client.munmap(0x1000 * at as u64 + 1)
         }
     }
 }
@@ -494,11 +519,11 @@ proptest! {
         let _alone = alone();
         let mut pair = encoder();
         let client = pair.client.as_mut().unwrap();
-        let mut session = client.open().unwrap();
-        let mut model = Model::default();
+        let session = client.open().unwrap();
+        let mut guest = Guest { client, session, model: Model::default() };
         for op in &ops {
-            if let Err(errno) = run(client, &mut session, &mut model, op) {
-                use nix::errno::Errno as E;
+            if let Err(errno) = guest.run(op) {
+                use Errno as E;
                 let known = matches!(
                     errno,
                     E::EINVAL | E::EBUSY | E::ENOTTY | E::ENOMEM | E::ENOBUFS | E::ERANGE
@@ -506,15 +531,13 @@ proptest! {
                 );
                 prop_assert!(known, "{:?}: {}", op, errno);
             }
-            model.look(client, session);
+            guest.model.look(guest.client, guest.session);
         }
         // Off is off: nothing of the queues follows.
-        for mut type_ in [OUTPUT, CAPTURE] {
-            if client.ioctl(session, ioctl::STREAMOFF, &mut type_).is_ok() {
-                model.look(client, session);
-                model.queued.retain(|queued| queued.0 != type_);
-            }
+        for type_ in [OUTPUT, CAPTURE] {
+            let _ = guest.run(&Op::Off(type_));
         }
+        let Guest { client, session, model } = guest;
         client.close(session);
         works(client);
         let mapped = client.link.shared.mapped();
@@ -536,28 +559,32 @@ fn no_memory_is_lost() {
     let client = pair.client.as_mut().unwrap();
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut runner = TestRunner::new_with_rng(config(1), rng);
-    let mut round = |client: &mut Client| {
+    let mut batch = |client: &mut Client| {
         for _ in 0..15 {
-            let mut session = client.open().unwrap();
-            let mut model = Model::default();
+            let session = client.open().unwrap();
             let ops = sequences_of_ops().new_tree(&mut runner).unwrap().current();
+            let mut guest = Guest {
+                client,
+                session,
+                model: Model::default(),
+            };
             for op in &ops {
-                let _ = run(client, &mut session, &mut model, op);
+                let _ = guest.run(op);
             }
-            for addr in model.mapped.drain(..) {
-                client.munmap(addr).unwrap();
+            for addr in guest.model.mapped.drain(..) {
+                guest.client.munmap(addr).unwrap();
             }
-            client.close(session);
+            guest.client.close(guest.session);
         }
         works(client);
     };
-    // The first rounds fill the caches of allocator and GStreamer.
+    // The first batches fill the caches of allocator and GStreamer.
     for _ in 0..3 {
-        round(client);
+        batch(client);
     }
     let before = Holdings::now();
     for _ in 0..6 {
-        round(client);
+        batch(client);
     }
     before.assert_back();
     let grown = Holdings::now()

@@ -3,8 +3,8 @@
 //! A device that is not ours: the `simple_device` of the crate `virtio-media`, behind a small
 //! vhost-user front.
 //!
-//! `wire-device --socket-path PATH`. With LIES=SEED in the environment it lies, from the first reset by the
-//! guest on: in any byte of its answers and events. SEED decides how.
+//! `wire-device --socket-path PATH`. With LIES=SEED in the environment it lies, from the first
+//! reset by the guest on: in any byte of its answers and events. SEED decides how.
 
 mod front;
 mod lies;

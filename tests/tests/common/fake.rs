@@ -63,7 +63,8 @@ impl Fake {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on calls are answered by `answer`, from any thread. Without one they succeed and change nothing.
+    /// From now on calls are answered by `answer`, from any thread. Without one they succeed and
+    /// change nothing.
     pub fn answer(&self, answer: impl Fn(&mut Call, &Events) -> Result + Send + Sync + 'static) {
         self.state().answer = Some(Arc::new(answer));
     }
