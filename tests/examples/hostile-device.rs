@@ -211,7 +211,7 @@ struct HostileSession {
 impl Drop for HostileSession {
     fn drop(&mut self) {
         self.open.store(false, Ordering::Relaxed);
-        // The driver keeps what the session has lent until CLOSE is answered.
+        // The driver keeps the session's imported memory until CLOSE is answered.
         if self.lies.now() {
             std::thread::sleep(Duration::from_millis(1500));
         }

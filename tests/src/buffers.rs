@@ -27,7 +27,7 @@ pub struct Buffers {
     /// Where planes are mapped: MMAP.
     pub mapped: Vec<Vec<Mapping>>,
     /// Where planes are in the guest: USERPTR.
-    pub lent: Vec<Vec<Pages>>,
+    pub pages: Vec<Vec<Pages>>,
     /// Objects of planes, which the test fills in: DMABUF.
     pub objects: Vec<Vec<Uuid>>,
 }
@@ -51,7 +51,7 @@ impl Buffers {
             memory: number,
             lengths: Vec::new(),
             mapped: Vec::new(),
-            lent: Vec::new(),
+            pages: Vec::new(),
             objects: Vec::new(),
         };
         for index in 0..count {
@@ -79,9 +79,9 @@ impl Buffers {
                 }
                 Memory::Objects => {}
                 Memory::InARow | Memory::Scattered(_) => {
-                    let lent = planes.iter().map(|plane| plane.length as usize);
-                    let memory = lent.filter_map(|length| memory.pages(client, length));
-                    buffers.lent.push(memory.collect());
+                    let lengths = planes.iter().map(|plane| plane.length as usize);
+                    let memory = lengths.filter_map(|length| memory.pages(client, length));
+                    buffers.pages.push(memory.collect());
                 }
             }
         }
@@ -157,8 +157,8 @@ impl Buffers {
             buffer.bytesused = used(0);
         }
         let mut memory: Vec<u8> = Vec::new();
-        if let Some(lent) = self.lent.get(index) {
-            memory.extend(lent.iter().flat_map(Pages::as_bytes));
+        if let Some(pages) = self.pages.get(index) {
+            memory.extend(pages.iter().flat_map(Pages::as_bytes));
         }
         if let Some(objects) = self.objects.get(index) {
             memory.extend(objects.as_bytes());
@@ -192,11 +192,11 @@ impl Buffers {
     ///
     /// # Panics
     ///
-    /// There is no room.
+    /// There is no space.
     pub fn write(&self, client: &Client, index: u32, plane: usize, bytes: &[u8]) {
         let index = index as usize;
-        if let Some(lent) = self.lent.get(index) {
-            lent[plane].write(bytes);
+        if let Some(pages) = self.pages.get(index) {
+            pages[plane].write(bytes);
         } else {
             let at = self.mapped[index][plane].addr;
             let written = client.link.shared.write(at, bytes);
@@ -226,8 +226,8 @@ impl Buffers {
         for (plane, (start, used)) in parts.into_iter().enumerate() {
             assert!(start <= used && used <= self.lengths[index][plane]);
             let len = (used - start) as usize;
-            data.push(match self.lent.get(index) {
-                Some(lent) => lent[plane].read(start as usize, len),
+            data.push(match self.pages.get(index) {
+                Some(pages) => pages[plane].read(start as usize, len),
                 None => {
                     let at = self.mapped[index][plane].addr + u64::from(start);
                     client.link.shared.read(at, len).expect("a mapped buffer")

@@ -170,7 +170,7 @@ impl Client {
 
     // Commands in bytes.
 
-    /// Gives the device a command: what it reads, and room for what it writes.
+    /// Gives the device a command: what it reads, and space for what it writes.
     pub fn submit(&mut self, readable: &[u8], writable: usize) -> Pending {
         let since = self.link.commands.avail_index();
         let pending = self.submit_quietly(readable, writable);
@@ -291,7 +291,7 @@ impl Client {
     }
 
     /// VIRTIO_MEDIA_CMD_IOCTL in bytes: `payload`, `array` and `memory` go in the order of the
-    /// specification, and there is room for whatever may come back.
+    /// specification, and there is space for whatever may come back.
     #[track_caller]
     pub fn ioctl_raw(
         &mut self,
@@ -419,8 +419,8 @@ impl Client {
             plane,
             ..ExportBuffer::default()
         };
-        let room = Uuid::default();
-        let reply = self.ioctl_raw(session, ioctl::EXPBUF, export.as_bytes(), &[], &room.0);
+        let empty = Uuid::default();
+        let reply = self.ioctl_raw(session, ioctl::EXPBUF, export.as_bytes(), &[], &empty.0);
         match reply.status() {
             Some(0) => {
                 let uuid = reply.written().get(8 + size_of::<ExportBuffer>()..);

@@ -159,7 +159,7 @@ impl Host {
         result
     }
 
-    /// G_EDID or S_EDID with room for so many blocks as `blocks` has.
+    /// G_EDID or S_EDID with space for so many blocks as `blocks` has.
     ///
     /// # Errors
     ///

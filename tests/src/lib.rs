@@ -3,7 +3,7 @@
 //! A vhost-user frontend that lives in the test process: no VM, no kernel, every byte under
 //! control.
 //!
-//! [`Link`] is what a VMM is to the daemon: it negotiates, lends memory, sets up rings and maps
+//! [`Link`] is what a VMM is to the daemon: it negotiates, shares memory, sets up rings and maps
 //! what the daemon wants mapped. [`Ring`] is a split virtqueue whose every field can be written,
 //! rightly or wrongly. [`Client`] is the guest's driver: typed commands and events over both.
 //! [`Stream`] is a program that encodes, [`Buffers`] are those of one queue of any device. [`Host`]

@@ -54,7 +54,7 @@ pub struct Options {
     pub first_index: u16,
     /// Buffers that the driver leaves on the event queue.
     pub event_buffers: usize,
-    /// Promise to keep the pages of lent memory, if the device asks for that.
+    /// Promise to keep the pages of imported memory, if the device asks for that.
     pub keeps_pages: bool,
 }
 
@@ -114,7 +114,7 @@ pub struct Link {
 }
 
 impl Link {
-    /// Negotiates over `stream`, lends memory and starts the rings.
+    /// Negotiates over `stream`, shares memory and starts the rings.
     ///
     /// # Errors
     ///

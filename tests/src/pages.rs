@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Memory of the guest that a program lends to the device, scattered as an old kernel's is.
+//! Memory of the guest that a program has the device import, scattered as an old kernel's is.
 
 use std::sync::Arc;
 
@@ -97,7 +97,7 @@ impl Pages {
             self.memory.write(entry.start, now);
             bytes = later;
         }
-        assert!(bytes.is_empty(), "more than there is room for");
+        assert!(bytes.is_empty(), "more than there is space for");
     }
 
     /// Reads `len` bytes from `start`.

@@ -123,7 +123,7 @@ pub struct Queue {
     /// Planes of each buffer: where they are mapped. Empty if the memory is the program's.
     pub buffers: Vec<Vec<Mapping>>,
     /// Planes of each buffer: where they are in the guest. Empty if the memory is the device's.
-    pub lent: Vec<Vec<Pages>>,
+    pub pages: Vec<Vec<Pages>>,
     /// Planes of each buffer: virtio objects. Empty if it has none.
     pub objects: Vec<Vec<Uuid>>,
     /// Buffers that the program has.
@@ -276,8 +276,8 @@ impl Stream {
             let format = &self.output.format.plane_fmt[at];
             let (now, later) = rest.split_at(format.sizeimage as usize);
             rest = later;
-            if let Some(lent) = self.output.lent.get(index as usize) {
-                lent[at].write(now);
+            if let Some(pages) = self.output.pages.get(index as usize) {
+                pages[at].write(now);
             } else {
                 let mapping = self.output.buffers[index as usize][at];
                 let shared = &client.link.shared;
@@ -348,8 +348,8 @@ impl Stream {
                 assert_eq!(buffer.memory, self.capture.memory);
                 assert!(start <= used && used <= u64::from(plane.length));
                 let len = (used - start) as usize;
-                let data = if let Some(lent) = self.capture.lent.get(buffer.index as usize) {
-                    lent[0].read(start as usize, len)
+                let data = if let Some(pages) = self.capture.pages.get(buffer.index as usize) {
+                    pages[0].read(start as usize, len)
                 } else {
                     let mapping = self.capture.buffers[buffer.index as usize][0];
                     assert!(used <= mapping.len);
@@ -513,7 +513,7 @@ impl Queue {
             memory: number,
             format,
             buffers: Vec::new(),
-            lent: Vec::new(),
+            pages: Vec::new(),
             objects: Vec::new(),
             free: (0..count).rev().collect(),
         };
@@ -524,12 +524,12 @@ impl Queue {
             let mut buffer = queue.buffer(index);
             let mut planes = vec![Plane::default(); usize::from(format.num_planes)];
             client.buffer(session, ioctl::QUERYBUF, &mut buffer, &mut planes, &[])?;
-            let lent: Vec<Pages> = planes
+            let pages: Vec<Pages> = planes
                 .iter()
                 .filter_map(|plane| memory.pages(client, plane.length as usize))
                 .collect();
-            if !lent.is_empty() {
-                queue.lent.push(lent);
+            if !pages.is_empty() {
+                queue.pages.push(pages);
                 continue;
             }
             let mut mappings = Vec::new();
@@ -558,8 +558,8 @@ impl Queue {
     /// `struct v4l2_plane` for each plane of buffer `index`.
     pub fn planes(&self, index: u32) -> Vec<Plane> {
         let index = index as usize;
-        let lengths: Vec<u32> = match self.lent.get(index) {
-            Some(lent) => lent.iter().map(|pages| pages.len() as u32).collect(),
+        let lengths: Vec<u32> = match self.pages.get(index) {
+            Some(pages) => pages.iter().map(|plane| plane.len() as u32).collect(),
             None => self.buffers[index].iter().map(|m| m.len as u32).collect(),
         };
         lengths
@@ -576,8 +576,8 @@ impl Queue {
         if let Some(uuids) = self.objects.get(index as usize) {
             return uuids.as_bytes().to_vec();
         }
-        let lent = self.lent.get(index as usize);
-        let planes = lent.into_iter().flatten();
+        let pages = self.pages.get(index as usize);
+        let planes = pages.into_iter().flatten();
         planes.flat_map(Pages::as_bytes).copied().collect()
     }
 }

@@ -60,7 +60,7 @@ fn send_buffer(
     (session, code): (u32, u32),
     (buffer, planes): (&Buffer, &[Plane]),
     memory: &[u8],
-    lent: WireMemory,
+    expected: WireMemory,
 ) -> (Reply, Buffer, Vec<Plane>) {
     let reply = pair.ioctl_raw(session, code, buffer.as_bytes(), planes.as_bytes(), memory);
     let call = Call {
@@ -68,7 +68,7 @@ fn send_buffer(
         code,
         payload: buffer.as_bytes().to_vec(),
         array: planes.as_bytes().to_vec(),
-        lent,
+        memory: expected,
         payloads: Vec::new(),
     };
     assert_eq!(fake.calls(), std::slice::from_ref(&call));
@@ -251,9 +251,9 @@ fn buffers_of_virtio_objects() {
     }
 }
 
-/// QUERYBUF lends nothing, whatever the buffer's memory is.
+/// QUERYBUF imports nothing, whatever the buffer's memory is.
 #[test]
-fn querybuf_lends_nothing() {
+fn querybuf_imports_nothing() {
     let (fake, mut pair) = pair();
     let session = pair.open().unwrap();
     for memory in [0, MEMORY_USERPTR, MEMORY_DMABUF, 77] {
@@ -268,7 +268,7 @@ fn querybuf_lends_nothing() {
         );
         let expected = [sent.as_bytes(), sent_planes.as_bytes()];
         assert_reply(&reply, &response(0, &expected));
-        assert_eq!(fake.calls()[0].lent, WireMemory::Nothing);
+        assert_eq!(fake.calls()[0].memory, WireMemory::Nothing);
     }
 }
 

@@ -119,13 +119,13 @@ fn parts_that_are_missing() {
     hand.works();
     // A session whose ID has nowhere to go is not opened.
     let open = hand.pair.link.memory.place(CmdOpen::new().as_bytes());
-    for room in 0..16 {
+    for capacity in 0..16 {
         let used = hand.submit(2, |i, hand| {
             let mut last = hand.writable(None);
-            last.len = room;
+            last.len = capacity;
             vec![descriptor(&open, 0, Some(i[1])), last]
         });
-        assert!(used.len <= room);
+        assert!(used.len <= capacity);
     }
     assert_eq!(hand.fake.open_sessions(), [hand.session]);
     hand.works();

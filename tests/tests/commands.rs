@@ -34,15 +34,19 @@ fn commands_that_are_too_short() {
         assert_eq!(hand.fake.calls(), []);
     }
     hand.works();
-    // What comes back has no room: the session is not even asked, since its answer would be lost.
-    for room in 8..216 {
-        let reply = hand.pair.command(&whole, room);
-        assert_eq!(reply.status(), Some(Errno::EINVAL as u32), "room of {room}");
+    // What comes back has no space: the session is not even asked, since its answer would be lost.
+    for capacity in 8..216 {
+        let reply = hand.pair.command(&whole, capacity);
+        assert_eq!(
+            reply.status(),
+            Some(Errno::EINVAL as u32),
+            "{capacity} bytes for the response"
+        );
         assert_eq!(hand.fake.calls(), []);
     }
     // Not even a header.
-    for room in 0..8 {
-        let reply = hand.pair.command(&whole, room);
+    for capacity in 0..8 {
+        let reply = hand.pair.command(&whole, capacity);
         assert_eq!(reply.len, 0);
         hand.fake.calls();
     }
@@ -85,9 +89,9 @@ fn sessions_that_do_not_exist() {
 fn counts_of_arrays() {
     let mut hand = Hand::new();
     let session = hand.session;
-    let mut refused = |code, payload: &[u8], array: &[u8], room: usize| {
+    let mut refused = |code, payload: &[u8], array: &[u8], capacity: usize| {
         let readable = [CmdIoctl::new(session, code).as_bytes(), payload, array].concat();
-        let reply = hand.pair.command(&readable, room);
+        let reply = hand.pair.command(&readable, capacity);
         assert_eq!(reply.status(), Some(Errno::EINVAL as u32));
         assert_eq!(reply.len, 8);
         assert_eq!(hand.fake.calls(), []);

@@ -513,7 +513,7 @@ fn a_log_that_nobody_reads() {
             })
         });
         if read {
-            // With a reader there is room for lines again.
+            // With a reader there is space for lines again.
             std::thread::sleep(Duration::from_millis(200));
             sessions(&mut client, 10);
         }

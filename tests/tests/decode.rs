@@ -219,7 +219,7 @@ fn close_drops_the_session_and_has_no_response() {
     pair.ioctl(second, ioctl::REQBUFS, &mut RequestBuffers::default())
         .unwrap();
     assert_eq!(fake.closed(), [first]);
-    // Again; and by a driver that leaves room for a response, which may be left unwritten or hold a
+    // Again; and by a driver that leaves space for a response, which may be left unwritten or hold a
     // status.
     pair.close(first);
     let command = protocol::wire::command::CmdClose::new(second);
@@ -279,12 +279,12 @@ fn order_of_calls() {
         frontend::client::ioctl_parts(session, ioctl.code, &payload, &[], &[])
     };
     let named = |code| ioctl::lookup(code).unwrap();
-    let (readable, room) = ioctl_to(slow, named(ioctl::STREAMON));
-    let streamon = pair.submit(&readable, room);
-    let (readable, room) = ioctl_to(slow, named(ioctl::G_FMT));
-    let behind = pair.submit(&readable, room);
-    let (readable, room) = ioctl_to(quick, named(ioctl::G_PARM));
-    let other = pair.submit(&readable, room);
+    let (readable, capacity) = ioctl_to(slow, named(ioctl::STREAMON));
+    let streamon = pair.submit(&readable, capacity);
+    let (readable, capacity) = ioctl_to(slow, named(ioctl::G_FMT));
+    let behind = pair.submit(&readable, capacity);
+    let (readable, capacity) = ioctl_to(quick, named(ioctl::G_PARM));
+    let other = pair.submit(&readable, capacity);
     assert_eq!(pair.wait(other).status(), Some(0));
     let mut calls = fake.calls();
     assert!(calls.iter().all(|call| call.code != ioctl::G_FMT));

@@ -176,7 +176,7 @@ fn sessions_side_by_side_of(options: &Options) {
     for n in 0..20 {
         for (settings, stream, _, _) in &mut sessions {
             if let Some(index) = stream.output.free.last() {
-                let buffers = stream.output.buffers.len() + stream.output.lent.len();
+                let buffers = stream.output.buffers.len() + stream.output.pages.len();
                 assert!((*index as usize) < buffers);
                 let frame = frame(settings, n);
                 stream.queue_frame(client, &frame, timestamp(n)).unwrap();

@@ -97,7 +97,7 @@ fn small_event_buffers_hold_up_no_end() {
 fn commands_without_end() {
     let mut hand = hand();
     let session = hand.session;
-    // One that is refused in no time: it has no room for the answer.
+    // One that is refused in no time: it has no space for the answer.
     let open = hand.pair.link.memory.place(CmdOpen::new().as_bytes());
     let ring = &mut hand.pair.link.commands;
     let index = ring.take_descriptors(1)[0];

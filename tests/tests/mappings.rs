@@ -142,7 +142,7 @@ fn nonsense_is_refused() {
     assert_eq!(
         reply.status(),
         Some(Errno::EINVAL as u32),
-        "no room for the response"
+        "no space for the response"
     );
     assert_eq!(pair.link.shared.requests(), (0, 0));
 

@@ -150,12 +150,12 @@ fn theirs(
 
 #[track_caller]
 fn get(both: &mut Both, control: &QueryExtCtrl) -> Value {
-    let room = Value {
+    let empty = Value {
         number: 0,
         payload: vec![0; size(control)],
     };
-    let value = theirs(both, ioctl::G_EXT_CTRLS, control, &room);
-    let seen = ours(both, ioctl::G_EXT_CTRLS, control, &room);
+    let value = theirs(both, ioctl::G_EXT_CTRLS, control, &empty);
+    let seen = ours(both, ioctl::G_EXT_CTRLS, control, &empty);
     assert_eq!(seen, value, "{control:?}");
     value.unwrap()
 }
@@ -408,11 +408,11 @@ fn payloads_that_lie() {
                     .ext_controls(code, &mut ExtControls::default(), &mut there, &mut nothing);
             if code == ioctl::G_EXT_CTRLS {
                 assert_eq!(result, theirs, "{control:?}");
-                assert_eq!(list[0].size, there[0].size, "how much room it takes");
+                assert_eq!(list[0].size, there[0].size, "how much space it takes");
             } else {
                 assert!(result.is_err(), "{control:?}");
             }
-            // Too little room, and far too much of it.
+            // Too little space, and far too much of it.
             for len in [
                 1,
                 size(control).saturating_sub(1),

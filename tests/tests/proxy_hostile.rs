@@ -249,7 +249,7 @@ fn lists_that_do_not_fit(both: &mut Both, wild: &[u64], own: u64) {
             field: FIELD_NONE,
             ..Buffer::default()
         };
-        let list = imported.lent[0][0].as_bytes();
+        let list = imported.pages[0][0].as_bytes();
         both.pair
             .buffer(session, ioctl::QBUF, &mut buffer, &mut [], list)
             .unwrap();

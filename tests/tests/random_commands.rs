@@ -21,9 +21,9 @@ struct RandomCommand {
     session: u32,
     code: u32,
     body: Vec<u8>,
-    /// Bytes that are cut off, or missing from the room.
+    /// Bytes that are cut off, or missing from the space.
     cut: usize,
-    room: usize,
+    capacity: usize,
     layout: Layout,
 }
 
@@ -50,13 +50,13 @@ fn random_commands() -> impl Strategy<Value = RandomCommand> {
         ]),
     )
         .prop_map(
-            |(cmd, session, code, body, cut, room, layout)| RandomCommand {
+            |(cmd, session, code, body, cut, capacity, layout)| RandomCommand {
                 cmd,
                 session,
                 code,
                 body,
                 cut,
-                room,
+                capacity,
                 layout,
             },
         )
@@ -82,10 +82,10 @@ fn send(client: &mut Client, session: u32, random: &RandomCommand) {
     bytes.extend(body);
     bytes.truncate(bytes.len() - random.cut.min(bytes.len() - 1));
     client.layout = random.layout;
-    let reply = client.command(&bytes, random.room);
+    let reply = client.command(&bytes, random.capacity);
     client.layout = Layout::Two;
-    if random.room >= 8 && random.cmd != 2 {
-        let status = reply.status().expect("no response, though there is room");
+    if random.capacity >= 8 && random.cmd != 2 {
+        let status = reply.status().expect("no response, though there is space");
         assert!(status < 134, "status {status}");
     }
 }

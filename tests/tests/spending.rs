@@ -101,7 +101,7 @@ fn what_is_written_where_no_buffer_is() {
     works(client);
 }
 
-/// An encoder is charged before it is made: of a size for which there is no room, none is.
+/// An encoder is charged before it is made: of a size for which there is no space, none is.
 #[test]
 fn encoders() {
     let _alone = alone();
@@ -130,7 +130,7 @@ fn encoders() {
     first.streamon(client).unwrap();
     second.streamon(client).unwrap();
     assert_eq!(third.streamon(client), Err(Errno::ENOMEM));
-    // It is as if nobody had asked: with an encoder less there is room.
+    // It is as if nobody had asked: with an encoder less there is space.
     second.end(client);
     third.streamon(client).unwrap();
     third.end(client);
@@ -153,8 +153,8 @@ fn lists_of_pages() {
     };
     let mut pair = Pair::limited(device, &options, limits);
     let client = pair.client.as_mut().unwrap();
-    let lent = client.link.memory.alloc(48 * MIB, PAGE as u64);
-    let pages = (0..lent.len as usize / PAGE).map(|n| lent.addr + (n * PAGE) as u64);
+    let memory = client.link.memory.alloc(48 * MIB, PAGE as u64);
+    let pages = (0..memory.len as usize / PAGE).map(|n| memory.addr + (n * PAGE) as u64);
     // In a row, so that it is one mapping; a list of 192 KiB all the same.
     let list: Vec<_> = pages.map(|at| SgEntry::new(at, PAGE as u32)).collect();
     let settings = Settings {

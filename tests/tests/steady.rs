@@ -8,7 +8,7 @@ mod common;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
-use common::lent::{feed, frame, size};
+use common::import::{feed, frame, size};
 use common::{Pair, alone};
 use frontend::stream::{Memory, Settings, Step, Stream};
 use frontend::{Backing, Client, Options, Pages};
@@ -134,7 +134,7 @@ fn frames_of_a_pool() {
         }
         next(client, &mut stream);
         let index = *stream.output.free.last().unwrap() as usize;
-        let last = std::mem::replace(&mut stream.output.lent[index][0], pool.remove(0));
+        let last = std::mem::replace(&mut stream.output.pages[index][0], pool.remove(0));
         pool.push(last);
         let frame = frame(size(&settings), number);
         stream

@@ -67,13 +67,13 @@ fn qbuf_that_takes_long() {
             MEMORY_USERPTR => entries.as_bytes(),
             _ => &[],
         };
-        let (readable, room) = ioctl_parts(first, ioctl::QBUF, buffer.as_bytes(), &[], list);
-        let queued = client.submit(&readable, room);
+        let (readable, capacity) = ioctl_parts(first, ioctl::QBUF, buffer.as_bytes(), &[], list);
+        let queued = client.submit(&readable, capacity);
         assert_eq!(heard.recv_timeout(PATIENCE), Ok(first));
         answers(client, second);
         let format = Format::default();
-        let (readable, room) = ioctl_parts(first, ioctl::G_FMT, format.as_bytes(), &[], &[]);
-        let behind = client.submit(&readable, room);
+        let (readable, capacity) = ioctl_parts(first, ioctl::G_FMT, format.as_bytes(), &[], &[]);
+        let behind = client.submit(&readable, capacity);
         drop(release);
         assert_eq!(client.wait(queued).status(), Some(0));
         assert_eq!(client.wait(behind).status(), Some(0));
@@ -124,8 +124,9 @@ fn a_device_that_hangs_hangs_alone() {
         let mut waiting = Vec::new();
         for session in sessions {
             let format = Format::default();
-            let (readable, room) = ioctl_parts(session, ioctl::S_FMT, format.as_bytes(), &[], &[]);
-            waiting.push(hung.submit(&readable, room));
+            let (readable, capacity) =
+                ioctl_parts(session, ioctl::S_FMT, format.as_bytes(), &[], &[]);
+            waiting.push(hung.submit(&readable, capacity));
             assert_eq!(heard.recv_timeout(PATIENCE), Ok(session));
         }
         let session = other.open().unwrap();

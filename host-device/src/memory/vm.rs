@@ -45,7 +45,7 @@ struct Inner {
     /// them.
     keeps_pages: AtomicBool,
     /// The log says that there are no udmabufs of its memory.
-    told: AtomicBool,
+    warned: AtomicBool,
 }
 
 /// How a device reaches the memory of its VM; clones are handles of the same session.
@@ -73,7 +73,7 @@ impl Vm {
                 objects: Objects::new(lookup),
                 runtime,
                 keeps_pages: AtomicBool::new(false),
-                told: AtomicBool::new(false),
+                warned: AtomicBool::new(false),
             }),
             costs: Costs::new(ledger, counters),
         }
@@ -132,7 +132,7 @@ impl Vm {
         let now = self.inner.guest.memory().into_inner();
         let guarded = (guards(&now), Some(now));
         let unsealed = guarded.0.len();
-        if unsealed > 0 && probe_udmabuf() && !self.inner.told.swap(true, Ordering::Relaxed) {
+        if unsealed > 0 && probe_udmabuf() && !self.inner.warned.swap(true, Ordering::Relaxed) {
             tracing::info!(
                 "guest frames: mapped, not udmabuf: {unsealed} memory regions of the VMM are no memfd that can be sealed"
             );

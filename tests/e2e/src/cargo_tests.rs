@@ -13,7 +13,7 @@ use crate::cache;
 /// A test binary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TestBinary {
-    /// Its source, as seen from the repository: `tests/tests/lent.rs`, `protocol/src/lib.rs`.
+    /// Its source, as seen from the repository: `tests/tests/import.rs`, `protocol/src/lib.rs`.
     pub source: PathBuf,
     /// The program.
     pub executable: PathBuf,

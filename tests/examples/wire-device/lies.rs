@@ -7,7 +7,7 @@ use protocol::wire::event::{EventDqbuf, MAX_EVENT_SIZE};
 use protocol::wire::ioctl::lookup;
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::front::{Answer, Device};
+use super::backend::{Answer, Device};
 
 /// Numbers at the edge of something.
 const WILD: [u32; 14] = [
@@ -96,18 +96,23 @@ impl<D: Device> Liar<D> {
     }
 
     /// A lie in place of `answer` to an ioctl.
-    fn about_ioctl(dice: &mut Dice, command: &[u8], room: usize, mut answer: Vec<u8>) -> Vec<u8> {
+    fn about_ioctl(
+        dice: &mut Dice,
+        command: &[u8],
+        capacity: usize,
+        mut answer: Vec<u8>,
+    ) -> Vec<u8> {
         let failed = answer.get(..4) != Some(&[0; 4]);
         if failed && dice.once_in(2) {
-            answer = success(command, room);
+            answer = success(command, capacity);
         }
         match dice.below(12) {
-            0 => answer = dice.noise(room),
+            0 => answer = dice.noise(capacity),
             1 => answer.truncate(dice.below(answer.len() + 1)),
-            2 => answer.resize(room, 0xa5),
+            2 => answer.resize(capacity, 0xa5),
             3 => {
                 // It fails, and says much all the same.
-                answer.resize(room, 0);
+                answer.resize(capacity, 0);
                 dice.tamper(&mut answer);
                 answer[..4].copy_from_slice(&dice.word().to_le_bytes());
             }
@@ -144,14 +149,14 @@ impl<D: Device> Liar<D> {
 }
 
 /// What a device would answer that has every ioctl: what it was sent.
-fn success(command: &[u8], room: usize) -> Vec<u8> {
+fn success(command: &[u8], capacity: usize) -> Vec<u8> {
     let mut answer = vec![0; HEADER];
     if let Ok((ioctl, rest)) = CmdIoctl::read_from_prefix(command)
         && lookup(ioctl.code).is_some_and(|ioctl| ioctl.direction.to_device())
     {
         answer.extend_from_slice(rest);
     }
-    answer.resize(room.max(HEADER), 0);
+    answer.resize(capacity.max(HEADER), 0);
     answer
 }
 
@@ -160,15 +165,15 @@ impl<D: Device> Device for Liar<D> {
         self.inner.config()
     }
 
-    fn run(&mut self, command: Vec<u8>, room: usize) -> Answer {
-        let truth = self.inner.run(command.clone(), room);
+    fn run(&mut self, command: Vec<u8>, capacity: usize) -> Answer {
+        let truth = self.inner.run(command.clone(), capacity);
         let Some(dice) = self.dice.as_mut().filter(|_| self.lying) else {
             return truth;
         };
         let mut bytes = truth.bytes;
         let (header, _) = CmdHeader::read_from_prefix(&command).unwrap_or_default();
         match header.cmd {
-            IOCTL => bytes = Self::about_ioctl(dice, &command, room, bytes),
+            IOCTL => bytes = Self::about_ioctl(dice, &command, capacity, bytes),
             MMAP if dice.once_in(4) => {
                 // Nothing may stay mapped that the guest does not know of: QEMU 11.1 would not
                 // survive the reset.

@@ -6,7 +6,7 @@
 //! `wire-device --socket-path PATH`. With LIES=SEED in the environment it lies, from the first
 //! reset by the guest on: in any byte of its answers and events. SEED decides how.
 
-mod front;
+mod backend;
 mod lies;
 mod simple;
 
@@ -20,7 +20,7 @@ fn main() {
             .expect("LIES is a number, from which all lies follow")
     });
     eprintln!("lies: {seed:?}");
-    front::serve(path.as_ref(), move |vmm| {
+    backend::serve(path.as_ref(), move |vmm| {
         lies::Liar::new(simple::Simple::new(vmm), seed)
     });
 }

@@ -18,7 +18,7 @@ use virtio_media::protocol::V4l2Event;
 use virtio_media::{VirtioMediaDeviceRunner, VirtioMediaEventQueue, VirtioMediaHostMemoryMapper};
 use zerocopy::IntoBytes;
 
-use super::front::{Answer, Device, REGION, Vmm};
+use super::backend::{Answer, Device, REGION, Vmm};
 
 const CAPABILITIES: u32 = CAP_VIDEO_CAPTURE_MPLANE | CAP_STREAMING;
 

@@ -54,7 +54,7 @@ pub fn simple_call(session: u32, code: u32, payload: Vec<u8>) -> Call {
         code,
         payload,
         array: Vec::new(),
-        lent: WireMemory::Nothing,
+        memory: WireMemory::Nothing,
         payloads: Vec::new(),
     }
 }

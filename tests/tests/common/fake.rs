@@ -33,7 +33,7 @@ pub struct Call {
     /// Planes, controls, or EXPBUF's UUID; the answer changes it.
     pub array: Vec<u8>,
     /// Memory of a buffer.
-    pub lent: WireMemory,
+    pub memory: WireMemory,
     /// Memory of controls.
     pub payloads: Vec<Vec<SgEntry>>,
 }
@@ -192,7 +192,7 @@ impl FakeSession {
             code,
             payload: payload.to_vec(),
             array: Vec::new(),
-            lent: WireMemory::Nothing,
+            memory: WireMemory::Nothing,
             payloads: Vec::new(),
         });
         payload.copy_from_slice(&call.payload);
@@ -205,7 +205,7 @@ impl FakeSession {
             code,
             payload: args.buffer.as_bytes().to_vec(),
             array: args.planes.as_bytes().to_vec(),
-            lent: args.memory,
+            memory: args.memory,
             payloads: Vec::new(),
         });
         args.buffer.as_mut_bytes().copy_from_slice(&call.payload);
@@ -286,7 +286,7 @@ impl Session for FakeSession {
             code: ioctl::EXPBUF,
             payload: export.as_bytes().to_vec(),
             array: uuid.0.to_vec(),
-            lent: WireMemory::Nothing,
+            memory: WireMemory::Nothing,
             payloads: Vec::new(),
         });
         export.as_mut_bytes().copy_from_slice(&call.payload);
@@ -305,7 +305,7 @@ impl Session for FakeSession {
             code,
             payload: args.header.as_bytes().to_vec(),
             array: args.controls.as_bytes().to_vec(),
-            lent: WireMemory::Nothing,
+            memory: WireMemory::Nothing,
             payloads: args.payloads,
         });
         args.header.as_mut_bytes().copy_from_slice(&call.payload);

@@ -19,7 +19,7 @@ use super::{Pair, alone};
 /// Long enough to say that nothing comes.
 pub const QUIET: Duration = Duration::from_millis(50);
 
-/// A connection, a session, a command that works and room for its response.
+/// A connection, a session, a command that works and space for its response.
 pub struct Hand {
     pub fake: Fake,
     pub pair: Pair,

@@ -418,7 +418,7 @@ impl Queues {
 impl Drop for Queues {
     fn drop(&mut self) {
         self.watch = None;
-        // The host device gives back what it was lent before that goes.
+        // The host device lets go of imported memory before that goes.
         let streaming: Vec<u32> = {
             let queues = self.shared.queues();
             let streaming = queues.values().filter(|queue| queue.streaming);

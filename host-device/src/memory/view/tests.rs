@@ -170,14 +170,14 @@ fn pages_that_were_given_away_are_not_read() {
             continue;
         }
         let imports = ImportCache::new(&vm, Access::Read, form);
-        let lend = || imports.pages((0, 0), single_pages([7 * PAGE]), 2).unwrap();
-        let before = first(&lend());
+        let import = || imports.pages((0, 0), single_pages([7 * PAGE]), 2).unwrap();
+        let before = first(&import());
         let maps = made();
-        assert_eq!(first(&lend()), before);
+        assert_eq!(first(&import()), before);
         // A mapping is coherent by itself. What somebody else pins is made anew.
         assert_eq!(made() == maps, form == ImportAs::Any);
         renew(value);
-        assert_eq!(first(&lend()), value, "{form:?}");
+        assert_eq!(first(&import()), value, "{form:?}");
     }
     assert_eq!(vm.counters().udmabufs.load(Ordering::SeqCst) > 0, udmabuf());
 }
@@ -192,31 +192,31 @@ fn a_plane_that_has_other_memory_forgets_what_was_pinned() {
         let imports = ImportCache::new(&vm, Access::Read, form);
         let unmaps = || vm.counters().unmaps.load(Ordering::SeqCst);
         let maps = || vm.counters().maps.load(Ordering::SeqCst);
-        let lend = |place, page| {
+        let import = |place, page| {
             let memory = imports.pages(place, single_pages([page * PAGE]), 8);
             first(&memory.unwrap())
         };
-        assert_eq!(lend((0, 0), 7), 7 * PAGE);
+        assert_eq!(import((0, 0), 7), 7 * PAGE);
         let one = maps();
         // Two buffers with the same: each keeps it.
-        assert_eq!((lend((1, 0), 7), maps()), (7 * PAGE, one));
-        assert_eq!(lend((0, 0), 3), 3 * PAGE);
-        assert_eq!((unmaps(), lend((1, 0), 7)), (0, 7 * PAGE));
-        assert_eq!((lend((1, 1), 4), unmaps()), (4 * PAGE, 0));
-        assert_eq!((lend((1, 0), 5), unmaps()), (5 * PAGE, 1));
+        assert_eq!((import((1, 0), 7), maps()), (7 * PAGE, one));
+        assert_eq!(import((0, 0), 3), 3 * PAGE);
+        assert_eq!((unmaps(), import((1, 0), 7)), (0, 7 * PAGE));
+        assert_eq!((import((1, 1), 4), unmaps()), (4 * PAGE, 0));
+        assert_eq!((import((1, 0), 5), unmaps()), (5 * PAGE, 1));
         renew(9);
-        assert_eq!(lend((1, 0), 7), 9);
+        assert_eq!(import((1, 0), 7), 9);
         // A call that failed: the guest keeps nothing of it.
         let failed = imports.queued(1, Err(Errno::EINVAL));
         assert_eq!(failed, Err(Errno::EINVAL));
         renew(10);
-        assert_eq!(lend((2, 0), 7), 10);
+        assert_eq!(import((2, 0), 7), 10);
         imports.forget(2..3);
         renew(11);
-        assert_eq!(lend((2, 0), 7), 11);
+        assert_eq!(import((2, 0), 7), 11);
         imports.clear();
         renew(12);
-        assert_eq!(lend((0, 0), 7), 12);
+        assert_eq!(import((0, 0), 7), 12);
         // An object, in the place of pages.
         let frame = vm.frame(1).unwrap();
         let uuid = vm.export(&frame).unwrap();

@@ -46,7 +46,7 @@ fn place(memory: u32, source: Option<&Source<'_>>, length: u32) -> Result<u64, E
 impl Node {
     /// QUERYBUF, QBUF, PREPARE_BUF or DQBUF. `planes` are those of a multi-planar buffer, none
     /// otherwise; `sources` has the memory of each plane (one for a single-planar buffer) for QBUF
-    /// and PREPARE_BUF of lent memory, and is empty otherwise. What `buffer` and `planes` have in
+    /// and PREPARE_BUF of memory of the guest, and is empty otherwise. What `buffer` and `planes` have in
     /// `m` is not looked at; afterwards offsets of MMAP buffers stand there, and nothing else.
     ///
     /// # Errors
@@ -66,8 +66,8 @@ impl Node {
         let takes_memory = matches!(ioctl.code, ioctl::QBUF | ioctl::PREPARE_BUF);
         let multiplanar = is_multiplanar(buffer.type_);
         let count = if multiplanar { planes.len() } else { 1 };
-        let lends = takes_memory && buffer.memory != MEMORY_MMAP;
-        if sources.len() != if lends { count } else { 0 } {
+        let imports = takes_memory && buffer.memory != MEMORY_MMAP;
+        if sources.len() != if imports { count } else { 0 } {
             return Err(Errno::EINVAL);
         }
         buffer.reserved2 = 0;

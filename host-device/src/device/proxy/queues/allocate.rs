@@ -35,7 +35,7 @@ fn candidates(memory: u32, arena: bool) -> Result<&'static [u32]> {
     }
 }
 
-/// What guests can have of a host device with `capabilities`. Memory that we make is lent to it,
+/// What guests can have of a host device with `capabilities`. It imports memory that we make,
 /// and has no cache hints.
 fn capabilities(capabilities: u32, arena: bool) -> u32 {
     let mut answer = capabilities & !V4L2_BUF_CAP_SUPPORTS_REQUESTS;
@@ -164,7 +164,7 @@ impl Queues {
     }
 
     /// The guest sees the host device's MMAP buffers because it exports them. One that cannot is
-    /// asked for lent memory.
+    /// asked to import memory.
     fn check_export(&self, buf_type: u32, index: u32) -> Result {
         self.shared.count();
         let exported = self.shared.node.export(buf_type, index, 0);

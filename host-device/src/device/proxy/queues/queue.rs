@@ -80,7 +80,7 @@ impl Slot {
         self.imported.truncate(1);
     }
 
-    /// The memory that we made for it. `EINVAL` if that is the host device's, or lent.
+    /// The memory that we made for it. `EINVAL` if that is the host device's, or imported.
     pub fn made(&self) -> Result<Vec<PlaneMemory>, Errno> {
         let made = |plane: &SlotPlane| plane.buffer.clone().map(PlaneMemory::Own);
         let all: Option<_> = self.planes.iter().map(made).collect();
@@ -113,8 +113,8 @@ impl Slot {
 pub struct Queue {
     /// `V4L2_BUF_TYPE_*`.
     pub buf_type: u32,
-    /// `V4L2_MEMORY_*` that the guest asked for. All but MMAP are the same: memory that the guest
-    /// lends.
+    /// `V4L2_MEMORY_*` that the guest asked for. All but MMAP are the same: memory of the guest,
+    /// imported.
     pub memory: u32,
     /// `V4L2_MEMORY_*` that the host device was asked for.
     pub host: u32,
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn lent_buffers_have_no_offset_and_the_memory_that_the_guest_named() {
+    fn imported_buffers_have_no_offset_and_the_memory_that_the_guest_named() {
         let pair = (MEMORY_USERPTR, MEMORY_DMABUF);
         let mut queue = Queue::new(1, pair, &Vm::without_guest());
         queue.insert_all(vec![(0, slot(0))]);

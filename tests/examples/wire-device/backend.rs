@@ -39,7 +39,7 @@ pub const REGION: u64 = 64 << 20;
 
 /// What an answer is made of.
 pub struct Answer {
-    /// The response. What there is no room for is cut off.
+    /// The response. What there is no space for is cut off.
     pub bytes: Vec<u8>,
     /// How long the device says that it is, if not as long as it is.
     pub claims: Option<u32>,
@@ -49,8 +49,8 @@ pub struct Answer {
 pub trait Device {
     /// The configuration space.
     fn config(&self) -> Vec<u8>;
-    /// Carries out a command, for whose response there is so much room.
-    fn run(&mut self, command: Vec<u8>, room: usize) -> Answer;
+    /// Carries out a command, for whose response there is so much space.
+    fn run(&mut self, command: Vec<u8>, capacity: usize) -> Answer;
     /// The events that it has since it was last asked.
     fn events(&mut self) -> Vec<Vec<u8>>;
     /// The guest has reset it.
@@ -133,7 +133,7 @@ impl Vmm {
         Ok(locked(ring))
     }
 
-    /// Takes a buffer off a ring, fills it with what `answer` makes of its content and its room,
+    /// Takes a buffer off a ring, fills it with what `answer` makes of its content and its space,
     /// and gives it back. False if there is none.
     fn serve_one(&self, index: u16, answer: impl FnOnce(Vec<u8>, usize) -> Answer) -> bool {
         let memory = self.memory.memory();
@@ -151,8 +151,11 @@ impl Vmm {
         if let Ok(mut reader) = chain.clone().reader(&memory) {
             let _ = reader.read_to_end(&mut readable);
         }
-        let room = chain.clone().writer(&memory);
-        let answer = answer(readable, room.map_or(0, |writer| writer.available_bytes()));
+        let capacity = chain.clone().writer(&memory);
+        let answer = answer(
+            readable,
+            capacity.map_or(0, |writer| writer.available_bytes()),
+        );
         let mut written = 0;
         // The VMM may have given us other memory meanwhile, which has this buffer, too.
         let memory = self.memory.memory();
@@ -209,8 +212,8 @@ impl Vmm {
                 waiting.clear();
             }
             loop {
-                let more = self.serve_one(COMMAND_QUEUE, |command, room| {
-                    let answer = device.run(command, room);
+                let more = self.serve_one(COMMAND_QUEUE, |command, capacity| {
+                    let answer = device.run(command, capacity);
                     waiting.extend(device.events());
                     // What a command causes is there before its answer.
                     self.deliver(&mut waiting);
@@ -258,22 +261,22 @@ pub fn serve<D: Device>(path: &Path, device: impl FnOnce(Arc<Vmm>) -> D + Send +
         *locked(&rings.config) = device.config();
         rings.run(&mut device);
     });
-    let frontend = Frontend {
+    let handler = RequestHandler {
         vmm,
         ranges: Vec::new(),
     };
-    let mut requests = BackendReqHandler::from_stream(stream, Arc::new(Mutex::new(frontend)));
+    let mut requests = BackendReqHandler::from_stream(stream, Arc::new(Mutex::new(handler)));
     while requests.handle_request().is_ok() {}
 }
 
 /// Requests of the VMM.
-struct Frontend {
+struct RequestHandler {
     vmm: Arc<Vmm>,
     /// Where the VMM has the guest's memory, and where the guest has it.
     ranges: Vec<(Range<u64>, u64)>,
 }
 
-impl Frontend {
+impl RequestHandler {
     fn guest_address(&self, address: u64) -> Result<GuestAddress> {
         self.ranges
             .iter()
@@ -297,7 +300,7 @@ macro_rules! without {
     };
 }
 
-impl VhostUserBackendReqHandlerMut for Frontend {
+impl VhostUserBackendReqHandlerMut for RequestHandler {
     fn set_owner(&mut self) -> Result<()> {
         Ok(())
     }

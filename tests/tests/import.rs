@@ -6,7 +6,7 @@
 mod common;
 
 use common::encoder::{baseline, works};
-use common::lent::{encode, feed, feed_rest, frame, pair_with, queue_as, size};
+use common::import::{encode, feed, feed_rest, frame, pair_with, queue_as, size};
 use common::{alone, panics};
 use frontend::Pages;
 use frontend::client::Mapping;
@@ -125,12 +125,12 @@ fn the_largest_frame_in_single_pages() {
             output_buffers: 2,
             ..Settings::h264(4096, 2304)
         };
-        let lent = Settings {
+        let imported = Settings {
             output_memory: Memory::Scattered(0),
             ..mmap
         };
         let expected = encode(client, &mmap, 3);
-        assert!(encode(client, &lent, 3) == expected);
+        assert!(encode(client, &imported, 3) == expected);
     }
 }
 
@@ -147,7 +147,7 @@ fn memory_that_is_none_is_refused() {
     let mut stream = Stream::start(client, &settings).unwrap();
     let size = size(&settings) as u32;
     let page = PAGE as u32;
-    let at = stream.output.lent[0][0].entries[0].start;
+    let at = stream.output.pages[0][0].entries[0].start;
     let end = client.link.memory.end();
     let lists: [(&str, &[SgEntry], Option<u32>, Errno); 10] = [
         ("nothing", &[], None, Errno::EINVAL),
@@ -262,9 +262,9 @@ fn memory_may_overlap() {
         ..Settings::h264(320, 240)
     };
     let mut stream = Stream::start(client, &settings).unwrap();
-    let first = stream.output.lent[0][0].entries.clone();
-    for lent in &mut stream.output.lent {
-        let entries = &mut lent[0].entries;
+    let first = stream.output.pages[0][0].entries.clone();
+    for pages in &mut stream.output.pages {
+        let entries = &mut pages[0].entries;
         entries.clone_from(&first);
         entries[5] = entries[4];
     }
@@ -300,7 +300,7 @@ fn memory_changes_from_frame_to_frame() {
             }
         }
         let index = *stream.output.free.last().unwrap() as usize;
-        let last = std::mem::replace(&mut stream.output.lent[index][0], spare.remove(0));
+        let last = std::mem::replace(&mut stream.output.pages[index][0], spare.remove(0));
         spare.push(last);
         let frame = frame(size(&settings), n);
         stream

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Memory that the guest lends, and how it ends: it goes away, sessions do, or there are many.
+//! Imported memory of the guest, and how it ends: it goes away, sessions do, or there are many.
 
 mod common;
 
 use common::encoder::{OUTPUT, baseline, reqbufs, works};
-use common::lent::{HIGH, encode, fed_from_high, feed_rest, frame, pair_with, queue_as, size};
+use common::import::{HIGH, encode, fed_from_high, feed_rest, frame, pair_with, queue_as, size};
 use common::{Pair, alone, panics};
 use frontend::stream::{Memory, Settings, Step, Stream};
 use frontend::{Backing, Client, Options};
@@ -134,7 +134,7 @@ fn many_sessions() {
     before.assert_back();
 }
 
-/// REQBUFS gives back what was lent, and another kind of memory may follow.
+/// REQBUFS lets go of imported memory, and another kind of memory may follow.
 #[test]
 fn kinds_of_memory_follow_each_other() {
     let _alone = alone();

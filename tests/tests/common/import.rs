@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Programs that lend their memory.
+//! Programs that have the device import their memory.
 
 use frontend::stream::{Coded, Settings, Stream};
 use frontend::{Client, Options, Pages};
@@ -76,9 +76,9 @@ pub fn fed_from_high(client: &mut Client, settings: &Settings) -> (Stream, Vec<u
     let held = std::mem::take(&mut stream.capture.free);
     stream.streamon(client).unwrap();
     let memory = client.link.memory.clone();
-    for (n, lent) in stream.output.lent.iter_mut().enumerate() {
+    for (n, pages) in stream.output.pages.iter_mut().enumerate() {
         let start = HIGH + (n as u64) * (256 << 10);
-        lent[0] = Pages::scattered_at(&memory, start, size(settings), 0);
+        pages[0] = Pages::scattered_at(&memory, start, size(settings), 0);
     }
     for n in 0..4 {
         let frame = frame(size(settings), n);
