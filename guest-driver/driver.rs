@@ -2,10 +2,10 @@
 
 //! The driver of Media Devices.
 //!
-//! It knows V4L2's ioctls by the table that it shares with the host ([`crate::wire::ioctl`]) and
-//! makes no assumption about what the device does with them. What it does by itself is what user
-//! space expects of any V4L2 driver and a round trip to the host cannot give: queueing buffers,
-//! waiting for buffers and events, poll, and mapping buffers.
+//! It forwards V4L2's ioctls by the table that it shares with the host ([`crate::wire::ioctl`]), and
+//! makes no assumption about what the device does with them. What must not cost a round trip to the
+//! host it does by itself: queueing buffers, waiting for buffers and events, poll, and mapping
+//! buffers.
 //!
 //! # Layers
 //!
@@ -17,57 +17,57 @@
 //! |---|---|
 //! | `node` | what the V4L2 core calls |
 //! | `ioctl` | one function for each ioctl that is not just forwarded |
-//! | `session` | an open file: its locks, who waits, what comes for it from the device |
-//! | `queue` | the rules of videobuf2; knows no device, no session and no kernel |
+//! | `session` | an open file: its locks, waiting, the buffers and events that the device sends |
+//! | `queue` | the rules of videobuf2; uses no device, no session and little of the kernel |
 //! | `memory` | imports memory for the device, and maps the device's |
 //! | `channel` | commands, answers, events, and whether the device lives |
-//! | `device` | the table of sessions, to which the channel gives what comes from the device |
+//! | `device` | the table of sessions, to which the channel passes answers and events |
 //!
 //! No file imports one that imports it, directly or not. QBUF goes down once: parse, check, import,
 //! build, post.
 //!
-//! Where a plane is has three answers, and each has one owner: what the client calls it, and what
-//! the device calls it, are in `queue::Slot`; its pages are in `memory::ImportTable`.
+//! The addresses of a plane have one owner each: the client's address or file descriptor and the
+//! device's `mem_offset` are in `queue::Slot`, the pages are in `memory::ImportTable`.
 //!
 //! # Notifications
 //!
-//! A frame makes no round trip that somebody waits for: QBUF is posted, and its answer raises no
-//! interrupt. The device is notified of posted buffers
+//! Nobody waits for a round trip per frame: QBUF is posted, and its answer raises no interrupt. The
+//! device is notified (kicked) of posted buffers
 //!
 //! - with the next command that somebody waits for;
-//! - when it knows of no other buffer of the queue, or, once the program has dequeued all that are
-//!   done, of no more than it does not know of;
-//! - when the program is about to wait, in DQBUF, DQEVENT or poll, or finds nothing there;
+//! - when it has been notified of no other buffer of the queue; or, once the program has dequeued
+//!   all buffers that are done, when at least half of the queue's posted buffers are unnotified;
+//! - when the program is about to wait in DQBUF, DQEVENT or poll, or finds nothing there;
 //! - at once while somebody sleeps there.
 //!
-//! So whatever the device may be waiting for, it knows of before everybody sleeps: it may hold
-//! buffers back as long as it likes.
+//! So before everybody sleeps the device has been notified of all buffers. It may keep buffers for
+//! as long as it likes.
 //!
 //! # Locks
 //!
 //! From the outermost to the innermost:
 //!
 //! 1. the list of mappings ([`memory::DeviceMemory`]), a mutex;
-//! 2. a session's gate ([`session::Session::gate`]): held by a sleeping task while one ioctl that
-//!    changes buffers or streaming is under way, so that the driver's view of them changes in the
-//!    order in which the host's does;
+//! 2. a session's gate ([`session::Session::gate`]): a sleeping lock that is held during each ioctl
+//!    that changes buffers or streaming, so that the driver's state changes in the same order as the
+//!    host's;
 //! 3. the event queue's lock: held while events are delivered;
 //! 4. the table of sessions ([`device::Sessions`]);
 //! 5. a session's buffers ([`queue::Streams`]), and beside it the V4L2 core's lock of the node's
 //!    file handles;
 //! 6. the lock of a waiting call ([`channel`]) and the command queue's, which are leaves.
 //!
-//! Who waits for a buffer or an event looks at the session and at the device under 5, and is on the
-//! list of those to be woken before it lets go of it. Whoever changes anything of that passes
-//! through 5 before it wakes them ([`session::Session::notify`]), so no wake-up is lost. Nobody
-//! waits in the V4L2 core, which knows of no device that goes: DQEVENT gets there with an event
-//! that nobody else can take.
+//! A task that waits for a buffer or an event checks session and device under 5, and is in the wait
+//! queue before it releases 5. Whoever changes either takes 5 before it wakes the queue
+//! ([`session::Session::notify`]), so no wake-up is lost. No task waits in the V4L2 core, which would
+//! not wake it when the device goes: DQEVENT calls the core only with an event that nobody else can
+//! take.
 //!
-//! 3 to 6 are spinlocks with interrupts off. DQBUF sleeps without the gate. The lock of a dma_fence
-//! is outside of 3: a fence's callback posts what waited for it. The table of imported memory
-//! ([`memory::ImportTable`]) is a mutex inside of 2. The lock of the device's memory
-//! ([`media::revocable`]) is a leaf mutex; 1, the table of imported memory and this one are taken
-//! below a process's `mmap_lock`.
+//! 3 to 6 are spinlocks with interrupts off. DQBUF does not hold the gate while it sleeps. The lock
+//! of a dma_fence is outside of 3: a fence's callback posts the buffers that were pending on it. The
+//! table of imported memory ([`memory::ImportTable`]) is a mutex inside of 2. The lock of the
+//! device's memory ([`media::revocable`]) is a leaf mutex. 1, the table of imported memory and the
+//! lock of the device's memory are taken below a process's `mmap_lock`.
 
 #![deny(unsafe_code)]
 
@@ -117,7 +117,7 @@ pub(crate) struct Data {
 }
 
 impl Data {
-    /// Takes the device away from everybody, and unmaps what of its memory is mapped.
+    /// Ends the use of the device, and unmaps its memory.
     fn end(&self) {
         let alive = self.device.0.remove();
         let registration = self.node.lock().take();
@@ -128,8 +128,8 @@ impl Data {
     }
 }
 
-/// The device, of which nothing runs any more when this has been dropped: it has been reset by
-/// then, and the driver's code may be gone after it.
+/// The device, which has been reset when this is dropped. After that nothing of the driver runs for
+/// it any more, as the module may be unloaded next.
 struct Flushed(Arc<MediaDevice>);
 
 impl Drop for Flushed {

@@ -221,8 +221,8 @@ impl<T: Driver> Callbacks<T> {
             bindings::v4l2_helper_poll_wait(file, &raw mut (*handle.fh()).wait, table);
             bindings::v4l2_helper_poll_requested(table)
         };
-        // Both at one moment. Who sees the event at the end of the stream must see the buffers that
-        // came before it, and who sees the last buffer the event.
+        // Both at one moment: a program that sees the event at the end of the stream must see the
+        // buffers before it, and one that sees the last buffer must see the event.
         let mut events = handle.has_events();
         loop {
             let ready = T::poll(handle, requested);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory of a device: it goes when the device goes, whoever has mapped it.
+//! Memory of a device, of which all mappings can be revoked when the device goes.
 //!
 //! C headers: `include/linux/mm.h`, `include/linux/fs.h`
 
@@ -14,8 +14,8 @@ use kernel::sync::{new_mutex, Arc, Mutex};
 ///
 /// All files through which processes map it, those of the node and those of dmabufs, have one
 /// address space, which is this object's own. `mmap(2)` maps nothing: pages are mapped when they
-/// are touched, under the lock of `ended`. So who has set `ended` finds in the address space all
-/// that was ever mapped, and nothing is mapped any more.
+/// are touched, under the lock of `ended`. So after `ended` has been set nothing is mapped any more,
+/// and the address space has all mappings that there are.
 ///
 /// The lock is a leaf: a page fault takes it below `mmap_lock`.
 #[pin_data]

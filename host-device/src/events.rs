@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! The way back to the guest: events of all sessions, in order, never dropped.
+//! Events of all sessions for the guest: in order, never dropped.
 //!
-//! An event goes straight into the event queue of the guest. When the guest has left no buffer
-//! there, events are held back and leave in order as soon as it has. What is held back is bounded:
-//! by the buffers that a session has (one DQBUF for each: who queues a buffer again without having
-//! seen that it is back gets the later one), and by the controls that it has, since events of one
-//! type and ID coalesce.
+//! An event is written into a buffer of the guest's event queue at once. While the guest provides
+//! no buffer, events wait, and are written in order as soon as it does. The number of waiting events
+//! is bounded: one DQBUF event for each buffer of a session (if the guest queues a buffer again
+//! without having seen its event, the later event replaces it), and one event for each control, as
+//! events of the same type and ID merge.
 //!
-//! Being delivered and being signalled are two things: a guest sees an event when it looks into its
-//! queue, and looks there when it is signalled. Whoever has several events at a time delivers them
-//! [quietly](Events::quiet), and then signals once.
+//! Delivering an event and signalling the guest are two steps. Whoever has several events delivers
+//! them [quietly](Events::quiet), and then signals once.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! A mutex that a busy thread cannot keep to itself.
+//! A fair mutex: a thread that waits gets it before the one that had it last.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

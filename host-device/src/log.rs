@@ -2,9 +2,9 @@
 
 //! The log, on standard error.
 //!
-//! No thread waits for whoever reads it: a thread of the log's own writes the lines, and if that
-//! falls behind, lines are lost and counted. And no guest fills a disk with it: of lines from one
-//! place in the code only so many are written.
+//! Logging never blocks: a thread of its own writes the lines, and if nobody reads them, lines are
+//! lost and counted. Lines from one place in the code are rate-limited, so that no guest fills a
+//! disk.
 
 use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};

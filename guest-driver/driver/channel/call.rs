@@ -5,8 +5,8 @@
 //! A command is either *called*: somebody waits for the answer, or *posted*: nobody does. Posted
 //! answers raise no interrupt; they are looked at when there is one for another reason, when
 //! something is sent, and now and then. Either way the memory of command and answer belongs to the
-//! request on the queue. Who waits may give up, by a signal or after the time limit; then the
-//! answer, should it ever come, is looked at once more only to [undo](Undo) what the command did.
+//! request on the queue. A caller may give up, by a signal or after the time limit; if the answer
+//! comes after that, it is only used to [undo](Undo) what the command did.
 
 use super::message::{parse, set_mapping, set_session, status, Command};
 use super::pending::{Call, CommandMemory, CommandRequest, Keep, Pending, State, Ticket, Undo};

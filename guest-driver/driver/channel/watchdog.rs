@@ -2,13 +2,13 @@
 
 //! Noticing that a device is dead when nobody asks it anything.
 //!
-//! A command that is not answered in time is noticed by whoever sent it. But a program that waits
-//! for a buffer or polls has sent its commands long ago, and a VMM need not tell when its backend
-//! is gone. So while there are sessions and the device says nothing for a whole period, it is sent
-//! an ioctl that it must refuse.
+//! A caller notices that its command is not answered in time. But a program that waits for a buffer
+//! or polls has sent its commands long ago, and a VMM need not report that its backend is gone. So if
+//! there are sessions and the device has sent nothing for a whole period, the driver sends it an
+//! ioctl that it must refuse.
 //!
-//! In each period it also looks at answers that nobody waits for, and tells the device of all that
-//! it should know.
+//! In each period the watchdog also handles answers that nobody waits for, and notifies the device
+//! of all posted buffers.
 
 use super::queues::Channel;
 use kernel::impl_has_hr_timer;

@@ -29,8 +29,8 @@ impl Session {
         let mut state = self.state().lock();
         let mut result = self.try_dqbuf(&mut state, buffer, planes);
         if result == Err(Nothing::Yet) {
-            // Before the device is notified of everything: who queues a buffer after that sees that
-            // somebody sleeps.
+            // Before the device is notified of everything: a QBUF after that sees the sleeper, and
+            // notifies the device at once.
             state.sleepers += 1;
             drop(state);
             self.channel().announce();

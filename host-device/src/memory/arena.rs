@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! One file for all buffers of a VM, so that the VMM maps them once and for all.
+//! One file for all MMAP buffers of a VM, which the VMM maps once.
 //!
 //! A mapping of each buffer on its own costs a round trip through the VMM, a memory slot of KVM and
 //! one of vhost-user; and QEMU 11.1 does not survive a reset of a device that has such slots.

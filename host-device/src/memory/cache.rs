@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Memory that was imported of late, so that memory which comes again is not mapped again.
+//! A cache of recently imported memory, so that memory which is queued again is not mapped again.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};

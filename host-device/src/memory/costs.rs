@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! At whose cost memory is mapped.
+//! Which budget and counters a mapping is charged to.
 
 use std::sync::Arc;
 

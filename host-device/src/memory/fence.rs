@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Implicit fences of dmabufs: who has one in his hands still, and when he will be done with it.
+//! Implicit fences of dmabufs: waiting until other devices are done with one.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! The memory that a queue has imported of late, so that memory which comes again is not mapped
-//! again.
+//! The import cache of a queue: its recently imported memory, which is not mapped again when it is
+//! queued again.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Memory of one plane of a buffer, whosever it is.
+//! Memory of one plane of a buffer: of the daemon, of the guest, or of another device.
 
 use std::ops::Range;
 use std::os::fd::BorrowedFd;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Guest memory in files that the VMM can cut short: to read what is no more raises SIGBUS, which
-//! would be the end of the daemon and of what else it serves.
+//! Guest memory in files that the VMM can truncate: reading a page that is gone raises SIGBUS, which
+//! would end the daemon.
 //!
 //! A memfd that is sealed against shrinking, as those of QEMU are, needs none of this. For other
-//! files, the page that is missing becomes one of zeros, of our own: the guest of that VMM reads
-//! nonsense, and no one else is harmed.
+//! files the signal handler maps a page of zeros in place of the missing one: frames of that guest
+//! are wrong, and nobody else is harmed.
 
 use std::ffi::c_int;
 use std::os::fd::AsFd;

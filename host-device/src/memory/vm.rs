@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! The VM that a session serves, as far as memory goes.
+//! Memory of the VM that a session serves: the guest's, the shared region, objects, the account.
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};

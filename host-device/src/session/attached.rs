@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Ioctls whose payload has something behind it: planes, controls, EDID blocks, memory of the
-//! guest.
+//! Ioctls with more than a payload: planes, controls, EDID blocks, memory of the guest.
 
 use nix::errno::Errno;
 use protocol::wire::ioctl::{self, Ioctl};

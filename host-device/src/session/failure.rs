@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! How a call ends, other than well, and the header that tells it.
+//! How a call fails, and the response header that says so.
 
 use nix::errno::Errno;
 use protocol::wire::command::RespHeader;

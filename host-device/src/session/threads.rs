@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Threads of one VMM, for what may wait.
+//! Threads of one VMM, for commands that may take long.
 //!
-//! They are its own: whatever they wait for, other VMMs and other devices have theirs.
+//! Each VMM and each device has threads of its own, so a command that hangs delays no other device.
 
 use std::collections::VecDeque;
 use std::io;

@@ -2,8 +2,8 @@
 
 //! Descriptor chains of the guest, checked and taken apart.
 //!
-//! A descriptor is read once, and the content of a chain is copied out before anybody looks at it:
-//! what the guest changes later changes nothing here.
+//! Each descriptor is read once, and the content of a chain is copied before it is decoded, so later
+//! changes by the guest have no effect.
 
 use std::ops::Deref;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! What serves one VMM: its memory, its rings, its sessions, and the thread that works on them.
+//! The connection of one VMM: its memory, its rings, its sessions, and the thread that serves them.
 
 use std::fs::File;
 use std::sync::Arc;

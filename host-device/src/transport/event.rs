@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! The event queue: buffers that the guest left for events.
+//! The event queue: buffers that the guest provides for events.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! How much of a ring is worked off at a time.
+//! How much of a ring the ring thread serves at a time.
 //!
-//! The guest can add buffers as fast as they are taken, and by a ring that is written where it is
-//! read a buffer that goes back can even add the next one. So nobody works on a ring until it is
-//! empty: each call has a turn, and the ring thread goes on in the next one, after everything else
-//! that waits for it.
+//! The guest can add buffers as fast as they are taken; if its used ring overlapped the available
+//! ring, returning a buffer would even add the next one. So a ring is not served until it is empty, but for a
+//! bounded turn. Between two turns the ring thread does its other work.
 
 /// Descriptors in a turn. A chain that is under way is read to its end.
 const DESCRIPTORS: usize = 4096;

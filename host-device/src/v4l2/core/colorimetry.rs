@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Colorimetry: what a client says of its raw frames, and what the stream says of itself.
+//! Colorimetry of raw frames, as the client sets it, and of the stream that is made of them.
 //!
-//! The four fields are V4L2's; a field that is DEFAULT derives from the colour space, as
-//! `V4L2_MAP_XFER_FUNC_DEFAULT` and its siblings do. G_FMT must report a colour space. Before the
-//! first S_FMT that is RAW, which claims nothing; an unset one becomes Rec. 709, the best guess for
-//! programs that negotiate by it (GStreamer). A stream does not claim what is only our answer.
+//! The four fields are V4L2's. A field that is DEFAULT follows from the colour space, as in
+//! `V4L2_MAP_XFER_FUNC_DEFAULT` and its siblings. G_FMT must report a colour space. Before the first
+//! S_FMT that is RAW. If S_FMT leaves it unset, it becomes Rec. 709, the best guess for programs that
+//! negotiate by it (GStreamer); the stream then says "unspecified" all the same.
 
 use protocol::wire::v4l2::PixFormatMplane;
 

@@ -2,9 +2,9 @@
 
 //! A buffer queue as videobuf2 has it: allocation, states, and what each ioctl answers.
 //!
-//! There is no done list. A buffer that is done goes to the guest as an event and belongs to the
-//! client from then on. So a slot is the client's (dequeued, perhaps prepared), queued, or active
-//! in the device.
+//! There is no list of done buffers: a buffer that is done is sent to the guest as an event, and is
+//! dequeued from then on. So a slot is dequeued (and perhaps prepared), queued, or active in the
+//! device.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

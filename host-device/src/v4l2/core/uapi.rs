@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Constants of `linux/videodev2.h` and `linux/v4l2-controls.h`: those of `protocol`, which v4l2r
-//! has not, or by names that bindgen makes up for enumerators; and all that v4l2r has, `V4L2_*`.
+//! Constants of `linux/videodev2.h` and `linux/v4l2-controls.h`.
+//!
+//! All of v4l2r's, `V4L2_*`; and from `protocol` enumerators, for which bindgen makes up long names,
+//! and constants that are newer than v4l2r's headers.
 
 pub use crate::device::api::text;
 pub use protocol::wire::v4l2::{

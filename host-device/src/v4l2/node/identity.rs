@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! What a node is.
+//! Identity of a node: driver, card, bus, capabilities.
 
 use std::os::fd::BorrowedFd;
 use std::path::Path;

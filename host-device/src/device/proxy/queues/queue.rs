@@ -87,8 +87,7 @@ impl Slot {
         all.ok_or(Errno::EINVAL)
     }
 
-    /// Makes `buffer` and `planes` say what this buffer's planes are, as nobody does who queues an
-    /// MMAP buffer.
+    /// Fills in the planes of this buffer, which clients leave empty when they queue an MMAP buffer.
     pub fn fill(&self, buffer: &mut Buffer, planes: &mut [Plane]) {
         if is_multiplanar(buffer.type_) {
             for (plane, own) in planes.iter_mut().zip(&self.planes) {

@@ -57,12 +57,12 @@ impl Ready {
 pub struct Shared {
     /// The open file.
     pub node: Arc<Node>,
-    /// The way back to the guest.
+    /// Events to the guest.
     pub events: Events,
     /// By `V4L2_BUF_TYPE_*`. Not held while the node is called.
     queues: Mutex<BTreeMap<u32, Queue>>,
-    /// Who has it may give the guest something: one at a time, so that all is in order, and nothing
-    /// of a queue comes behind the end of its stream.
+    /// Serialises delivery to the guest, so that buffers and events are in order, and no buffer of a
+    /// queue follows the end of its stream.
     turn: Mutex<()>,
 }
 
