@@ -2,9 +2,9 @@
 
 //! The driver of Media Devices.
 //!
-//! It forwards V4L2's ioctls by the table that it shares with the host ([`crate::wire::ioctl`]), and
-//! makes no assumption about what the device does with them. What must not cost a round trip to the
-//! host it does by itself: queueing buffers, waiting for buffers and events, poll, and mapping
+//! It forwards V4L2's ioctls by the table that it shares with the host ([`crate::wire::ioctl`]),
+//! and makes no assumption about what the device does with them. What must not cost a round trip to
+//! the host it does by itself: queueing buffers, waiting for buffers and events, poll, and mapping
 //! buffers.
 //!
 //! # Layers
@@ -49,8 +49,8 @@
 //!
 //! 1. the list of mappings ([`memory::DeviceMemory`]), a mutex;
 //! 2. a session's gate ([`session::Session::gate`]): a sleeping lock that is held during each ioctl
-//!    that changes buffers or streaming, so that the driver's state changes in the same order as the
-//!    host's;
+//!    that changes buffers or streaming, so that the driver's state changes in the same order as
+//!    the host's;
 //! 3. the event queue's lock: held while events are delivered;
 //! 4. the table of sessions ([`device::Sessions`]);
 //! 5. a session's buffers ([`queue::Streams`]), and beside it the V4L2 core's lock of the node's
@@ -59,13 +59,13 @@
 //!
 //! A task that waits for a buffer or an event checks session and device under 5, and is in the wait
 //! queue before it releases 5. Whoever changes either takes 5 before it wakes the queue
-//! ([`session::Session::notify`]), so no wake-up is lost. No task waits in the V4L2 core, which would
-//! not wake it when the device goes: DQEVENT calls the core only with an event that nobody else can
-//! take.
+//! ([`session::Session::notify`]), so no wake-up is lost. No task waits in the V4L2 core, which
+//! would not wake it when the device goes: DQEVENT calls the core only with an event that nobody
+//! else can take.
 //!
 //! 3 to 6 are spinlocks with interrupts off. DQBUF does not hold the gate while it sleeps. The lock
-//! of a dma_fence is outside of 3: a fence's callback posts the buffers that were pending on it. The
-//! table of imported memory ([`memory::ImportTable`]) is a mutex inside of 2. The lock of the
+//! of a dma_fence is outside of 3: a fence's callback posts the buffers that were pending on it.
+//! The table of imported memory ([`memory::ImportTable`]) is a mutex inside of 2. The lock of the
 //! device's memory ([`media::revocable`]) is a leaf mutex. 1, the table of imported memory and the
 //! lock of the device's memory are taken below a process's `mmap_lock`.
 

@@ -14,8 +14,8 @@ use kernel::sync::{new_mutex, Arc, Mutex};
 ///
 /// All files through which processes map it, those of the node and those of dmabufs, have one
 /// address space, which is this object's own. `mmap(2)` maps nothing: pages are mapped when they
-/// are touched, under the lock of `ended`. So after `ended` has been set nothing is mapped any more,
-/// and the address space has all mappings that there are.
+/// are touched, under the lock of `ended`. So after `ended` has been set nothing is mapped any
+/// more, and the address space has all mappings that there are.
 ///
 /// The lock is a leaf: a page fault takes it below `mmap_lock`.
 #[pin_data]

@@ -3,10 +3,10 @@
 //! Events of all sessions for the guest: in order, never dropped.
 //!
 //! An event is written into a buffer of the guest's event queue at once. While the guest provides
-//! no buffer, events wait, and are written in order as soon as it does. The number of waiting events
-//! is bounded: one DQBUF event for each buffer of a session (if the guest queues a buffer again
-//! without having seen its event, the later event replaces it), and one event for each control, as
-//! events of the same type and ID merge.
+//! no buffer, events wait, and are written in order as soon as it does. The number of waiting
+//! events is bounded: one DQBUF event for each buffer of a session (if the guest queues a buffer
+//! again without having seen its event, the later event replaces it), and one event for each
+//! control, as events of the same type and ID merge.
 //!
 //! Delivering an event and signalling the guest are two steps. Whoever has several events delivers
 //! them [quietly](Events::quiet), and then signals once.

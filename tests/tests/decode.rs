@@ -219,8 +219,8 @@ fn close_drops_the_session_and_has_no_response() {
     pair.ioctl(second, ioctl::REQBUFS, &mut RequestBuffers::default())
         .unwrap();
     assert_eq!(fake.closed(), [first]);
-    // Again; and by a driver that leaves space for a response, which may be left unwritten or hold a
-    // status.
+    // Again; and by a driver that leaves space for a response, which may be left unwritten or hold
+    // a status.
     pair.close(first);
     let command = protocol::wire::command::CmdClose::new(second);
     let reply = pair.command(command.as_bytes(), 8);

@@ -3,8 +3,8 @@
 //! Noticing that a device is dead when nobody asks it anything.
 //!
 //! A caller notices that its command is not answered in time. But a program that waits for a buffer
-//! or polls has sent its commands long ago, and a VMM need not report that its backend is gone. So if
-//! there are sessions and the device has sent nothing for a whole period, the driver sends it an
+//! or polls has sent its commands long ago, and a VMM need not report that its backend is gone. So
+//! if there are sessions and the device has sent nothing for a whole period, the driver sends it an
 //! ioctl that it must refuse.
 //!
 //! In each period the watchdog also handles answers that nobody waits for, and notifies the device

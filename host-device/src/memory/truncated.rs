@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 
-//! Guest memory in files that the VMM can truncate: reading a page that is gone raises SIGBUS, which
-//! would end the daemon.
+//! Guest memory in files that the VMM can truncate: reading a page that is gone raises SIGBUS,
+//! which would end the daemon.
 //!
 //! A memfd that is sealed against shrinking, as those of QEMU are, needs none of this. For other
 //! files the signal handler maps a page of zeros in place of the missing one: frames of that guest

@@ -3,8 +3,8 @@
 //! One session and the commands that wait for it.
 //!
 //! The commands of a session run one after the other in the order of the ring. A short command runs
-//! on the ring thread, unless the session is busy. Otherwise, and if it may take long, it waits here
-//! for a thread of the VM.
+//! on the ring thread, unless the session is busy. Otherwise, and if it may take long, it waits
+//! here for a thread of the VM.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -2,8 +2,8 @@
 
 //! Descriptor chains of the guest, checked and taken apart.
 //!
-//! Each descriptor is read once, and the content of a chain is copied before it is decoded, so later
-//! changes by the guest have no effect.
+//! Each descriptor is read once, and the content of a chain is copied before it is decoded, so
+//! later changes by the guest have no effect.
 
 use std::ops::Deref;
 

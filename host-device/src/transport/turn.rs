@@ -3,8 +3,8 @@
 //! How much of a ring the ring thread serves at a time.
 //!
 //! The guest can add buffers as fast as they are taken; if its used ring overlapped the available
-//! ring, returning a buffer would even add the next one. So a ring is not served until it is empty, but for a
-//! bounded turn. Between two turns the ring thread does its other work.
+//! ring, returning a buffer would even add the next one. So a ring is not served until it is empty,
+//! but for a bounded turn. Between two turns the ring thread does its other work.
 
 /// Descriptors in a turn. A chain that is under way is read to its end.
 const DESCRIPTORS: usize = 4096;

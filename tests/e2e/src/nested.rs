@@ -281,8 +281,8 @@ impl CargoTest {
 pub const CARGO_TESTS: [CargoTest; 13] = [
     CargoTest::memory("host-device/src/lib.rs", &["memory::"]),
     CargoTest::memory("host-device/tests/encoder_lent.rs", &[]),
-    CargoTest::memory("tests/tests/lent.rs", &[]),
-    CargoTest::memory("tests/tests/lent_ends.rs", &[]),
+    CargoTest::memory("tests/tests/import.rs", &[]),
+    CargoTest::memory("tests/tests/import_ends.rs", &[]),
     CargoTest::memory("tests/tests/mappings.rs", &[]),
     CargoTest::memory("tests/tests/steady.rs", &[]),
     CargoTest::device("tests/tests/proxy_codec.rs"),

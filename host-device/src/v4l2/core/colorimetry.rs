@@ -3,9 +3,9 @@
 //! Colorimetry of raw frames, as the client sets it, and of the stream that is made of them.
 //!
 //! The four fields are V4L2's. A field that is DEFAULT follows from the colour space, as in
-//! `V4L2_MAP_XFER_FUNC_DEFAULT` and its siblings. G_FMT must report a colour space. Before the first
-//! S_FMT that is RAW. If S_FMT leaves it unset, it becomes Rec. 709, the best guess for programs that
-//! negotiate by it (GStreamer); the stream then says "unspecified" all the same.
+//! `V4L2_MAP_XFER_FUNC_DEFAULT` and its siblings. G_FMT must report a colour space. Before the
+//! first S_FMT that is RAW. If S_FMT leaves it unset, it becomes Rec. 709, the best guess for
+//! programs that negotiate by it (GStreamer); the stream then says "unspecified" all the same.
 
 use protocol::wire::v4l2::PixFormatMplane;
 

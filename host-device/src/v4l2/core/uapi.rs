@@ -2,8 +2,8 @@
 
 //! Constants of `linux/videodev2.h` and `linux/v4l2-controls.h`.
 //!
-//! All of v4l2r's, `V4L2_*`; and from `protocol` enumerators, for which bindgen makes up long names,
-//! and constants that are newer than v4l2r's headers.
+//! All of v4l2r's, `V4L2_*`; and from `protocol` enumerators, for which bindgen makes up long
+//! names, and constants that are newer than v4l2r's headers.
 
 pub use crate::device::api::text;
 pub use protocol::wire::v4l2::{

@@ -46,8 +46,9 @@ fn place(memory: u32, source: Option<&Source<'_>>, length: u32) -> Result<u64, E
 impl Node {
     /// QUERYBUF, QBUF, PREPARE_BUF or DQBUF. `planes` are those of a multi-planar buffer, none
     /// otherwise; `sources` has the memory of each plane (one for a single-planar buffer) for QBUF
-    /// and PREPARE_BUF of memory of the guest, and is empty otherwise. What `buffer` and `planes` have in
-    /// `m` is not looked at; afterwards offsets of MMAP buffers stand there, and nothing else.
+    /// and PREPARE_BUF of memory of the guest, and is empty otherwise. What `buffer` and `planes`
+    /// have in `m` is not looked at; afterwards offsets of MMAP buffers stand there, and nothing
+    /// else.
     ///
     /// # Errors
     ///

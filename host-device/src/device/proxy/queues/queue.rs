@@ -87,7 +87,8 @@ impl Slot {
         all.ok_or(Errno::EINVAL)
     }
 
-    /// Fills in the planes of this buffer, which clients leave empty when they queue an MMAP buffer.
+    /// Fills in the planes of this buffer, which clients leave empty when they queue an MMAP
+    /// buffer.
     pub fn fill(&self, buffer: &mut Buffer, planes: &mut [Plane]) {
         if is_multiplanar(buffer.type_) {
             for (plane, own) in planes.iter_mut().zip(&self.planes) {

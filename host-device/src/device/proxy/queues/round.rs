@@ -61,8 +61,8 @@ pub struct Shared {
     pub events: Events,
     /// By `V4L2_BUF_TYPE_*`. Not held while the node is called.
     queues: Mutex<BTreeMap<u32, Queue>>,
-    /// Serialises delivery to the guest, so that buffers and events are in order, and no buffer of a
-    /// queue follows the end of its stream.
+    /// Serialises delivery to the guest, so that buffers and events are in order, and no buffer of
+    /// a queue follows the end of its stream.
     turn: Mutex<()>,
 }
 
