@@ -66,6 +66,17 @@ impl Downstream {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Notes when an element of `pipeline` reports an error.
+    fn watch(self: &Arc<Self>, pipeline: &gst::Pipeline) -> Result<()> {
+        let failing = Arc::downgrade(self);
+        watch(pipeline, move || {
+            if let Some(downstream) = failing.upgrade() {
+                downstream.failed.store(true, Ordering::Release);
+                downstream.wake.notify_all();
+            }
+        })
+    }
+
     fn coded(&self, buffer: gst::Buffer) -> CodedFrame {
         let key = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
         let mut state = self.lock();
@@ -137,13 +148,7 @@ impl Pipeline {
         pipeline.add(&element)?;
 
         let downstream = Arc::new(Downstream::default());
-        let failing = Arc::downgrade(&downstream);
-        watch(&pipeline, move || {
-            if let Some(downstream) = failing.upgrade() {
-                downstream.failed.store(true, Ordering::Release);
-                downstream.wake.notify_all();
-            }
-        })?;
+        downstream.watch(&pipeline)?;
         let raw_caps = caps::raw(&setup.raw, &params, setup.selected.row.colours)?;
         let converted = caps::converted(&setup.selected, &setup.raw, &raw_caps);
         let first = match &converted {
