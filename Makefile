@@ -5,21 +5,22 @@ VM := tests/vm
 MODULE_DIR := out/module
 XTASK := $(VM)/env cargo xtask
 
-.PHONY: all help prepare tools module daemon vm-run vm-shell demo bench check test test-proxy test-kernel-debug clean distclean
+.PHONY: all help prepare tools module daemon vm-run vm-shell demo bench check test test-proxy \
+	test-kernel-debug clean distclean
 
 all: module daemon
 
 help:
 	@echo 'make                 build virtio_v4l2.ko (out/module) and virtio-v4l2d (target/release)'
-	@echo 'make demo            encode a clip in a guest with three programs; results in out/demo [INPUT=clip]'
-	@echo 'make bench           what a frame costs: counts, latency, throughput; results in out/bench [PAIRS=n]'
+	@echo 'make demo            encode a clip in a guest with three programs; out/demo [INPUT=clip]'
+	@echo 'make bench           what a frame costs: counts, latency, throughput; out/bench [PAIRS=n]'
 	@echo 'make check           format, lints, docs, unit and wire tests: what needs no VM'
 	@echo 'make test            every check and test'
-	@echo 'make test-proxy      that of devices of a host in a guest alone, with a table of what v4l2-compliance says of them'
-	@echo 'make test-kernel-debug  the guest driver on a kernel that looks for mistakes, which is built once'
+	@echo 'make test-proxy      devices of a host in a guest, and what v4l2-compliance says of them'
+	@echo 'make test-kernel-debug  the guest driver on a kernel that looks for mistakes'
 	@echo 'make vm-shell        a login shell in a guest with /dev/video0'
-	@echo 'make vm-run SCRIPT=f run f in a guest [FILES="a b"] [MODULE=0] [SOCKET=path] [VIRTIO_ID=n] [TIMEOUT=s]'
-	@echo 'make prepare         make kernel tree, guest and QEMU in the cache (the others do it when needed)'
+	@echo 'make vm-run SCRIPT=f run f in a guest [FILES="a b"] [MODULE=0] [SOCKET=path] …'
+	@echo 'make prepare         make kernel tree, guest and QEMU in the cache, as the others do'
 	@echo 'make clean           remove build products; make distclean: the cache, too'
 
 prepare:
@@ -35,9 +36,11 @@ module: prepare
 daemon: prepare
 	@$(VM)/env cargo build --release --locked -p virtio-v4l2d
 
-# What a person gives on make's command line (KERNEL, ACCEL, OUT, ...) is in the environment of these scripts.
+# What a person gives on make's command line (KERNEL, ACCEL, OUT, ...) is in the environment of what
+# it runs.
 vm-run: all
-	@$(if $(SCRIPT),,$(error say which script: make vm-run SCRIPT=file))$(XTASK) vm-run $(SCRIPT) $(FILES)
+	@$(if $(SCRIPT),,$(error say which script: make vm-run SCRIPT=file))$(XTASK) vm-run \
+		$(SCRIPT) $(FILES)
 
 vm-shell: all
 	@$(XTASK) vm-shell

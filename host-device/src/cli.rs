@@ -12,7 +12,8 @@ const EXAMPLE: &str = "SIGUSR1 has it log counts and latencies of the VMs that i
 Examples, for QEMU with -chardev socket,id=video,path=/run/video.sock:
   virtio-v4l2d --socket-path /run/video.sock --encoder h264=vah264enc
   virtio-v4l2d --socket-path /run/video.sock --device proxy,path=/dev/video0
-  virtio-v4l2d --device encoder,socket=/run/enc.sock --device proxy,path=/dev/video0,socket=/run/cam.sock";
+  virtio-v4l2d --device encoder,socket=/run/enc.sock \\
+    --device proxy,path=/dev/video0,socket=/run/cam.sock";
 
 /// Serves video encoders and the host's V4L2 devices to virtual machines as VIRTIO Media Devices
 /// (virtio-v4l2), over vhost-user.
@@ -33,8 +34,8 @@ pub struct Cli {
     pub print_capabilities: bool,
 
     /// A device to serve, with its settings: NAME[,KEY=VALUE...]; encoder, if there is none.
-    /// `encoder` has preset, threads, rank, card, sessions, formats. `proxy` is a V4L2 device of the
-    /// host: path, card, sessions; ioctls and controls, which say what guests may do. Give it
+    /// `encoder` has preset, threads, rank, card, sessions, formats. `proxy` is a V4L2 device of
+    /// the host: path, card, sessions; ioctls and controls, which say what guests may do. Give it
     /// several times for several devices, each with socket=PATH or fd=N in the place of
     /// --socket-path and --fd.
     #[arg(long, value_name = "DEVICE")]
@@ -59,7 +60,10 @@ pub struct Cli {
     pub max_memory: u64,
 
     /// Most sessions (open files of guests) at one time.
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(
+        long, value_name = "N", default_value_t = 256,
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
     pub max_sessions: u16,
 }
 

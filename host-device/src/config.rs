@@ -43,7 +43,8 @@ impl Limits {
         let bar = cli.shm_size.is_power_of_two() && cli.shm_size >= PAGE_SIZE as u64;
         ensure!(
             bar || cli.shm_size == 0,
-            "--shm-size must be a power of two (of at least 4K), since it becomes a PCI BAR, or 0 for no region"
+            "--shm-size must be a power of two (of at least 4K), since it becomes a PCI BAR, or 0 \
+             for no region"
         );
         ensure!(cli.max_memory > 0, "--max-memory must be more than 0");
         Ok(Self {
@@ -115,7 +116,8 @@ impl DeviceSpec {
         };
         ensure!(
             devices.len() == 1 || given.is_none(),
-            "several --device want a socket each: write socket=PATH in each of them, instead of --socket-path or --fd"
+            "several --device want a socket each: write socket=PATH in each of them, instead of \
+             --socket-path or --fd"
         );
         let mut specs: Vec<(Place, Self)> = Vec::new();
         for device in devices {
@@ -126,7 +128,8 @@ impl DeviceSpec {
                     "--device {device}: it has a socket already; leave --socket-path and --fd out"
                 ),
                 (None, None) => bail!(
-                    "where is {device} to be? Give --socket-path PATH, or socket=PATH in its --device"
+                    "where is {device} to be? Give --socket-path PATH, or socket=PATH in its \
+                     --device"
                 ),
             };
             ensure!(

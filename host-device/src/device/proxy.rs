@@ -171,11 +171,13 @@ fn explain(path: &Path, error: &std::io::Error) -> anyhow::Error {
             anyhow!("{shown}: there is no such device; v4l2-ctl --list-devices shows what there is")
         }
         Some(Errno::EACCES | Errno::EPERM) => anyhow!(
-            "{shown}: permission denied; add the daemon's user to the group that owns it, video by default"
+            "{shown}: permission denied; add the daemon's user to the group that owns it, video by \
+             default"
         ),
         Some(Errno::EBUSY) => anyhow!("{shown} is in use by another process; stop that first"),
         Some(Errno::ENOTTY | Errno::EISDIR) => anyhow!(
-            "{shown} is no V4L2 device that a guest can use; want a video, vbi, radio, swradio or v4l-touch node"
+            "{shown} is no V4L2 device that a guest can use; want a video, vbi, radio, swradio or \
+             v4l-touch node"
         ),
         _ => anyhow!("{shown} cannot be opened: {error}"),
     }

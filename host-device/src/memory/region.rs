@@ -143,7 +143,8 @@ impl Region {
         }
         if !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                "the VMM has {MAX_REGIONS} memory regions and no room for a mapping: --shm-size 0 does without (docs/proxy.md)"
+                "the VMM has {MAX_REGIONS} memory regions and no room for a mapping: --shm-size 0 \
+                 does without (docs/proxy.md)"
             );
         }
         Err(Errno::ENOMEM)

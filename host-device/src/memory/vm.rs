@@ -134,7 +134,8 @@ impl Vm {
         let unsealed = guarded.0.len();
         if unsealed > 0 && probe_udmabuf() && !self.inner.warned.swap(true, Ordering::Relaxed) {
             tracing::info!(
-                "guest frames: mapped, not udmabuf: {unsealed} memory regions of the VMM are no memfd that can be sealed"
+                "guest frames: mapped, not udmabuf: {unsealed} memory regions of the VMM are no \
+                 memfd that can be sealed"
             );
         }
         let old = std::mem::replace(

@@ -45,7 +45,8 @@ impl Endpoint {
             );
             match UnixStream::connect(path) {
                 Ok(_) => bail!(
-                    "{shown} is in use: another process listens there; stop it, or choose another path"
+                    "{shown} is in use: another process listens there; stop it, or choose another \
+                     path"
                 ),
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
                     std::fs::remove_file(path)

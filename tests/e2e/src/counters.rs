@@ -23,8 +23,9 @@ pub mod threads;
 
 pub use counts::{Notes, Stats, Window, strace_calls, windows};
 
-/// How long the daemon, perf and strace have for what they are asked for.
-const LIMIT: Duration = Duration::from_secs(2);
+/// How long the daemon, perf and strace have for what they are asked for. In a VM in a VM they may
+/// need seconds.
+const LIMIT: Duration = Duration::from_secs(15);
 /// How long perf and strace have to end and to write what they counted.
 const END: Duration = Duration::from_secs(10);
 /// How often is looked for a question.

@@ -241,7 +241,8 @@ pub(super) fn controls(list: &str, of_device: &[(u32, String)]) -> anyhow::Resul
             .peekable();
         if found.peek().is_none() {
             bail!(
-                "controls: the device has no {wanted:?}; v4l2-ctl --list-ctrls shows names, or give an ID like 0x00980900"
+                "controls: the device has no {wanted:?}; v4l2-ctl --list-ctrls shows names, or \
+                 give an ID like 0x00980900"
             );
         }
         ids.extend(found);

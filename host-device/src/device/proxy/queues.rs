@@ -7,8 +7,8 @@
 //!
 //! | the guest's queue | the host device's | memory of a plane |
 //! |---|---|---|
-//! | MMAP | USERPTR, if it has that | ours: a part of the VM's arena, which is mapped into the region once for all |
-//! | MMAP | else MMAP | exported by the host device, mapped into the region when the guest maps it |
+//! | MMAP | USERPTR, if it has that | a part of the VM's arena, which is mapped into the region |
+//! | MMAP | else MMAP | exported by the host device, mapped when the guest maps it |
 //! | USERPTR, DMABUF | USERPTR, if it has that | a mapping of the guest's pages, or of the object |
 //! | USERPTR, DMABUF | else DMABUF | a udmabuf of the guest's pages, or the object |
 

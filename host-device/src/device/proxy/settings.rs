@@ -54,7 +54,8 @@ impl Settings {
                 self.max_sessions = sessions;
             }
             _ => bail!(
-                "--device proxy: there is no setting {key:?}; there are: path, card, ioctls, controls, sessions, socket, fd"
+                "--device proxy: there is no setting {key:?}; there are: path, card, ioctls, \
+                 controls, sessions, socket, fd"
             ),
         }
         Ok(())
