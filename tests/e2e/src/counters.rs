@@ -23,9 +23,11 @@ pub mod threads;
 
 pub use counts::{Notes, Stats, Window, strace_calls, windows};
 
-/// How long the daemon, perf and strace have for what they are asked for. In a VM in a VM they may
-/// need seconds.
+/// How long the daemon and strace have for what they are asked for. In a VM in a VM they may need
+/// seconds.
 const LIMIT: Duration = Duration::from_secs(15);
+/// How long perf has to open its counters, of which it says nothing.
+const PERF: Duration = Duration::from_secs(2);
 /// How long perf and strace have to end and to write what they counted.
 const END: Duration = Duration::from_secs(10);
 /// How often is looked for a question.
@@ -183,11 +185,7 @@ impl<'a> Answerer<'a> {
         command.args(["stat", "-x,", "-o"]).arg(&file);
         command.args(["-e", EVENT, "-p", &daemon]);
         self.perf = Some(quiet(&mut command).spawn().context("perf")?);
-        // It says nothing when it has begun; the file has a line when its counters are open.
-        within(LIMIT, || {
-            fs::metadata(&file).is_ok_and(|file| file.len() > 0)
-        });
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(PERF);
         Ok(())
     }
 
