@@ -88,6 +88,8 @@ fn bench() -> Result<i32> {
         "-p",
         "virtio-v4l2-e2e",
     ])?;
+    let sink = ["-p", "virtio-v4l2-tests", "--example", "sink-device"];
+    build::programs(&[&["--release"], &sink[..]].concat())?;
     let status = Command::new(cache::target().join("release/bench-run")).status()?;
     Ok(status.code().unwrap_or(1))
 }
