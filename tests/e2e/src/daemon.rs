@@ -112,6 +112,11 @@ impl Daemon {
         self.pid
     }
 
+    /// Where its log is.
+    pub fn log_file(&self) -> &Path {
+        &self.log
+    }
+
     /// What it has said so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()

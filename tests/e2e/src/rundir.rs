@@ -13,6 +13,10 @@ use tempfile::TempDir;
 use crate::cache;
 use crate::machine::{Devices, Machine, Mode, Role};
 
+/// The daemon's log. Tests read it while the daemon writes, so it is not among what the guest
+/// writes until the end: in a VM in a VM that is 9p, which gave readers zeros for new lines.
+pub const DAEMON_LOG: &str = "daemon.log";
+
 /// Sockets and what the guest reads, in a directory of its own; what the guest writes, in another,
 /// which is moved to its place at the end.
 #[derive(Debug)]
@@ -121,6 +125,10 @@ impl RunDir {
         };
         // For who waits for the script, who has read it.
         let _ = fs::remove_file(out.path().join(".status"));
+        let daemon = self.file(DAEMON_LOG);
+        if daemon.exists() {
+            fs::copy(daemon, out.path().join(DAEMON_LOG))?;
+        }
         let console = self.file("console.log");
         if console.exists() {
             fs::copy(&console, out.path().join("console.log"))?;

@@ -19,7 +19,7 @@ use crate::machine::{Devices, Machine, Mode, Spec};
 use crate::monitor::Monitor;
 use crate::process;
 use crate::results::Results;
-use crate::rundir::RunDir;
+use crate::rundir::{DAEMON_LOG, RunDir};
 use crate::watch::Watcher;
 
 /// How long a command has where nothing else is said, in seconds.
@@ -154,7 +154,7 @@ impl TestVm {
         let daemon = Daemon::start(
             spec,
             |name| run.file(&format!("{name}.sock")),
-            &run.out().join("daemon.log"),
+            &run.file(DAEMON_LOG),
         )?;
         let console = File::create(run.out().join("hvc.log"))?;
         let mut qemu = Qemu::start(&machine, Stdio::null(), console.into())?;

@@ -47,7 +47,7 @@ pub fn run(
         Some(pinned) => {
             Answerer::new(vm.out(), pinned.daemon.pid(), &pinned.log)?.pinning_encoders()
         }
-        None => Answerer::new(vm.out(), vm.daemon().pid(), &vm.out().join("daemon.log"))?,
+        None => Answerer::new(vm.out(), vm.daemon().pid(), vm.daemon().log_file())?,
     };
     let host_only = vm.out().join("host-only.jsonl");
     if let Some(alone) = beside.alone {

@@ -43,8 +43,8 @@ fn checks(vm: &mut TestVm) {
 
 fn stream(vm: &TestVm, memory: &str, depth: u32) {
     let case = format!("label={memory}-{depth} memory={memory} depth={depth}");
-    let log = vm.out().join("daemon.log");
-    let mut answers = Answerer::new(vm.out(), vm.daemon().pid(), &log).unwrap();
+    let daemon = vm.daemon();
+    let mut answers = Answerer::new(vm.out(), daemon.pid(), daemon.log_file()).unwrap();
     let mut client = vm.spawn(&format!("/job/bench {case} frames=400 trace=1"));
     let deadline = Instant::now() + Duration::from_secs(LIMIT.into());
     answers
