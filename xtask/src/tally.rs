@@ -11,13 +11,12 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
+use e2e::results;
 
 /// Lines of failures that are shown again at the end.
 const SHOWN_AGAIN: usize = 400;
 /// Lines of a log that a failure shows.
 const EXCERPT: usize = 40;
-/// Columns of such a line.
-const COLUMNS: usize = 300;
 
 /// The results so far.
 pub struct Tally {
@@ -98,9 +97,8 @@ impl Tally {
     pub fn not_ok(&mut self, name: &str, reason: &str, log: &str) {
         self.hear(&format!("not ok - {name} # {reason}"));
         let lines: Vec<&str> = log.lines().collect();
-        for line in &lines[lines.len().saturating_sub(EXCERPT)..] {
-            let clean = line.chars().filter(|c| !c.is_control());
-            self.hear(&format!("| {}", clean.take(COLUMNS).collect::<String>()));
+        for line in results::last(&lines, EXCERPT) {
+            self.hear(&line);
         }
     }
 

@@ -183,8 +183,8 @@ fn one_line(text: &str) -> String {
     text.chars().take(COLUMNS).collect()
 }
 
-/// The last `count` lines of a log, as they are shown.
-fn last<S: AsRef<str>>(lines: &[S], count: usize) -> impl Iterator<Item = String> {
+/// The last `count` lines of a log, as a failure shows them.
+pub fn last<S: AsRef<str>>(lines: &[S], count: usize) -> impl Iterator<Item = String> {
     let first = lines.len().saturating_sub(count);
     lines[first..].iter().map(|line| {
         let clean = line.as_ref().chars().filter(|c| !c.is_control());
